@@ -45,7 +45,7 @@ class FaceNet(nn.Module):
         net.features.conv0 = nn.Conv2d(1, 24, 3, stride=2, padding=1, bias=False)
         net.features.norm0 = nn.Identity()
         net.features.pool0 = nn.Identity()
-        for name, block in list(net.features.named_children()):
+        for block in net.features.children():
             if isinstance(block, DenseBlock):
                 block.__class__ = _RunningBlock
         self.net = net.to(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor
 from extractors.densenet import EMOTIONS, FaceNet, FaceNetConfig, load_face_net, pack_face_net
 from pipeline.files import write_bytes, write_text
 
-__all__ = ["Faces", "PretrainConfig", "load_ferplus", "pretrain_visual", "score_faces"]
+__all__ = ["Faces", "PretrainConfig", "load_ferplus", "parse_stages", "pretrain_visual", "score_faces"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,17 @@ class PretrainConfig:
     weight_decay: float = 0.05
     ema: float = 0.998  # per step: a window of about two epochs
     seed: int = 0
+
+
+def parse_stages(text: str) -> tuple[tuple[int, int], ...]:
+    """"40x6,48x7" to ((40, 6), (48, 7)).  Raises ValueError."""
+    try:
+        stages = tuple((int(side), int(epochs)) for side, epochs in (part.split("x") for part in text.split(",")))
+    except ValueError as error:
+        raise ValueError(f"stages {text!r}: want side x epochs, as 40x6,48x7,64x3") from error
+    if any(side < 16 or epochs < 1 for side, epochs in stages):
+        raise ValueError(f"stages {text!r}: sides from 16 pixels and epochs from 1")
+    return stages
 
 
 class Faces(NamedTuple):
@@ -94,13 +105,14 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
     torch.manual_seed(config.seed)
     average = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True)
+    averaged = cast(FaceNet, average.module)
     sizes = [size for size, epochs in config.stages for _ in range(epochs)]
     steps = len(train.images) // config.batch
     if not steps:
         raise ValueError(f"{data}: fewer training faces than one batch of {config.batch}")
     optimizer = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps * len(sizes))
-    saved = {"net": net, "average": average, "optimizer": optimizer, "schedule": schedule}
+    saved: dict[str, Any] = {"net": net, "average": average, "optimizer": optimizer, "schedule": schedule}
     log: list[dict] = []
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
@@ -127,7 +139,7 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
             if step % 50 == 49:
                 report(f"epoch {epoch + 1}/{len(sizes)} at {sizes[epoch]} px, step {step + 1}/{steps}, "
                        f"loss {total / (step + 1):.4f}")
-        scores = score_faces(average.module, valid, sizes[epoch], flip=False)
+        scores = score_faces(averaged, valid, sizes[epoch], flip=False)
         log.append({"epoch": epoch + 1, "size": sizes[epoch], "loss": round(total / steps, 5),
                     "valid_accuracy": round(scores["accuracy"], 5), "valid_macro_f1": round(scores["macro_f1"], 5)})
         report(str(log[-1]))
@@ -135,7 +147,7 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
         torch.save({"log": log, "config": asdict(config)} | {k: v.state_dict() for k, v in saved.items()}, buffer)
         write_bytes(checkpoint, buffer.getvalue())
 
-    write_bytes(out / "model.safetensors", pack_face_net(average.module))
+    write_bytes(out / "model.safetensors", pack_face_net(averaged))
     final = load_face_net(out / "model.safetensors")
     scores = score_faces(final, valid) | {"config": asdict(config)}
     write_text(out / "metrics.json", json.dumps(scores, indent=1, sort_keys=True) + "\n")

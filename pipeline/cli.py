@@ -1,0 +1,139 @@
+"""merc on the command line.  Nothing heavy is imported before a command runs: `merc --help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(name="merc", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Emotion recognition in conversation: raw dialogue video in, labelled utterances out.")
+pretrain_app = typer.Typer(no_args_is_help=True, help="Train the weights that extractors need.")
+app.add_typer(pretrain_app, name="pretrain")
+
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Files worked on at once, each in a process of its own.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of a table.")]
+Speakers = Annotated[Optional[int], typer.Option(min=1, help="Number of speakers, where you know it.")]  # noqa: UP045
+Transcript = Annotated[Optional[Path], typer.Option(  # noqa: UP045
+    help="SRT, VTT, CSV or TextGrid; without it the file beside the medium with the same stem, else recognition.")]
+Language = Annotated[Optional[str], typer.Option(help="Language spoken, as en or de; default: English.")]  # noqa: UP045
+Whisper = Annotated[str, typer.Option(help="Whisper by name or folder; names other than tiny.en need a network.")]
+
+
+@app.command()
+def label(
+    media: Annotated[list[Path], typer.Argument(help="Videos or sound files; folders are searched.")],
+    transcript: Transcript = None,
+    speakers: Speakers = None,
+    model: Annotated[str, typer.Option(help="A run folder, or the model that ships.")] = "merc-offline",
+    format: Annotated[str, typer.Option(help="Comma-separated: json, jsonl, csv, parquet, srt, vtt, textgrid, eaf, "
+                                             "rttm, audacity.")] = "json",
+    out: Annotated[Optional[Path], typer.Option(help="Folder of the results; default: beside each medium.")] = None,  # noqa: UP045
+    prior: Annotated[str, typer.Option(help="train: classes as frequent as in training; uniform: all alike.")] = "train",
+    language: Language = None,
+    whisper: Whisper = "tiny.en",
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that merc did not write.")] = False,
+    json: Json = False,
+) -> None:
+    """Who speaks, what is said and which emotion it carries, for every utterance of MEDIA."""
+    from pipeline.label_command import run
+
+    raise typer.Exit(run(media, transcript=transcript, speakers=speakers, model=model, formats=format, out=out,
+                         prior=prior, language=language, whisper=whisper, device=device, jobs=jobs,
+                         overwrite=overwrite, as_json=json))
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="iemocap, meld, paired, synthetic, or a table folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    data: Annotated[Optional[Path], typer.Option(help="Where the data set's files are; default: $MERC_DATA.")] = None,  # noqa: UP045
+    protocol: Annotated[str, typer.Option(help="clean (select on valid), published (on test, leaky) or both.")] = "clean",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
+    set: Annotated[Optional[list[str]], typer.Option(help="Override a setting, as train.epochs=2.")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """Train CSS and write a run: model, predictions, metrics, pictures, card."""
+    from pipeline.train import train as run
+
+    _report(lambda: run(dataset, data, protocol, seeds, out, set or [], sys.stderr.isatty()), json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run folder, a model file, or merc-offline.")],
+    dataset: Annotated[Path, typer.Option(help="A table folder.")],
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    prior: Annotated[str, typer.Option(help="train: classes as frequent as in training; uniform: all alike.")] = "train",
+    predictions: Annotated[Optional[Path], typer.Option(help="Write each utterance's probabilities to this CSV.")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """Accuracy, F1, recall and the confusion matrix of a model on a table data set."""
+    from pipeline.evaluate import evaluate as run
+
+    _report(lambda: run(model, dataset, split, prior, predictions), json)
+
+
+@pretrain_app.command("visual")
+def pretrain_visual(
+    data: Annotated[Path, typer.Option(help="FER+ as npz: images (n, 48, 48), votes (n, 10), split (n,).")],
+    out: Annotated[Path, typer.Option(help="Folder of weights, log and checkpoint; a second run resumes.")],
+    stages: Annotated[str, typer.Option(help="Input side x epochs, in order.")] = "40x6,48x7,64x3",
+    seed: Annotated[int, typer.Option(help="Of initial weights, order and augmentation.")] = 0,
+    json: Json = False,
+) -> None:
+    """Train the face network (DenseNet-BC, 342-d) on FER+."""
+    from pipeline.pretrain import PretrainConfig, parse_stages
+    from pipeline.pretrain import pretrain_visual as run
+
+    _report(lambda: run(data, out, PretrainConfig(stages=parse_stages(stages), seed=seed),
+                        lambda line: print(line, file=sys.stderr)), json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """What is installed, which weights are present, what each profile lacks and how to get it."""
+    from pipeline.doctor import examine, show
+
+    _report(examine, json, show)
+
+
+def _report(work, json: bool, show=None) -> None:
+    """Run `work`, print its dict; unusable arguments and data end with a message and exit code 2."""
+    try:
+        result = work()
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    if json:
+        from json import dumps
+
+        print(dumps(result, sort_keys=True))
+    elif show:
+        show(result)
+    else:
+        from pipeline.show import figures
+
+        figures(result)
+
+
+def fail(message: str, code: int = 2) -> None:
+    """Say what was wrong on stderr and leave with an exit code."""
+    print(f"merc: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The console script; Ctrl-C ends with 130 and no traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("merc: interrupted; what was finished is written", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,127 @@
+"""`merc label`: one medium in, an emotion for every utterance out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import __version__
+from pipeline.dialogue import Dialogue
+from pipeline.features import features_of
+from pipeline.media import open_media
+from pipeline.predict import Predictor
+from pipeline.profiles import ExtractorOptions, build_extractors
+from pipeline.recognise import Recogniser
+from pipeline.segment import segment
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Labeller", "LabelOptions", "Result", "label"]
+
+DEFAULT_MODEL = "merc-offline"
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Everything but the media: what `merc label` takes as options."""
+
+    model: str = DEFAULT_MODEL
+    whisper: str = "tiny.en"
+    language: str | None = None
+    speakers: int | None = None
+    prior: str = "train"
+    extractors: ExtractorOptions = field(default_factory=ExtractorOptions)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Labelled utterances of one medium; `to_dict()` is the JSON contract that every export starts from."""
+
+    content: dict[str, Any]
+
+    @property
+    def utterances(self) -> list[dict[str, Any]]:
+        return self.content["utterances"]
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.content["warnings"]
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.content
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A row an utterance: start, end, speaker, text, emotion, confidence, p_<label>, has_<modality>."""
+        import pandas
+
+        plain = ("start", "end", "speaker", "text", "emotion", "confidence")
+        rows = [{key: utterance[key] for key in plain}
+                | {f"p_{name}": p for name, p in utterance["probabilities"].items()}
+                | {f"has_{name}": about["present"] for name, about in utterance["modalities"].items()}
+                for utterance in self.utterances]
+        columns = [*plain, *(f"p_{name}" for name in self.content["labels"])]
+        return pandas.DataFrame(rows, columns=None if rows else columns)
+
+
+class Labeller:
+    """A model with the extractors its features came from; loads once, labels many.
+
+    Raises ValueError when the run was trained on features that these extractors do not make.
+    """
+
+    def __init__(self, options: LabelOptions | None = None) -> None:
+        self.options = options or LabelOptions()
+        self.predictor = Predictor.load(self.options.model)
+        self.profile = self.predictor.profile
+        self.extractors = build_extractors(self.profile, self.options.extractors, tuple(self.predictor.widths))
+        self.predictor.check({name: extractor.fingerprint for name, extractor in self.extractors.items()})
+        self.recogniser = Recogniser(self.options.whisper, self.options.language, self.profile)
+
+    def label(self, path: str | Path, transcript: str | Path | None = None,
+              stage: Callable[[str], None] = lambda name: None) -> Result:
+        """Label one file.  Raises MediaError (a ValueError) or OSError with the remedy in the message."""
+        path = Path(path)
+        with open_media(path) as media:
+            stage("utterances")
+            segmentation = segment(
+                media, transcript=Path(transcript) if transcript else None, recogniser=self.recogniser,
+                speakers=self.options.speakers, language=self.options.language)
+            features = features_of(media, segmentation, self.extractors, stage)
+            stage("emotions")
+            said = segmentation.utterances
+            dialogue = Dialogue(
+                id=path.stem, split="test", utterances=[str(k) for k in range(len(said))],
+                speakers=[u.speaker for u in said], texts=[u.text for u in said],
+                labels=np.full(len(said), -1), features=features.vectors,
+                times=np.array([(u.start, u.end) for u in said]).reshape(-1, 2))
+            probabilities = self.predictor.probabilities(dialogue, self.options.prior)
+            warnings = [*media.warnings, *segmentation.warnings]
+            if not said and not any("speech" in warning for warning in warnings):
+                warnings.append("no speech found: no utterances")
+            return Result({
+                "media": path.name, "sha256": media.sha256, "duration": round(media.duration, 3),
+                "merc": __version__, "model": self.predictor.name, "profile": self.profile,
+                "prior": self.options.prior, "segmentation": segmentation.source,
+                "fingerprints": features.fingerprints, "labels": list(self.predictor.labels), "warnings": warnings,
+                "utterances": [self._row(u, probabilities[k], {m: q[k] for m, q in features.quality.items()})
+                               for k, u in enumerate(said)]})
+
+    def _row(self, utterance: Any, p: np.ndarray, modalities: dict[str, Any]) -> dict[str, Any]:
+        best = int(p.argmax())
+        return {"start": round(utterance.start, 3), "end": round(utterance.end, 3), "speaker": utterance.speaker,
+                "text": utterance.text, "emotion": self.predictor.labels[best], "confidence": float(p[best]),
+                "probabilities": {name: float(value) for name, value in zip(self.predictor.labels, p, strict=True)},
+                "modalities": modalities}
+
+
+def label(media: str | Path, *, transcript: str | Path | None = None, speakers: int | None = None,
+          model: str = DEFAULT_MODEL, language: str | None = None, device: str = "cpu") -> Result:
+    """Label one dialogue; see `Labeller` for many."""
+    options = LabelOptions(model=model, speakers=speakers, language=language,
+                           extractors=ExtractorOptions(device=device))
+    return Labeller(options).label(media, transcript)

@@ -1,0 +1,76 @@
+"""The two profiles: which extractor and which recogniser make up each.
+
+roberta   RoBERTa-Large as in the paper, fetched from its hub or found in the hub's cache
+offline   only weights that come inside packages or ship with merc
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.dialogue import MODALITIES
+
+__all__ = ["PROFILES", "ExtractorOptions", "build_extractors", "profile_of"]
+
+
+@dataclass(frozen=True)
+class ExtractorOptions:
+    """What a user may choose; None leaves the profile's own choice."""
+
+    text_model: str | None = None
+    text_layers: str = "last"
+    audio_variant: str = "compat"
+    face_weights: str | None = None
+    face_detector: str = "auto"
+    face_choice: str = "auto"
+    device: str = "cpu"
+
+
+TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm"}
+PROFILES = tuple(TEXT_MODEL)
+
+
+def build_extractors(profile: str, options: ExtractorOptions | None = None,
+                     modalities: tuple[str, ...] = MODALITIES) -> dict[str, Any]:
+    """Modality to extractor.
+
+    Raises ValueError for an unknown profile, FileNotFoundError when weights are missing, with the remedies.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"no profile {profile!r}; choose {' or '.join(PROFILES)}")
+    options = options or ExtractorOptions()
+    build: dict[str, Callable[[], Any]] = {
+        "text": lambda: _text(profile, options), "audio": lambda: _audio(options), "visual": lambda: _visual(options)}
+    return {modality: build[modality]() for modality in modalities}
+
+
+def profile_of(fingerprints: dict[str, dict[str, Any]] | None) -> str:
+    """The profile whose features a run was trained on; a run of unknown features counts as roberta."""
+    text = (fingerprints or {}).get("text", {})
+    return "offline" if text.get("extractor") == "minilm" or text.get("options", {}).get("model") == "minilm" \
+        else "roberta"
+
+
+def _text(profile: str, options: ExtractorOptions) -> Any:
+    from extractors.text import TextExtractor
+
+    name = options.text_model or TEXT_MODEL[profile]
+    return TextExtractor(name, layers=options.text_layers, device=options.device)
+
+
+def _audio(options: ExtractorOptions) -> Any:
+    from extractors.audio import AudioExtractor
+
+    return AudioExtractor(options.audio_variant)
+
+
+def _visual(options: ExtractorOptions) -> Any:
+    from pathlib import Path
+
+    from extractors.visual import VisualExtractor
+
+    weights = Path(options.face_weights) if options.face_weights else None
+    return VisualExtractor(weights=weights, detector=options.face_detector, choose=options.face_choice,
+                           device=options.device)
