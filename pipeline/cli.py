@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,11 +18,12 @@ app.add_typer(pretrain_app, name="pretrain")
 
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Files worked on at once, each in a process of its own.")]
+Prior = Annotated[str, typer.Option(help="train: classes as frequent as in training; uniform: all alike.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of a table.")]
-Speakers = Annotated[Optional[int], typer.Option(min=1, help="Number of speakers, where you know it.")]  # noqa: UP045
-Transcript = Annotated[Optional[Path], typer.Option(  # noqa: UP045
+Speakers = Annotated[int | None, typer.Option(min=1, help="Number of speakers, where you know it.")]
+Transcript = Annotated[Path | None, typer.Option(
     help="SRT, VTT, CSV or TextGrid; without it the file beside the medium with the same stem, else recognition.")]
-Language = Annotated[Optional[str], typer.Option(help="Language spoken, as en or de; default: English.")]  # noqa: UP045
+Language = Annotated[str | None, typer.Option(help="Language spoken, as en or de; default: English.")]
 Whisper = Annotated[str, typer.Option(help="Whisper by name or folder; names other than tiny.en need a network.")]
 
 
@@ -34,13 +35,13 @@ def label(
     model: Annotated[str, typer.Option(help="A run folder, or the model that ships.")] = "merc-offline",
     format: Annotated[str, typer.Option(help="Comma-separated: json, jsonl, csv, parquet, srt, vtt, textgrid, eaf, "
                                              "rttm, audacity.")] = "json",
-    out: Annotated[Optional[Path], typer.Option(help="Folder of the results; default: beside each medium.")] = None,  # noqa: UP045
-    prior: Annotated[str, typer.Option(help="train: classes as frequent as in training; uniform: all alike.")] = "train",
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: beside each medium.")] = None,
+    prior: Prior = "train",
     language: Language = None,
     whisper: Whisper = "tiny.en",
     device: Device = "cpu",
     jobs: Jobs = 1,
-    overwrite: Annotated[bool, typer.Option(help="Replace files that merc did not write.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that merc did not write.")] = False,
     json: Json = False,
 ) -> None:
     """Who speaks, what is said and which emotion it carries, for every utterance of MEDIA."""
@@ -55,10 +56,10 @@ def label(
 def train(
     dataset: Annotated[str, typer.Option(help="iemocap, meld, paired, synthetic, or a table folder.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    data: Annotated[Optional[Path], typer.Option(help="Where the data set's files are; default: $MERC_DATA.")] = None,  # noqa: UP045
-    protocol: Annotated[str, typer.Option(help="clean (select on valid), published (on test, leaky) or both.")] = "clean",
+    data: Annotated[Path | None, typer.Option(help="Where the data set's files are; default: $MERC_DATA.")] = None,
+    protocol: Annotated[str, typer.Option(help="clean: select on valid; published: on test, leaky; both.")] = "clean",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
-    set: Annotated[Optional[list[str]], typer.Option(help="Override a setting, as train.epochs=2.")] = None,  # noqa: UP045
+    set: Annotated[list[str] | None, typer.Option(help="Override a setting, as train.epochs=2.")] = None,
     json: Json = False,
 ) -> None:
     """Train CSS and write a run: model, predictions, metrics, pictures, card."""
@@ -72,8 +73,8 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A run folder, a model file, or merc-offline.")],
     dataset: Annotated[Path, typer.Option(help="A table folder.")],
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
-    prior: Annotated[str, typer.Option(help="train: classes as frequent as in training; uniform: all alike.")] = "train",
-    predictions: Annotated[Optional[Path], typer.Option(help="Write each utterance's probabilities to this CSV.")] = None,  # noqa: UP045
+    prior: Prior = "train",
+    predictions: Annotated[Path | None, typer.Option(help="Write every probability to this CSV.")] = None,
     json: Json = False,
 ) -> None:
     """Accuracy, F1, recall and the confusion matrix of a model on a table data set."""

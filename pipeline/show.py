@@ -17,7 +17,8 @@ COLOURS = {"neutral": "white", "joy": "yellow", "happy": "yellow", "excited": "b
 
 def utterances(result: dict[str, Any], console: Console) -> None:
     """One line an utterance; a modality that is missing is struck from t a v."""
-    table = Table(title=Text(f"{result['media']}  ({result['model']}, profile {result['profile']})"), title_justify="left")
+    title = f"{result['media']}  ({result['model']}, profile {result['profile']})"
+    table = Table(title=Text(title), title_justify="left")
     for name, justify in (("time", "right"), ("speaker", "left"), ("text", "left"), ("emotion", "left"),
                           ("p", "right"), ("from", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]

@@ -1,0 +1,24 @@
+# Two commands: `make demo` labels the example dialogue, `make test` checks everything.  Each works on a fresh machine.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/ready
+	$(BIN)/merc label examples/dialogue.mp4 --format json,csv,srt --out runs/demo
+
+test: .venv/ready lint
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# written last, so that an interrupted installation is begun again
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv runs
