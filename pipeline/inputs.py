@@ -1,0 +1,88 @@
+"""PATHS of a command line to media files: folders are walked, what is missing is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.failures import Failure, printable
+
+__all__ = ["MEDIA", "Input", "UsageError", "check_folder", "find_media"]
+
+# what a folder is searched for; a file named outright is tried whatever its name
+MEDIA = frozenset("3g2 3gp aac aif aiff asf avi caf flac flv m2ts m4a m4v mka mkv mov mp2 mp3 mp4 mpeg mpg mts mxf oga "
+                  "ogg ogv opus ts vob wav webm wma wmv".split())
+
+
+class UsageError(ValueError):
+    """Unusable arguments: exit code 2."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One medium.  folder: where it lay below the folder named on the command line ('.' if named itself)."""
+
+    path: Path
+    folder: str = "."
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def find_media(paths: Sequence[Path]) -> tuple[list[Input], list[Failure]]:
+    """All media of files and folders, in the order named and sorted inside folders, each once.
+
+    Skips hidden files and what merc wrote (`*.merc.*`).  A path that is missing, or a folder without media, is a
+    failure among several paths and a UsageError alone.
+    """
+    found: dict[Path, Input] = {}
+    failures: list[Failure] = []
+    for path in paths:
+        try:
+            media, unreadable = _walk(path) if path.is_dir() else ([Input(path)], [])
+            problem = "" if path.is_dir() or os.path.lexists(path) else "no such file or folder"
+        except OSError as error:  # a name too long for the file system, a folder without permission
+            media, unreadable, problem = [], [], f"cannot be read: {error.strerror}"
+        name = printable(path)
+        if not problem and not media and not unreadable:
+            problem = "no media in this folder"
+        failures += unreadable
+        if problem:
+            failures.append(Failure(name, "find", problem, "check the spelling and the path"))
+            continue
+        for medium in media:
+            found.setdefault(medium.path.resolve(), medium)
+    if failures and not found and len(paths) == 1:
+        raise UsageError("\n".join(f"{failure.input}: {failure.reason}; {failure.remedy}" for failure in failures))
+    return list(found.values()), failures
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UsageError if folder cannot be written; creates nothing."""
+    for place in (folder, *folder.absolute().parents):
+        if place.is_dir():
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise UsageError(f"{printable(folder)}: no permission to write there; name another folder with --out")
+            return
+        if os.path.lexists(place):
+            raise UsageError(f"{printable(folder)}: {printable(place)} is a file, not a folder; name another folder "
+                             "with --out")
+
+
+def _walk(root: Path) -> tuple[list[Input], list[Failure]]:
+    media, failures = [], []
+
+    def unreadable(error: OSError) -> None:
+        failures.append(Failure(printable(error.filename), "find", f"cannot be read: {error.strerror}",
+                                "give yourself the permission to read this folder"))
+
+    for place, folders, names in os.walk(root, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            kind = name.rpartition(".")[2].lower()
+            if kind in MEDIA and not name.startswith(".") and ".merc." not in name:
+                folder = Path(place)
+                media.append(Input(folder / name, str(folder.relative_to(root))))
+    return media, failures
