@@ -1,0 +1,159 @@
+"""Text: the vectors are transformers' own states, whatever the batch; unsafe or unfit checkpoints are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoTokenizer,
+    BartConfig,
+    BartModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    RobertaModel,
+    RobertaTokenizerFast,
+)
+
+from extractors import TextExtractor, fingerprint_id
+from extractors.text import clean_text
+
+TEXTS = ["I don't know.", "What?!", "We were on a break, and you know it as well as I do.", "oh", "Yes. " * 60]
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small RoBERTa classifier with a byte-level BPE of its own, saved as a fine-tuned model is."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    folder = tmp_path_factory.mktemp("roberta")
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(TEXTS * 4, vocab_size=400, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    bpe.save_model(str(folder))
+    RobertaTokenizerFast.from_pretrained(folder, model_max_length=64).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = RobertaConfig(vocab_size=bpe.get_vocab_size(), hidden_size=48, num_hidden_layers=6, num_attention_heads=4,
+                           intermediate_size=64, max_position_embeddings=66, num_labels=7, type_vocab_size=1)
+    RobertaForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("layers", ["last", "last4"])
+def test_roberta_equals_transformers(roberta: Path, layers: str):
+    extractor = TextExtractor(roberta, layers=layers)
+    tokenizer = AutoTokenizer.from_pretrained(roberta)
+    model = RobertaModel.from_pretrained(roberta, add_pooling_layer=False).eval()
+    for text, row in zip(TEXTS, extractor.extract(TEXTS), strict=True):
+        with torch.no_grad():
+            states = model(**tokenizer(" ".join(text.split()), return_tensors="pt", truncation=True, max_length=64),
+                           output_hidden_states=True).hidden_states
+        first = torch.stack([state[0, 0] for state in states])
+        want = first[-1] if layers == "last" else first[-4:].mean(0)
+        np.testing.assert_allclose(row, want.numpy(), atol=2e-5)
+
+
+def test_row_depends_on_its_own_text_only(roberta: Path):
+    for extractor in (TextExtractor(roberta), TextExtractor("minilm")):
+        together = extractor.extract(TEXTS)
+        order = [3, 0, 4, 2, 1]
+        np.testing.assert_allclose(extractor.extract([TEXTS[k] for k in order]), together[order], atol=1e-5)
+        extractor.batch = 2
+        np.testing.assert_allclose(extractor.extract(TEXTS), together, atol=1e-5)
+        np.testing.assert_allclose(np.concatenate([extractor.extract([text]) for text in TEXTS]), together, atol=1e-5)
+        assert together.dtype == np.float32 and together.shape == (len(TEXTS), extractor.dim)
+        assert extractor.extract([]).shape == (0, extractor.dim)
+
+
+def test_minilm_knows_meaning():
+    extractor = TextExtractor()
+    assert extractor.dim == 384
+    glad, happy, sad = extractor.extract(["I am so glad!", "This makes me really happy.", "The bus leaves at nine."])
+    cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
+    assert cosine(glad, happy) > cosine(glad, sad) + 0.2
+
+
+def test_quotes_are_normalised_not_lost(roberta: Path):
+    assert clean_text("I’m  “fine”…\n") == 'I\'m "fine"...'
+    assert clean_text("I\x92m") == "I'm"
+    assert clean_text("I’m “fine”", "cosmic") == "Im fine"
+    assert clean_text("Ça va très bien") == "Ça va très bien"
+    extractor = TextExtractor(roberta)
+    np.testing.assert_array_equal(extractor.extract(["I don’t know."]), extractor.extract(["I don't know."]))
+
+
+def test_empty_text_is_named(roberta: Path):
+    extractor = TextExtractor(roberta)
+    with pytest.raises(ValueError, match="text 1 is empty"):
+        extractor.extract(["yes", " \n", ""])
+    with pytest.raises(ValueError, match="list"):
+        extractor.extract("yes")
+
+
+def test_truncation_is_told(roberta: Path):
+    extractor = TextExtractor(roberta)
+    assert extractor.longest == 64
+    assert extractor.truncated(TEXTS) == [False, False, False, False, True]
+    longer = extractor.extract([TEXTS[-1], TEXTS[-1] + "Never seen."])
+    np.testing.assert_allclose(longer[0], longer[1], atol=1e-5)
+
+
+def test_fingerprint_says_what_matters(roberta: Path, tmp_path: Path):
+    prints = {fingerprint_id(TextExtractor(roberta, **options).fingerprint)
+              for options in ({}, {"layers": "last4"}, {"cleaning": "cosmic"}, {"precision": "bfloat16"})}
+    assert len(prints) == 4
+    one = TextExtractor(roberta, batch=7).fingerprint
+    assert fingerprint_id(one) in prints  # the batch size changes nothing
+    assert str(roberta) not in json.dumps(one)
+    assert one["weights"] != TextExtractor("minilm").fingerprint["weights"]
+
+
+def test_refusals_say_what_to_do(roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ValueError, match="layers"):
+        TextExtractor(roberta, layers="first")
+    with pytest.raises(OSError, match="no such folder"):
+        TextExtractor(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"config\.json"):
+        TextExtractor(tmp_path)
+
+    def copy(name: str, skip: str = "") -> Path:
+        target = tmp_path / name
+        target.mkdir()
+        for file in roberta.iterdir():
+            if file.name != skip:
+                (target / file.name).write_bytes(file.read_bytes())
+        return target
+
+    pickled = copy("pickled", skip="model.safetensors")
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(ValueError, match="Pickled"):
+        TextExtractor(pickled)
+    coded = copy("coded")
+    config = json.loads((coded / "config.json").read_text())
+    (coded / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.Model"}}))
+    with pytest.raises(ValueError, match="own code"):
+        TextExtractor(coded)
+    deeper = copy("deeper")
+    (deeper / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 7}))
+    with pytest.raises(ValueError, match="lacks weights"):
+        TextExtractor(deeper)
+    damaged = copy("damaged")
+    (damaged / "model.safetensors").write_bytes((roberta / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not a text encoder"):
+        TextExtractor(damaged)
+    decoder = copy("decoder", skip="model.safetensors")
+    BartModel(BartConfig(vocab_size=50, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+                         decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16)).save_pretrained(decoder)
+    with pytest.raises(ValueError, match="decoder"):
+        TextExtractor(decoder)
+
+
+def test_roberta_large_offline_names_both_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(OSError, match=r"connect to the network.*--profile offline"):
+        TextExtractor("roberta-large")
