@@ -152,36 +152,33 @@ def _seconds(text: str) -> float:
 
 
 def _csv(text: str, path: Path) -> list[Utterance]:
-    import pandas as pd
-
-    lines = text.lstrip().splitlines()
-    header = lines[0] if lines else ""
-    separator = max(",;\t", key=header.count)
-    if not header.count(separator):  # text alone: a comma in it is a comma
-        lines = [next(csv.reader([line]))[0] if line.startswith('"') else line for line in lines if line.strip()]
-        table = pd.DataFrame({header.strip('"'): lines[1:]})
-    else:
-        width, last = len(next(csv.reader([header], delimiter=separator))), separator.join
-        try:  # separators too many belong to the last column, usually the text
-            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, sep=separator, engine="python",
-                                index_col=False, on_bad_lines=lambda row: [*row[: width - 1], last(row[width - 1 :])])
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, csv.Error) as error:
+    lines = [line for line in text.splitlines() if line.strip()] or [""]
+    separator = max(",;\t", key=lines[0].count)
+    if separator in lines[0]:
+        try:
+            header, *rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if row]
+        except csv.Error as error:
             raise TranscriptError(f"{path}: not readable as CSV: {error}") from error
-    names = {str(column).strip().lower(): column for column in table.columns}
-    column = {role: next((names[n] for n in known if n in names), None) for role, known in _COLUMNS.items()}
+    else:  # text alone: a comma in it is a comma
+        header, *rows = [next(csv.reader([line]), [""])[:1] if line.startswith('"') else [line] for line in lines]
+    names = [name.strip().lower() for name in header]
+    column = {role: next((names.index(n) for n in known if n in names), None) for role, known in _COLUMNS.items()}
     if column["text"] is None:
         raise TranscriptError(f"{path}: no column of text; want start,end,speaker,text (or text alone), have "
-                              f"{', '.join(str(column)[:20] for column in table.columns[:12])}")
-    if "dialogue_id" in names and table[names["dialogue_id"]].nunique() > 1:
+                              f"{', '.join(name[:20] for name in header[:12])}")
+    # separators too many belong to the last column, usually the text
+    rows = [[*row[: len(names) - 1], separator.join(row[len(names) - 1 :])] for row in rows]
+
+    def cell(row: list[str], role: str) -> str:
+        k = column[role]
+        return row[k] if k is not None and k < len(row) else ""
+
+    if "dialogue_id" in names and len({row[names.index("dialogue_id")] for row in rows}) > 1:
         raise TranscriptError(f"{path}: holds several dialogues; keep the rows of the one that the medium shows, with "
                               f"times counted from its start")
-
-    def cells(role: str) -> list[str]:
-        return [str(v) for v in table[column[role]]] if column[role] is not None else [""] * len(table)
-
-    rows = [Utterance(_seconds(start), _seconds(end), _clean(said), _clean(who)) for start, end, said, who
-            in zip(cells("start"), cells("end"), cells("text"), cells("speaker"), strict=True)]
-    return _prefixes([row for row in rows if row.text])
+    said = [Utterance(_seconds(cell(row, "start")), _seconds(cell(row, "end")), _clean(cell(row, "text")),
+                      _clean(cell(row, "speaker"))) for row in rows]
+    return _prefixes([one for one in said if one.text])
 
 
 def _plain(text: str, path: Path) -> list[Utterance]:
