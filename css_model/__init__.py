@@ -1,1 +1,14 @@
+"""Cross-Space Synergy: encoder, Synergistic Polynomial Fusion, the three losses, Pareto Gradient Modulator."""
 
+from css_model.batch import Batch, collate
+from css_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from css_model.config import CSSConfig
+from css_model.fusion import SynergisticPolynomialFusion
+from css_model.model import CSS, Output
+from css_model.normalise import Normaliser
+from css_model.objectives import inverse_frequency, losses
+from css_model.pareto import ParetoGradientModulator, min_norm_weights
+
+__all__ = ["CSS", "Batch", "CSSConfig", "Checkpoint", "Normaliser", "Output", "ParetoGradientModulator",
+           "SynergisticPolynomialFusion", "collate", "inverse_frequency", "load_checkpoint", "losses",
+           "min_norm_weights", "save_checkpoint"]

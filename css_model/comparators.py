@@ -1,0 +1,138 @@
+"""Fusions that SPF is compared with: each takes what SPF takes, modality -> (N, d), and returns (N, d).
+
+Missing modalities arrive as zero rows with a mask: they leave sums, and are the factor 1 in products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from css_model.config import CSSConfig
+from css_model.fusion import SynergisticPolynomialFusion, signed_sqrt
+
+__all__ = ["FUSIONS", "make_fusion"]
+
+
+class Concatenation(nn.Module):
+    """"Without SPF": one linear map of the concatenation."""
+
+    def __init__(self, config: CSSConfig) -> None:
+        super().__init__()
+        self.modalities = config.modalities
+        self.out = nn.Linear(len(self.modalities) * config.d, config.d)
+
+    def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        return self.out(torch.cat([hidden[name] for name in self.modalities], -1))
+
+
+class Perceptron(nn.Module):
+    """Concatenation and a GELU layer of d units: the plain nonlinear fusion."""
+
+    def __init__(self, config: CSSConfig) -> None:
+        super().__init__()
+        self.modalities = config.modalities
+        self.layers = nn.Sequential(nn.Linear(len(self.modalities) * config.d, config.d), nn.GELU(),
+                                    nn.Linear(config.d, config.d))
+
+    def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        return self.layers(torch.cat([hidden[name] for name in self.modalities], -1))
+
+
+class LowRankMultimodal(nn.Module):
+    """LMF (Liu et al. 2018): Σ over 4 rank-1 terms of Π_m W^(m) [h^(m); 1], `rank` wide, then projected to d."""
+
+    TERMS = 4
+
+    def __init__(self, config: CSSConfig) -> None:
+        super().__init__()
+        self.rank = config.rank
+        self.factors = nn.ModuleDict({name: nn.Linear(config.d, self.TERMS * config.rank)
+                                      for name in config.modalities})
+        for parameter in self.factors.parameters():
+            nn.init.normal_(parameter, std=1 / math.sqrt(config.d) if parameter.dim() == 2 else 0)
+        self.out = nn.Linear(config.rank, config.d)
+
+    def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        z = torch.ones((), device=next(iter(hidden.values())).device)
+        for name, factor in self.factors.items():
+            z = z * torch.where(present[name][:, None], factor(hidden[name]).float(), 1)
+        return self.out(z.unflatten(-1, (self.TERMS, self.rank)).sum(1))
+
+
+class FactorisedBilinear(nn.Module):
+    """MFB (Yu et al. 2017) over every pair of modalities: product, sum over windows of 5, power and l2 norm."""
+
+    WINDOW = 5
+
+    def __init__(self, config: CSSConfig) -> None:
+        super().__init__()
+        self.modalities, self.rank = config.modalities, config.rank
+        self.factors = nn.ModuleDict({name: nn.Linear(config.d, config.rank * self.WINDOW)
+                                      for name in config.modalities})
+        pairs = list(combinations(config.modalities, 2)) or [(config.modalities[0], config.modalities[0])]
+        self.pairs = pairs
+        self.out = nn.Linear(config.rank * len(pairs), config.d)
+
+    def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        sides = {name: torch.where(present[name][:, None], factor(hidden[name]).float(), 1)
+                 for name, factor in self.factors.items()}
+        pooled = [(sides[a] * sides[b]).unflatten(-1, (self.rank, self.WINDOW)).sum(-1) for a, b in self.pairs]
+        return self.out(torch.cat([F.normalize(signed_sqrt(z), dim=-1) for z in pooled], -1))
+
+
+class PolynomialPooling(nn.Module):
+    """PTP (Hou et al. 2019) with projections shared by the modalities: Π_j (W_j Σ_m h^(m) + w_j), linear, ungated."""
+
+    def __init__(self, config: CSSConfig) -> None:
+        super().__init__()
+        self.order, self.rank = config.order, config.rank
+        self.factor = nn.Linear(config.d, config.order * config.rank)
+        nn.init.normal_(self.factor.weight, std=1 / math.sqrt(len(config.modalities) * config.d))
+        nn.init.ones_(self.factor.bias)  # the constant 1 that PTP concatenates
+        self.out = nn.Linear(config.rank, config.d)
+
+    def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        z = self.factor(torch.stack(list(hidden.values())).sum(0)).float()
+        return self.out(z.unflatten(-1, (self.order, self.rank)).prod(1))
+
+
+class SoftmaxGate(nn.Module):
+    """SDT's fusion (Ma et al. 2024): per dimension, a softmax over the modalities of U h^(m) weighs h^(m)."""
+
+    def __init__(self, config: CSSConfig) -> None:
+        super().__init__()
+        self.modalities = config.modalities
+        self.gate = nn.Linear(config.d, config.d, bias=False)
+
+    def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        rows = torch.stack([hidden[name] for name in self.modalities])  # (M, N, d)
+        there = torch.stack([present[name] for name in self.modalities]).unsqueeze(-1)
+        # a large finite number, not -inf: an utterance without any modality would be a softmax over nothing
+        scores = self.gate(rows).float().masked_fill(~there, -1e30)
+        return (scores.softmax(0) * rows).sum(0)
+
+
+def _spf(config: CSSConfig) -> nn.Module:
+    return SynergisticPolynomialFusion(config.modalities, config.d, order=config.order, rank=config.rank,
+                                       modality_specific=config.modality_specific)
+
+
+FUSIONS: dict[str, Callable[[CSSConfig], nn.Module]] = {
+    "spf": _spf,
+    "concat": Concatenation,
+    "mlp": Perceptron,
+    "lmf": LowRankMultimodal,
+    "mfb": FactorisedBilinear,
+    "ptp": PolynomialPooling,
+    "gate": SoftmaxGate,
+}
+
+
+def make_fusion(config: CSSConfig) -> nn.Module:
+    return FUSIONS[config.fusion](config)

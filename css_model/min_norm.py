@@ -1,0 +1,140 @@
+"""The exact minimum-norm point of a simplex: the QP of eqs. 14-15, by active set over its faces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+__all__ = ["min_norm_weights"]
+
+LARGEST = 12  # 2^12 faces; objectives number three here
+TOLERANCE = 1e-12  # of the optimality conditions and of dependence, relative to the terms that are summed
+
+
+def min_norm_weights(gram: Tensor) -> Tensor:
+    """argmin over γ >= 0, Σγ = 1 of γᵀ Q γ for a Gram matrix Q (k, k): (k,) float64 on the CPU.
+
+    Exact at any scale.  Where γ is not unique (duplicate gradients, zero within their hull) the solutions on the
+    smallest faces are averaged, so that equal gradients get equal shares.  Reads the lower triangle.  Raises ValueError
+    for a matrix that is not square or not finite, or that no vectors have.
+    """
+    if gram.dim() != 2 or gram.shape[0] != gram.shape[1] or not 1 <= gram.shape[0] <= LARGEST:
+        raise ValueError(f"expected a (k, k) Gram matrix with k from 1 to {LARGEST}, not {tuple(gram.shape)}")
+    return torch.tensor(_solve(gram.tolist()), dtype=torch.float64)
+
+
+def _solve(q: list[list[float]]) -> list[float]:
+    """In plain floats: a solve of three objectives takes microseconds, about as many as one tensor operation."""
+    k = len(q)
+    diagonal = [q[i][i] for i in range(k)]
+    if not all(0 <= value < math.inf for value in diagonal):
+        raise ValueError(f"a Gram matrix has a finite diagonal of squared norms, not {diagonal}")
+    if 0 in diagonal:  # a zero gradient alone reaches norm 0
+        zeros = diagonal.count(0)
+        return [1 / zeros if value == 0 else 0.0 for value in diagonal]
+    # in units of each gradient's own length, u_i = γ_i |g_i|, no product overflows or vanishes: minimise uᵀ C u with
+    # C the cosines and Σ w_i u_i fixed
+    norms = [math.sqrt(value) for value in diagonal]
+    shortest = min(norms)
+    w = [shortest / norm for norm in norms]
+    c = [[1.0] * k for _ in range(k)]
+    for i in range(1, k):
+        for j in range(i):
+            c[i][j] = c[j][i] = q[i][j] / norms[i] / norms[j]
+            if not -2 < c[i][j] < 2:  # cosines, but for rounding; NaN fails too
+                raise ValueError(f"not a Gram matrix: entry ({i}, {j}) is {q[i][j]}, the diagonal {diagonal}")
+    candidates: list[tuple[float, list[float]]] = []
+    for size in range(k, 0, -1):
+        for face in combinations(range(k), size):
+            u = _on_face(c, w, face)
+            if u is not None:
+                if size == k:  # no corner outside it: the only optimum
+                    return _weights(w, face, u)
+                gap, unique = _violation(c, w, face, u)
+                if unique:
+                    return _weights(w, face, u)
+                candidates.append((gap, _weights(w, face, u)))
+    allowed = max(TOLERANCE, min(gap for gap, _ in candidates))
+    tied = [weights for gap, weights in candidates if gap <= allowed]
+    return [math.fsum(weights[i] for weights in tied) / len(tied) for i in range(k)]
+
+
+def _on_face(c: list[list[float]], w: list[float], face: Sequence[int]) -> list[float] | None:
+    """u >= 0 proportional to the solution of C_S u = w_S; None where it lies outside or the face is degenerate.
+
+    Gaussian elimination of a positive semidefinite matrix.  The last unknown is kept as a ratio, so that a face whose
+    hull holds zero (C_S singular, u its null vector) is solved too; a face of dependent corners is left to its parts.
+    """
+    if len(face) == 1:
+        return [1.0]
+    if len(face) == 2:
+        i, j = face
+        a, b = w[i] - c[i][j] * w[j], w[j] - c[i][j] * w[i]
+        return None if a < 0 or b < 0 or a + b <= TOLERANCE * (w[i] + w[j]) else [a, b]
+    size = len(face)
+    rows = [[c[i][j] for j in face] + [w[i]] for i in face]
+    for p in range(size - 1):
+        pivot = rows[p][p]
+        if pivot <= TOLERANCE:
+            return None
+        for i in range(p + 1, size):
+            factor = rows[i][p] / pivot
+            for j in range(p + 1, size + 1):
+                rows[i][j] -= factor * rows[p][j]
+    scale, last = max(rows[-1][-2], 0.0), rows[-1][-1]
+    if last < 0 or (scale <= TOLERANCE and last <= TOLERANCE * max(w[i] for i in face)):
+        return None
+    u = [0.0] * size
+    u[-1] = last
+    for p in range(size - 2, -1, -1):
+        value = scale * rows[p][size]
+        for j in range(p + 1, size):
+            value -= rows[p][j] * u[j]
+        if value < 0:
+            return None
+        u[p] = value / rows[p][p]
+    return u
+
+
+def _violation(c: list[list[float]], w: list[float], face: Sequence[int], u: list[float]) -> tuple[float, bool]:
+    """By how much u on a face breaks (C u)_i >= v w_i (equality on the face), and whether u is the only optimum.
+
+    It is when every corner outside the face is strictly worse.  Stops at the first gross violation.
+    """
+    pairs = list(zip(face, u, strict=True))
+    norm = mass = 0.0
+    for i, a in pairs:
+        mass += w[i] * a
+        row = c[i]
+        for j, b in pairs:
+            norm += a * b * row[j]
+    norm = max(norm, 0.0) / mass
+    worst, unique = 0.0, True
+    for i, row in enumerate(c):
+        inner, terms = 0.0, norm * w[i]
+        for j, b in pairs:
+            term = row[j] * b
+            inner += term
+            terms += abs(term)
+        residual = inner - norm * w[i]
+        if i in face:
+            residual = -abs(residual)
+        elif residual <= 1e-9 * terms:
+            unique = False
+        if -residual > worst * terms:
+            worst = -residual / terms
+            if worst > 1e-6:
+                return worst, False
+    return worst, unique and worst <= TOLERANCE
+
+
+def _weights(w: list[float], face: Sequence[int], u: list[float]) -> list[float]:
+    gamma = [0.0] * len(w)
+    for i, value in zip(face, u, strict=True):
+        gamma[i] = w[i] * value
+    total = math.fsum(gamma)
+    return [value / total for value in gamma]
