@@ -1,0 +1,288 @@
+"""Other people's pickles, read without running them.
+
+A pickle is a program.  This reader knows its data instructions and six constructors: `set`, `frozenset`,
+`_codecs.encode` (how Python 3 writes bytes for Python 2) and numpy's `_reconstruct`, `scalar`, `ndarray`, `dtype`.
+They are stand-ins: numpy itself sees only arrays whose claims were checked.  All else is refused by its name.
+What a file makes Python hold is bounded by the file's own size, so that ten bytes cannot ask for a gigabyte.
+
+Built on the standard library's unpickler in Python (as joblib's is): the one in C allocates what a file claims.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import pickle
+import re
+import struct
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+__all__ = ["PickleRefused", "load"]
+
+PLAIN = re.compile(r"[<>|=]?(\?|b1|[iu][1248]|f[248]|[SU]\d{1,5})")  # bool, integers, floats, text; never objects
+MARKS = 64  # published files nest about 8 deep
+OBJECT = 64  # bytes, about what an empty list or dict or a small tuple costs
+ALLOWANCE = 16  # bytes held by Python per byte of file; real feature files need 1 to 4
+NAMES = {code[0]: name for name, code in vars(pickle).items() if isinstance(code, bytes) and len(code) == 1}
+REFUSED = ("PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "BYTEARRAY8",
+           "NEXT_BUFFER", "READONLY_BUFFER")  # fmt: skip
+FOREIGN = {
+    b"\x1f\x8b": "is gzip-compressed: unpack it first (gunzip)",
+    b"PK\x03\x04": "is a ZIP archive (or a PyTorch file): unpack it first; PyTorch files are not read",
+    b"\x89HDF": "is an HDF5 file, not a pickle",
+    b"\x93NUMPY": "is a NumPy .npy file, not a pickle",
+    b"version https://git-lfs": "is a Git LFS pointer: fetch the file itself with `git lfs pull`",
+    b"<": "is a web page, not the file: the download needs a browser or a confirmation; fetch it again",
+}
+
+
+class PickleRefused(ValueError):
+    """The file is no pickle, is damaged, or asks for more than data."""
+
+
+def load(path: Path) -> Any:
+    """The object in the pickle: containers, text, numbers and numpy arrays of plain numbers or text.
+
+    Text of Python 2 is read as latin-1.  Raises PickleRefused (file and reason) or OSError.
+    """
+    with open(path, "rb") as file:
+        head = file.read(24)
+        if not head:
+            raise PickleRefused(f"{path} is empty: fetch it again")
+        for magic, reason in FOREIGN.items():
+            if head.startswith(magic):
+                raise PickleRefused(f"{path} {reason}")
+        # a map: a claim beyond the end of the file reads what is there and allocates no more
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            try:
+                return _Unpickler(content, len(content)).load()
+            except PickleRefused as error:
+                raise PickleRefused(f"{path} is refused: {error}") from None
+            except (EOFError, struct.error):
+                raise PickleRefused(f"{path} ends before its pickle does: it is cut short, fetch it again") from None
+            except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
+                    MemoryError, AssertionError, RecursionError) as error:  # fmt: skip
+                reason = f"{type(error).__name__}: {str(error)[:200]}"
+                raise PickleRefused(f"{path} is no pickle, or a damaged one ({reason}): fetch it again") from None
+
+
+class _Constructor:
+    """A callable that a pickle may name.  No `__dict__`: a pickle cannot change it."""
+
+    __slots__ = ("make", "name")
+
+    def __init__(self, name: str, make: Callable[..., Any]) -> None:
+        self.name, self.make = name, make
+
+
+class _Dtype:
+    """`numpy.dtype` before numpy sees it: a code such as f4, and a byte order set by a second instruction."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: str) -> None:
+        self.code, self.order = code, ""
+
+    def numpy(self) -> np.dtype[Any]:
+        return np.dtype(self.order + self.code.lstrip("<>|="))
+
+
+_Base: Any = pickle._Unpickler  # type: ignore[attr-defined]
+
+
+class _Unpickler(_Base):
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(_Base.dispatch)
+
+    def __init__(self, content: mmap.mmap, size: int) -> None:
+        super().__init__(content, encoding="latin1")
+        self.left = ALLOWANCE * size + 2**20
+        array = _Constructor("numpy.ndarray", _no_call)
+        self.ndarray = array
+        known: dict[str, Callable[..., Any]] = {
+            "builtins.set": lambda items=(): set(self.members(items)),
+            "builtins.frozenset": lambda items=(): frozenset(self.members(items)),
+            "_codecs.encode": self.encode,
+            "numpy.dtype": _dtype,
+            "numpy.core.multiarray._reconstruct": self.reconstruct,
+            "numpy.core.multiarray.scalar": self.scalar,
+        }
+        self.known = {name: _Constructor(name, make) for name, make in known.items()} | {"numpy.ndarray": array}
+
+    def find_class(self, module: str, name: str) -> _Constructor:
+        full = f"{module}.{name}"
+        usual = re.sub(r"^__builtin__\.", "builtins.", re.sub(r"^numpy\._core\.", "numpy.core.", full))
+        if usual not in self.known:
+            more = "; write the file again with pickle protocol 4" if name == "_frombuffer" else ""
+            raise PickleRefused(f"it asks for {full[:200]!r}, which is not data{more}")
+        return self.known[usual]
+
+    def spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise PickleRefused("it unfolds into far more than its own size")
+
+    # ---- constructors
+
+    def members(self, items: Any) -> Any:
+        if not isinstance(items, (list, tuple, set, frozenset)):
+            raise PickleRefused(f"a set of a {type(items).__name__}")
+        self.spend(OBJECT // 2 * len(items))
+        return _keys(items)
+
+    def encode(self, text: Any, encoding: Any = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+            raise PickleRefused(f"_codecs.encode to {str(encoding)[:40]!r}; only latin1 is data")
+        self.spend(len(text))
+        return text.encode("latin1")
+
+    def reconstruct(self, kind: Any, shape: Any, code: Any) -> np.ndarray:
+        if kind is not self.ndarray or shape != (0,) or code not in (b"b", "b"):
+            raise PickleRefused("numpy's _reconstruct with anything but an empty array to be filled")
+        self.spend(OBJECT)
+        return np.ndarray((0,), "b")
+
+    def scalar(self, dtype: Any, raw: Any = b"") -> Any:
+        kind, content = self.elements(dtype, (1,), raw)
+        return np.frombuffer(content, kind)[0]
+
+    def elements(self, dtype: Any, shape: Any, raw: Any) -> tuple[np.dtype[Any], bytes]:
+        """What numpy may see: the dtype and as many bytes as shape claims; nothing is allocated before they agree."""
+        if not isinstance(dtype, _Dtype):
+            raise PickleRefused("a numpy array without a dtype")
+        if not isinstance(shape, tuple) or len(shape) > 8 or any(type(n) is not int or n < 0 for n in shape):
+            raise PickleRefused("a numpy array without a shape")
+        if isinstance(raw, str):  # bytes of Python 2
+            self.spend(len(raw))
+            raw = raw.encode("latin1")
+        if not isinstance(raw, bytes):
+            raise PickleRefused(f"a numpy array made of a {type(raw).__name__}")
+        kind = dtype.numpy()
+        if math.prod(shape) * kind.itemsize != len(raw):
+            raise PickleRefused(f"a numpy array that claims {math.prod(shape)} elements and holds {len(raw)} bytes")
+        self.spend(len(raw))
+        return kind, raw
+
+    # ---- instructions that the standard library trusts more than we do
+
+    def load_reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if not isinstance(function, _Constructor) or not isinstance(arguments, tuple):
+            raise PickleRefused(f"it calls a {type(function).__name__}")
+        self.stack[-1] = function.make(*arguments)
+
+    def load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, _Dtype):
+            # (version, byte order, None, None, None, ...): the three would be a record or an array of arrays
+            if not isinstance(state, tuple) or state[1] not in ("<", ">", "|", "=") or state[2:5] != (None, None, None):
+                raise PickleRefused("a numpy dtype that is not a plain number or text")
+            target.order = state[1]
+        elif type(target) is np.ndarray:
+            _, shape, dtype, fortran, raw = state
+            kind, content = self.elements(dtype, shape, raw)
+            target.__setstate__((1, shape, kind, bool(fortran), content))  # type: ignore[arg-type]
+        else:
+            raise PickleRefused(f"it changes a {type(target).__name__}")
+
+    def load_mark(self) -> None:
+        if len(self.metastack) >= MARKS:
+            raise PickleRefused(f"it nests more than {MARKS} deep")
+        super().load_mark()
+
+    def load_setitem(self) -> None:
+        self.fill(self.stack[-3], [self.stack.pop(-2), self.stack.pop()])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        self.fill(self.stack[-1], items)
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.spend(OBJECT)
+        self.append(self.fill({}, items))
+
+    def fill(self, target: Any, items: list[Any]) -> dict[Any, Any]:
+        if type(target) is not dict:
+            raise PickleRefused(f"it writes entries into a {type(target).__name__}")
+        target.update(zip(_keys(items[::2]), items[1::2], strict=True))
+        return target
+
+    def load_appends(self) -> None:
+        items = self.pop_mark()
+        self.extend(items)
+
+    def load_append(self) -> None:
+        item = self.stack.pop()
+        self.extend([item])
+
+    def extend(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is not list:
+            raise PickleRefused(f"it appends to a {type(self.stack[-1]).__name__}")
+        self.stack[-1].extend(items)
+
+    def load_additems(self) -> None:
+        items = self.pop_mark()
+        if type(self.stack[-1]) is not set:
+            raise PickleRefused(f"it adds to a {type(self.stack[-1]).__name__}")
+        self.stack[-1].update(_keys(items))
+
+    def load_frozenset(self) -> None:
+        items = self.pop_mark()
+        self.append(frozenset(self.members(items)))
+
+    def load_inst(self) -> None:
+        self.find_class(self.readline()[:-1].decode("latin1"), self.readline()[:-1].decode("latin1"))
+        self.refuse("INST")
+
+    def refuse(self, name: str) -> None:
+        raise PickleRefused(f"its instruction {name} makes objects, which are not data")
+
+
+def _no_call(*_: Any) -> None:
+    raise PickleRefused("it calls numpy.ndarray, which would allocate what the file claims")
+
+
+def _dtype(code: Any, align: Any = False, copy: Any = False) -> _Dtype:
+    if not isinstance(code, str) or not PLAIN.fullmatch(code):
+        raise PickleRefused(f"numpy dtype {str(code)[:40]!r}, which is not a plain number or text")
+    return _Dtype(code)
+
+
+def _keys(items: Iterable[Any]) -> Iterable[Any]:
+    """Only text and numbers may be keys: hashing nested tuples can exhaust the stack of the interpreter."""
+    for item in items:
+        if not isinstance(item, (str, bytes, int, np.integer)) or (isinstance(item, int) and abs(item) >= 2**63):
+            raise PickleRefused(f"a key that is a {type(item).__name__}")
+        yield item
+
+
+def _charged(cost: int, original: Callable[[Any], None]) -> Callable[[Any], None]:
+    def instruction(self: _Unpickler) -> None:
+        self.spend(cost)
+        original(self)
+
+    return instruction
+
+
+def _forbidden(name: str) -> Callable[[Any], None]:
+    return lambda self: self.refuse(name)
+
+
+def _instructions() -> None:
+    """The table of instructions: ours where we have one, refusals, a charge on what makes containers from nothing."""
+    codes = {name: code for code, name in NAMES.items()}
+    for code, original in list(_Unpickler.dispatch.items()):
+        _Unpickler.dispatch[code] = getattr(_Unpickler, original.__name__)
+    for name in REFUSED:
+        if name != "INST":
+            _Unpickler.dispatch[codes[name]] = _forbidden(name)
+    for name, cost in {"EMPTY_SET": 4 * OBJECT, "EMPTY_LIST": OBJECT, "EMPTY_DICT": OBJECT, "LIST": OBJECT,
+                       "TUPLE1": OBJECT, "TUPLE2": OBJECT, "TUPLE3": OBJECT}.items():  # fmt: skip
+        _Unpickler.dispatch[codes[name]] = _charged(cost, _Unpickler.dispatch[codes[name]])
+
+
+_instructions()
