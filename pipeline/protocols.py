@@ -1,0 +1,121 @@
+"""Which dialogues train, which select, which are read once at the end.
+
+clean      select on valid; where the corpus has none, a share of its training dialogues, the seed recorded
+published  train on train and valid, keep the epoch best on *test*: leaky, for comparison with printed tables only
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pipeline.configuration import DataConfig
+from pipeline.dialogue import Corpus, Dialogue
+
+__all__ = ["PROTOCOLS", "Parts", "part_corpus", "restrict"]
+
+PROTOCOLS = ("clean", "published")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """`held` names the dialogues of the training part that do not train; notes go onto the card."""
+
+    corpus: Corpus
+    protocol: str
+    valid: list[Dialogue]
+    test: list[Dialogue]
+    held: frozenset[str] = frozenset()
+    notes: list[str] = field(default_factory=list)
+
+    def train(self, epoch: int, seed: int) -> list[Dialogue]:
+        """The training dialogues of one epoch."""
+        own = [d for d in self.corpus.epoch(epoch, seed) if d.id not in self.held]
+        return own + self.valid if self.protocol == "published" else own
+
+    @property
+    def select(self) -> list[Dialogue]:
+        """Where the best epoch is chosen."""
+        return self.test if self.protocol == "published" else self.valid
+
+
+def part_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
+    """Split a corpus for a protocol, carving what it lacks out of its training dialogues.
+
+    Raises ValueError when a part would be empty or without a label, or when the training has fewer than two classes.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}")
+    _refuse_shared(corpus)
+    valid, test = corpus.split("valid"), corpus.split("test")
+    labelled = [d.id for d in corpus.split("train") if (d.labels >= 0).any()]
+    if not labelled:
+        raise ValueError(f"{corpus.name}: no dialogue of the train split has a label; nothing to learn from")
+    order = list(np.random.default_rng(config.split_seed).permutation(len(labelled)))
+    notes, held, moved = [], set(), {d.id: d for d in corpus.split("train")}
+    wants = {"test": round(config.test_share * len(labelled)), "valid": round(config.valid_share * len(labelled))}
+    for name, own in (("test", test), ("valid", valid)):
+        if own:
+            continue
+        count = max(1, wants[name])
+        if count >= len(order):
+            raise ValueError(f"{corpus.name}: no {name} split, and {len(labelled)} labelled training dialogues are "
+                             f"too few to take one from; add dialogues, or give some the split {name}")
+        taken = {labelled[order.pop()] for _ in range(count)}
+        held |= taken
+        own.extend(replace(moved[i], split=name) for i in moved if i in taken)
+        notes.append(f"The corpus has no {name} part: {count} of its {len(labelled)} labelled training dialogues "
+                     f"were taken (split_seed {config.split_seed}): {', '.join(d.id for d in own)}.")
+    if corpus.name == "meld":
+        notes.append("MELD is not speaker- or episode-independent: 97 % of dev utterances are by training speakers.")
+    parts = Parts(corpus, protocol, valid, test, frozenset(held), notes)
+    for name, dialogues in (("valid", valid), ("test", test)):
+        if not any((d.labels >= 0).any() for d in dialogues):
+            raise ValueError(f"{corpus.name}: the {name} split has no labelled utterance; label some, or empty the "
+                             "split so that one is taken from train")
+    counts = count_labels(parts.train(0, 0), len(corpus.labels))
+    if (counts > 0).sum() < 2:
+        raise ValueError(f"{corpus.name}: the training part has only the class "
+                         f"{corpus.labels[int(counts.argmax())]!r}; want at least two")
+    absent = [label for label, count in zip(corpus.labels, counts, strict=True) if not count]
+    if absent:
+        notes.append(f"Without a training example, hence never to be predicted with reason: {', '.join(absent)}.")
+    return parts
+
+
+def count_labels(dialogues: list[Dialogue], classes: int) -> np.ndarray:
+    known = np.concatenate([d.labels[d.labels >= 0] for d in dialogues]) if dialogues else np.zeros(0, np.int64)
+    return np.bincount(known.astype(np.int64), minlength=classes)
+
+
+def restrict(corpus: Corpus, modalities: list[str]) -> list[str]:
+    """The modalities asked for that the corpus has.  Raises ValueError when none is left."""
+    chosen = [m for m in modalities if m in corpus.widths]
+    if not chosen:
+        raise ValueError(f"{corpus.name} has {', '.join(corpus.widths)}, none of data.modalities "
+                         f"({', '.join(modalities)})")
+    return chosen
+
+
+def _refuse_shared(corpus: Corpus) -> None:
+    """Dialogues of one name in two parts, wrong widths, labels out of range: each named."""
+    seen: dict[str, str] = {}
+    for d in corpus.dialogues:
+        if d.id in seen:
+            both = f"is in {seen[d.id]} and {d.split}" if seen[d.id] != d.split else "comes twice"
+            raise ValueError(f"{corpus.name}: dialogue {d.id} {both}; a dialogue belongs to one split")
+        seen[d.id] = d.split
+        n = len(d.utterances)
+        for modality, matrix in d.features.items():
+            if matrix.shape != (n, corpus.widths.get(modality)):
+                raise ValueError(f"{corpus.name}: dialogue {d.id}, {modality}: {matrix.shape} where "
+                                 f"({n}, {corpus.widths.get(modality)}) is wanted")
+            if np.isinf(matrix).any():
+                raise ValueError(f"{corpus.name}: dialogue {d.id}, {modality}: infinite values")
+        if len(d.labels) != n or len(d.speakers) != n:
+            raise ValueError(f"{corpus.name}: dialogue {d.id}: {n} utterances, {len(d.labels)} labels, "
+                             f"{len(d.speakers)} speakers")
+        if n and not (-1 <= d.labels.min() and d.labels.max() < len(corpus.labels)):
+            raise ValueError(f"{corpus.name}: dialogue {d.id}: label {int(d.labels.max())} where "
+                             f"{len(corpus.labels)} labels are known (0 to {len(corpus.labels) - 1}, -1 = none)")

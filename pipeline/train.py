@@ -1,0 +1,169 @@
+"""`merc train`: a corpus in, a run folder out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.configuration import Configuration, load_configuration, to_yaml
+from pipeline.corpora import load_corpus
+from pipeline.dialogue import Corpus
+from pipeline.files import write_text
+from pipeline.fit import fit, ranks
+from pipeline.protocols import PROTOCOLS, Parts, part_corpus
+from pipeline.report import write_run
+from pipeline.summary import summarise
+
+__all__ = ["fit_seeds", "train", "train_corpus"]
+
+WORK = ".work"  # checkpoints of an unfinished run
+
+
+def train(dataset: str, data: Path | None, protocol: str, seeds: int, out: Path, overrides: list[str],
+          progress: bool = False) -> dict[str, Any]:
+    """Train on a corpus by name or a table folder; returns the content of metrics.json.
+
+    A run that was cut short goes on where it stopped.  Raises ValueError or OSError with the remedy.
+    """
+    if protocol not in (*PROTOCOLS, "both"):
+        raise ValueError(f"no protocol {protocol!r}; choose {', '.join(PROTOCOLS)} or both")
+    if seeds < 1:
+        raise ValueError(f"--seeds {seeds}: want at least one")
+    config = load_configuration(dataset, overrides)
+    corpus = load_corpus(dataset, data)
+    return train_corpus(corpus, config, protocol, seeds, Path(out), progress)
+
+
+def train_corpus(corpus: Corpus, config: Configuration, protocol: str, seeds: int, out: Path,
+                 progress: bool = False) -> dict[str, Any]:
+    """As `train`, on a corpus at hand.  Under protocol `both` the leaky run goes to `out/published`."""
+    if protocol == "both":
+        clean = train_corpus(corpus, config, "clean", seeds, out, progress)
+        leaky = train_corpus(corpus, config, "published", seeds, out / "published", progress)
+        return write_run(out, clean, config, published=leaky) if ranks()[0] == 0 else clean
+    parts = part_corpus(corpus, config.data, protocol)
+    identity = _identity(corpus, config, protocol, seeds)
+    finished = _claim(out, identity)
+    if finished is not None:
+        return finished
+    numbers = [config.train.seed + k for k in range(seeds)]
+    folders = fit_seeds(parts, config, numbers, out / WORK, progress)
+    if ranks()[0]:
+        return {}
+    metrics, tables = summarise(parts, config, dict(zip(numbers, folders, strict=True)))
+    best = folders[numbers.index(metrics["best_seed"])]
+    os.replace(shutil.copy(best / "model.safetensors", out / ".model.tmp"), out / "model.safetensors")
+    result = write_run(out, metrics | {"identity": identity}, config, tables=tables)
+    shutil.rmtree(out / WORK)
+    return result
+
+
+def fit_seeds(parts: Parts, config: Configuration, seeds: list[int], work: Path, progress: bool = False) -> list[Path]:
+    """Fit every seed, as many at a time as there are cores; the folder of each, in order."""
+    folders = [work / f"seed-{seed}" for seed in seeds]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    alone = ranks()[1] > 1 or (config.train.device != "cpu" and torch.cuda.is_available())
+    jobs = 1 if alone else min(len(seeds), cores)
+    threads = config.train.threads or max(1, cores // jobs)
+    with _watch(progress and ranks()[0] == 0, seeds, config.train.epochs) as show:
+        if jobs == 1:
+            before = torch.get_num_threads()
+            torch.set_num_threads(threads)
+            try:
+                for seed, folder in zip(seeds, folders, strict=True):
+                    fit(parts, config, seed, folder, show)
+            finally:
+                torch.set_num_threads(before)
+            return folders
+        context = multiprocessing.get_context("spawn")  # a forked torch may hang
+        queue = context.Queue()
+        listener = threading.Thread(target=_listen, args=(queue, show), daemon=True)
+        listener.start()
+        pool = ProcessPoolExecutor(jobs, context, _start, (parts, config, threads, queue, os.getpid()))
+        try:
+            for done in [pool.submit(_work, seed, folder)
+                         for seed, folder in zip(seeds, folders, strict=True)]:
+                done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            queue.put(None)
+            listener.join()
+    return folders
+
+
+_JOB: dict[str, Any] = {}  # what `_start` leaves for `_work` in a process of the pool
+
+
+def _start(parts: Parts, config: Configuration, threads: int, queue: Any, parent: int) -> None:
+    torch.set_num_threads(threads)
+    _JOB.update(parts=parts, config=config, queue=queue, parent=parent)
+
+
+def _work(seed: int, folder: Path) -> None:
+    def report(row: dict[str, Any]) -> None:
+        if os.getppid() != _JOB["parent"]:
+            os._exit(1)  # the command was killed: do not train on for nobody
+        _JOB["queue"].put(row)
+
+    fit(_JOB["parts"], _JOB["config"], seed, folder, report)
+
+
+def _listen(queue: Any, show: Callable[[dict[str, Any]], None]) -> None:
+    while (row := queue.get()) is not None:
+        show(row)
+
+
+def _watch(progress: bool, seeds: list[int], epochs: int) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
+    """A live bar per seed with losses and γ, or silence."""
+    if not progress:
+        return nullcontext(lambda row: None)
+    from pipeline.watch import bars
+
+    return bars(seeds, epochs)
+
+
+def _claim(out: Path, identity: str) -> dict[str, Any] | None:
+    """Take the folder for this run; the metrics of the same run when it is already there.
+
+    Raises FileExistsError for a folder that holds anything else.
+    """
+    finished, unfinished = out / "metrics.json", out / WORK / "settings.json"
+    if finished.exists():
+        metrics = json.loads(finished.read_text("utf-8"))
+        if metrics.get("identity") == identity:
+            return metrics
+        raise FileExistsError(f"{out} holds another run (other data or settings); name another --out, or delete it")
+    if unfinished.exists():
+        if json.loads(unfinished.read_text("utf-8"))["identity"] != identity:
+            raise FileExistsError(f"{out} holds an unfinished run with other data or settings; repeat its command "
+                                  "to go on with it, name another --out, or delete it")
+    elif out.is_dir() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty and holds no run; name a new folder for --out")
+    elif ranks()[0] == 0:
+        write_text(unfinished, json.dumps({"identity": identity}))
+    if ranks()[1] > 1:
+        torch.distributed.barrier()
+    return None
+
+
+def _identity(corpus: Corpus, config: Configuration, protocol: str, seeds: int) -> str:
+    """A hash of everything that the result depends on."""
+    digest = hashlib.sha256(json.dumps([
+        corpus.name, corpus.labels, corpus.widths, corpus.fingerprints, to_yaml(config), protocol, seeds,
+        [(d.id, d.split, d.utterances, d.speakers) for d in corpus.dialogues]], sort_keys=True).encode())
+    for d in corpus.dialogues:
+        digest.update(d.labels.tobytes())
+        for modality in sorted(d.features):
+            digest.update(d.features[modality].tobytes())
+    return digest.hexdigest()
