@@ -22,7 +22,7 @@ __all__ = ["TextExtractor", "clean_text"]
 
 HUB = {"roberta-large": "FacebookAI/roberta-large"}
 PACKAGED = "minilm"
-LAYERS = ("last", "last4")
+LAYERS = ("last", "last4", "four")
 VERSION = "1"  # of this file's recipe: raise it when the same weights give other numbers
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "\x91": "'", "\x92": "'",
                          "“": '"', "”": '"', "„": '"', "\x93": '"', "\x94": '"',
@@ -43,7 +43,8 @@ class TextExtractor:
 
     name: "minilm" (comes with a package, works offline), "roberta-large", "owner/name" of a hub, or a folder with a
     checkpoint: an encoder, or a classifier fine-tuned from one.  Only safetensors are read; no checkpoint's code runs.
-    layers: "last", or "last4" for the mean of the last four.  precision "bfloat16" is 4x faster where the processor
+    layers: "last", "last4" for the mean of the last four, or "four" for these side by side, the last first (r1 to r4 of
+    the published files).  precision "bfloat16" is 4x faster where the processor
     has it (cosine .9999).
 
     Raises ValueError for a folder that is no such checkpoint, OSError when the weights can not be had.
@@ -63,7 +64,7 @@ class TextExtractor:
         self._tokenizer, self._model = _load(folder)
         self._model.to(device)
         config = self._model.config
-        self.dim = int(config.hidden_size)
+        self.dim = int(config.hidden_size) * (4 if layers == "four" else 1)
         self.longest = _longest(self._tokenizer, config)
         if self.pooling == "first" and self._encode("a")[0] != self._tokenizer.cls_token_id:
             raise ValueError(f"{folder}: its tokenizer puts no {self._tokenizer.cls_token or '<s>'} first, so there is "
@@ -109,9 +110,11 @@ class TextExtractor:
         kind = torch.device(self.device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
             output = self._model(input_ids=filled["input_ids"], attention_mask=mask,
-                                 output_hidden_states=self.layers == "last4")
+                                 output_hidden_states=self.layers != "last")
         if self.layers == "last4":
             states = torch.stack([layer.float() for layer in output.hidden_states[-4:]]).mean(0)
+        elif self.layers == "four":
+            states = torch.cat([layer.float() for layer in output.hidden_states[:-5:-1]], -1)
         else:
             states = output.last_hidden_state.float()
         if self.pooling == "first":
