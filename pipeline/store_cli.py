@@ -1,0 +1,130 @@
+"""`merc store`: look at features, check them, hand them on."""
+
+from __future__ import annotations
+
+import json as json_lines
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["store_app"]
+
+store_app = typer.Typer(no_args_is_help=True, help="Look at extracted features, check them, export them.")
+
+Root = Annotated[Path | None, typer.Argument(help="Folder of the store; default: $MERC_STORE, else merc's cache.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@store_app.command()
+def ls(store: Root = None, json: Json = False) -> None:
+    """Media of the store, their features and what made them."""
+    from pipeline.store import DamagedError
+
+    opened = _open(store)
+    rows: list[dict[str, Any]] = []
+    for medium in opened.media():
+        for path in opened.files(medium):
+            about = {"medium": medium, "names": opened.names(medium), "file": str(path.relative_to(opened.root))}
+            try:
+                rows.append(about | _about(opened.load(path)))
+            except DamagedError as error:
+                rows.append(about | {"damaged": str(error)})
+    if json:
+        print(json_lines.dumps({"store": str(opened.root), "files": rows}, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(str(opened.root)), title_justify="left")
+    for name in ("medium", "name", "modality", "id", "extractor", "segmentation", "utterances", "width"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        if "damaged" in row:
+            table.add_row(row["medium"][:12], *map(Text, (", ".join(row["names"]), Path(row["file"]).name)),
+                          Text("damaged", style="red"))
+            continue
+        table.add_row(row["medium"][:12], Text(", ".join(row["names"])), row["modality"], row["id"],
+                      f"{row['extractor']} {row['extractor_id']}", f"{row['segmentation']} {row['segmentation_id']}",
+                      f"{row['present']} of {row['utterances']}", str(row["width"]))
+    Console(highlight=False).print(table)
+
+
+@store_app.command()
+def verify(store: Root = None, json: Json = False) -> None:
+    """Read every file of the store; exit code 1 names those that are damaged."""
+    from pipeline.store import DamagedError
+
+    opened = _open(store)
+    checked, damaged = 0, []
+    for medium in opened.media():
+        for path in [*opened.files(medium), *opened.segment_files(medium)]:
+            checked += 1
+            try:
+                if path.suffix == ".json":
+                    opened.load_segmentation(path)
+                else:
+                    opened.load(path)
+            except DamagedError as error:
+                damaged.append({"file": str(path), "reason": str(error)})
+    if json:
+        print(json_lines.dumps({"store": str(opened.root), "checked": checked, "damaged": damaged},
+                               ensure_ascii=False))
+    else:
+        for row in damaged:
+            print(row["reason"])
+        print(f"{opened.root}: {checked} files checked, {len(damaged)} damaged")
+    raise typer.Exit(1 if damaged else 0)
+
+
+@store_app.command()
+def export(
+    store: Root = None,
+    out: Annotated[Path, typer.Option(help="Folder to write (parquet: or a file name).")] = Path("table"),
+    format: Annotated[str, typer.Option(help="table: a data set folder for merc train; parquet: one file.")] = "table",
+    fingerprint: Annotated[list[str] | None, typer.Option(
+        help="Id, as ls shows it, of the features to take where the store holds several kinds; repeatable.")] = None,
+    json: Json = False,
+) -> None:
+    """Write the whole store as a table data set (labels empty) or Parquet."""
+    from pipeline.inputs import check_folder
+    from pipeline.store_export import export as run
+
+    try:
+        check_folder(out.parent if out.suffix else out)
+        corpus = run(_open(store), out, format, fingerprint or [])
+    except (ValueError, OSError) as error:
+        print(f"merc: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    told = {"out": str(out), "dialogues": len(corpus.dialogues), "widths": corpus.widths,
+            "utterances": sum(len(dialogue.utterances) for dialogue in corpus.dialogues)}
+    if json:
+        print(json_lines.dumps(told, ensure_ascii=False))
+    else:
+        print(f"{told['utterances']} utterances of {told['dialogues']} dialogues in {out}")
+
+
+def _open(root: Path | None) -> Any:
+    from pipeline.store import Store, default_store
+
+    folder = root or default_store()
+    if not folder.is_dir():
+        print(f"merc: {folder}: no such store; make one with: merc extract VIDEOS --out {folder}", file=sys.stderr)
+        raise typer.Exit(2)
+    return Store(folder)
+
+
+def _about(features: Any) -> dict[str, Any]:
+    import numpy as np
+
+    from pipeline.store import fingerprint_id
+
+    extractor, source = features.fingerprint["extractor"], features.fingerprint["segmentation"]
+    named = extractor.get("options", {}).get("name")
+    return {"modality": features.modality, "id": features.id, "fingerprint": features.fingerprint,
+            "extractor": f"{extractor['extractor']}{f' {named}' if named else ''}",
+            "extractor_id": fingerprint_id(extractor), "segmentation": source.get("kind", "?"),
+            "segmentation_id": fingerprint_id(source), "utterances": len(features.utterances),
+            "present": int((~np.isnan(features.vectors).all(1)).sum()), "width": int(features.vectors.shape[1])}
