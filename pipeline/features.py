@@ -44,8 +44,10 @@ Rows = tuple[list[np.ndarray | None], list[dict[str, Any]]]
 
 
 def _text(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
+    from extractors.text import clean_text
+
     texts = [utterance.text for utterance in segmentation.utterances]
-    told = [index for index, text in enumerate(texts) if text.strip()]
+    told = [index for index, text in enumerate(texts) if clean_text(text, extractor.cleaning)]
     rows: list[np.ndarray | None] = [None] * len(texts)
     quality: list[dict[str, Any]] = [{"present": False, "reason": "no words"} for _ in texts]
     if told:
@@ -58,7 +60,7 @@ def _text(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
 
 
 def _audio(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
-    from extractors.audio import is_silent, voiced
+    from extractors.audio import is_silent
 
     rows: list[np.ndarray | None] = []
     quality: list[dict[str, Any]] = []
@@ -76,7 +78,7 @@ def _audio(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
         if row is None:
             quality.append({"present": False, "reason": said})
         else:
-            quality.append({"present": True, "voiced": voiced(row)} | extractor.quality(sound, 16000))
+            quality.append({"present": True} | extractor.quality(sound, 16000, row))
     return rows, quality
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.failures import Failure, printable
 
-__all__ = ["MEDIA", "Input", "UsageError", "check_folder", "find_media"]
+__all__ = ["MEDIA", "Input", "UsageError", "check_folder", "check_transcript", "find_media"]
 
 # what a folder is searched for; a file named outright is tried whatever its name
 MEDIA = frozenset("3g2 3gp aac aif aiff asf avi caf flac flv m2ts m4a m4v mka mkv mov mp2 mp3 mp4 mpeg mpg mts mxf oga "
@@ -69,6 +69,15 @@ def check_folder(folder: Path) -> None:
         if os.path.lexists(place):
             raise UsageError(f"{printable(folder)}: {printable(place)} is a file, not a folder; name another folder "
                              "with --out")
+
+
+def check_transcript(transcript: Path | None, media: Sequence[Input]) -> None:
+    """Raise UsageError for a transcript that is missing, or one for several media."""
+    if transcript and len(media) > 1:
+        raise UsageError(f"--transcript {transcript}: one transcript for {len(media)} media; put each beside its "
+                         "medium under the same stem")
+    if transcript and not transcript.is_file():
+        raise UsageError(f"--transcript {transcript}: no such file")
 
 
 def _walk(root: Path) -> tuple[list[Input], list[Failure]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from pipeline.dialogue import Dialogue
 from pipeline.features import features_of
 from pipeline.media import open_media
 from pipeline.predict import Predictor
-from pipeline.profiles import ExtractorOptions, build_extractors
+from pipeline.profiles import build_extractors, options_of
 from pipeline.recognise import Recogniser
 from pipeline.segment import segment
 
@@ -35,7 +35,8 @@ class LabelOptions:
     language: str | None = None
     speakers: int | None = None
     prior: str = "train"
-    extractors: ExtractorOptions = field(default_factory=ExtractorOptions)
+    device: str = "cpu"
+    text_model: str | None = None  # the folder of a fine-tuned encoder: a run knows its hash, not its place
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,13 @@ class Labeller:
 
     def __init__(self, options: LabelOptions | None = None) -> None:
         self.options = options or LabelOptions()
-        self.predictor = Predictor.load(self.options.model)
+        self.predictor = Predictor.load(self.options.model, self.options.device)
         self.profile = self.predictor.profile
-        self.extractors = build_extractors(self.profile, self.options.extractors, tuple(self.predictor.widths))
+        self.predictor.check(self.predictor.fingerprints)  # unknown features: refused before any model is opened
+        chosen = options_of(self.predictor.fingerprints, self.options.device)
+        if self.options.text_model:
+            chosen = replace(chosen, text_model=self.options.text_model)
+        self.extractors = build_extractors(self.profile, chosen, tuple(self.predictor.widths))
         self.predictor.check({name: extractor.fingerprint for name, extractor in self.extractors.items()})
         self.recogniser = Recogniser(self.options.whisper, self.options.language, self.profile)
 
@@ -122,6 +127,5 @@ class Labeller:
 def label(media: str | Path, *, transcript: str | Path | None = None, speakers: int | None = None,
           model: str = DEFAULT_MODEL, language: str | None = None, device: str = "cpu") -> Result:
     """Label one dialogue; see `Labeller` for many."""
-    options = LabelOptions(model=model, speakers=speakers, language=language,
-                           extractors=ExtractorOptions(device=device))
+    options = LabelOptions(model=model, speakers=speakers, language=language, device=device)
     return Labeller(options).label(media, transcript)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.dialogue import MODALITIES
 
-__all__ = ["PROFILES", "ExtractorOptions", "build_extractors", "profile_of"]
+__all__ = ["PROFILES", "ExtractorOptions", "build_extractors", "options_of", "profile_of"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,21 @@ def build_extractors(profile: str, options: ExtractorOptions | None = None,
 
 def profile_of(fingerprints: dict[str, dict[str, Any]] | None) -> str:
     """The profile whose features a run was trained on; a run of unknown features counts as roberta."""
-    text = (fingerprints or {}).get("text", {})
-    return "offline" if text.get("extractor") == "minilm" or text.get("options", {}).get("model") == "minilm" \
-        else "roberta"
+    return "offline" if _option(fingerprints, "text", "name") == TEXT_MODEL["offline"] else "roberta"
+
+
+def options_of(fingerprints: dict[str, dict[str, Any]] | None, device: str = "cpu") -> ExtractorOptions:
+    """The options that make features like these; weights in a user's own folder are not named in a fingerprint."""
+    default = ExtractorOptions()
+    return ExtractorOptions(
+        text_model=_option(fingerprints, "text", "name"),
+        text_layers=_option(fingerprints, "text", "layers") or default.text_layers,
+        audio_variant=_option(fingerprints, "audio", "variant") or default.audio_variant,
+        face_choice=_option(fingerprints, "visual", "choose") or default.face_choice, device=device)
+
+
+def _option(fingerprints: dict[str, dict[str, Any]] | None, modality: str, name: str) -> Any:
+    return (fingerprints or {}).get(modality, {}).get("options", {}).get(name)
 
 
 def _text(profile: str, options: ExtractorOptions) -> Any:
