@@ -45,7 +45,7 @@ class TrainConfig:
     weight_decay: float = 1e-5
     temperature: float = 1.0  # of L3, eq. 13
     detach_teacher: bool = True
-    objective: str = "pgm"  # pgm, static, mgda, pcgrad, cagrad
+    objective: str = "pgm"  # pgm, static (train.weights), equal, l1, mgda, pcgrad, cagrad
     weights: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])  # of L1, L2, L3; 0 switches one off
     literal: bool = False  # eq. 13 as printed: softmax of probabilities / T
     theta: str = "trunk"  # trunk, last, repr: where PGM compares gradients
@@ -68,7 +68,9 @@ def _model_section() -> type:
         if item.name in ("widths", "labels"):
             continue
         chosen.append((item.name, hints[item.name], item.default))
-    return make_dataclass("ModelConfig", chosen)
+    made = make_dataclass("ModelConfig", chosen)
+    made.__module__ = __name__  # lets it travel to the processes of the seeds
+    return made
 
 
 ModelConfig: Any = _model_section()
@@ -83,7 +85,7 @@ class Configuration:
 
 CHOICES = {
     **{f"data.normalise_{m}": ("corpus", "speaker", "none") for m in MODALITIES},
-    "train.objective": ("pgm", "static", "mgda", "pcgrad", "cagrad"),
+    "train.objective": ("pgm", "static", "equal", "l1", "mgda", "pcgrad", "cagrad"),
     "train.theta": ("trunk", "last", "repr"), "train.gamma": ("raw", "unit"),
     "train.heads": ("scaled", "unscaled"), "train.class_weights": ("none", "inverse"),
     "train.bf16": ("auto", "yes", "no"),

@@ -22,14 +22,14 @@ from css_model import (
     Checkpoint,
     CSSConfig,
     Normaliser,
-    ParetoGradientModulator,
     collate,
+    inverse_frequency,
     losses,
     save_checkpoint,
 )
-from css_model.objectives import inverse_frequency
+from css_model.directions import make_modulator
 from pipeline.calibrate import fit_temperatures
-from pipeline.configuration import Configuration, TrainConfig
+from pipeline.configuration import Configuration
 from pipeline.dialogue import Dialogue
 from pipeline.files import write_bytes, write_text
 from pipeline.metrics import scores
@@ -66,7 +66,8 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
     torch.manual_seed(seed)
     model = CSS(CSSConfig(widths=tuple(widths.items()), labels=corpus.labels, **vars(config.model))).to(device)
     optimizer = torch.optim.Adam(model.parameters(), chosen.lr, weight_decay=chosen.weight_decay, fused=True)
-    modulator = _modulator(model, chosen)
+    modulator = make_modulator(chosen.objective, model, chosen.theta, chosen.gamma, heads=chosen.heads,
+                               objectives=[k for k in range(3) if chosen.weights[k]], weights=chosen.weights)
     low = _autocast(chosen.bf16, config.model.d, device)
     history: list[dict[str, Any]] = []
     best: dict[str, Any] = {"score": -1.0, "epoch": 0, "state": {}}
@@ -147,19 +148,6 @@ def ranks() -> tuple[int, int]:
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
     return distributed.get_rank(), distributed.get_world_size()
-
-
-def _modulator(model: CSS, config: TrainConfig) -> ParetoGradientModulator:
-    """The objective that the configuration names; a weight of 0 switches its loss off."""
-    if config.objective == "static":
-        return ParetoGradientModulator(model, weights=config.weights)
-    active = [k for k, weight in enumerate(config.weights) if weight]
-    if config.objective == "pgm":
-        return ParetoGradientModulator(model, config.theta, config.gamma, heads=config.heads, objectives=active)
-    from css_model.directions import DIRECTIONS
-
-    return ParetoGradientModulator(model, config.theta, heads="unscaled", objectives=active,
-                                   solve=DIRECTIONS[config.objective](), normalise=False)
 
 
 def _unlabelled(dialogue: Dialogue) -> Dialogue:
