@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +64,8 @@ class TextExtractor:
         self.layers, self.device, self.batch, self.cleaning, self.precision = layers, device, batch, cleaning, precision
         folder, shown = _find(str(name))
         self.pooling = "mean" if name == PACKAGED else "first"
-        self._tokenizer, self._model = _load(folder)
-        self._model.to(device)
-        config = self._model.config
+        config, self._tokenizer = _read(folder)
+        self._checkpoint = folder, config
         self.dim = int(config.hidden_size) * (4 if layers == "four" else 1)
         self.longest = _longest(self._tokenizer, config)
         if self.pooling == "first" and self._encode("a")[0] != self._tokenizer.cls_token_id:
@@ -76,6 +78,11 @@ class TextExtractor:
             "extractor": "text-encoder", "version": VERSION, "weights": sha256_of(*weights),
             "options": {"name": shown, "layers": layers, "pooling": self.pooling, "cleaning": cleaning,
                         "precision": precision, "longest": self.longest, "tokenizer": sha256_of(*words)}}
+
+    @cached_property
+    def _model(self) -> Any:
+        """Opened by the first text: a fingerprint alone needs no weights in memory."""
+        return _load(*self._checkpoint).to(self.device)
 
     @torch.inference_mode()
     def extract(self, texts: list[str]) -> np.ndarray:
@@ -150,8 +157,11 @@ def _from_hub(repository: str) -> Path:
                       "or use the encoder that comes with merc: --profile offline") from error
 
 
-def _load(folder: Path) -> tuple[Any, Any]:
-    """Tokenizer and model in eval mode; every weight comes from the checkpoint, or ValueError."""
+OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def _read(folder: Path) -> tuple[Any, Any]:
+    """Configuration and tokenizer of an encoder that merc can use, or ValueError."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: no config.json; want a folder as written by save_pretrained()")
     if not list(folder.glob("model*.safetensors")):
@@ -160,27 +170,39 @@ def _load(folder: Path) -> tuple[Any, Any]:
     if "auto_map" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
         raise ValueError(f"{folder}: this checkpoint wants to run its own code (auto_map), which merc refuses; "
                          "use an encoder that transformers itself knows")
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    loud = logging.get_verbosity()
-    logging.set_verbosity_error()  # a classifier's head is left unread; that is no news
-    logging.disable_progress_bar()
-    try:
-        config = AutoConfig.from_pretrained(folder, **options)
+    with _reported(folder):
+        config = AutoConfig.from_pretrained(folder, **OPTIONS)
         if config.is_encoder_decoder:
             raise ValueError("an encoder with a decoder")
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **OPTIONS)
+    tokenizer.padding_side = "right"
+    return config, tokenizer
+
+
+def _load(folder: Path, config: Any) -> Any:
+    """The model in eval mode; every weight comes from the checkpoint, or ValueError."""
+    with _reported(folder):
         model, loaded = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, dtype=torch.float32,
-                                                  output_loading_info=True, **options)
-    except Exception as error:  # transformers raises a dozen kinds, each with its reason
-        raise ValueError(f"{folder}: not a text encoder that merc can use ({error})") from error
-    finally:
-        logging.set_verbosity(loud)
+                                                  output_loading_info=True, **OPTIONS)
     lost = [key for key in loaded["missing_keys"] if not key.startswith("pooler.")]  # the pooler is not used
     if lost or loaded["mismatched_keys"]:
         raise ValueError(f"{folder}: the checkpoint lacks weights of its own encoder ({', '.join(sorted(lost)[:3])}), "
                          "which would be random; save the model again")
-    tokenizer.padding_side = "right"
-    return tokenizer, model.eval()
+    return model.eval()
+
+
+@contextmanager
+def _reported(folder: Path) -> Iterator[None]:
+    """Transformers' dozen kinds of errors as one, and its news unsaid."""
+    loud = logging.get_verbosity()
+    logging.set_verbosity_error()  # a classifier's head is left unread; that is no news
+    logging.disable_progress_bar()
+    try:
+        yield
+    except Exception as error:  # transformers raises a dozen kinds, each with its reason
+        raise ValueError(f"{folder}: not a text encoder that merc can use ({error})") from error
+    finally:
+        logging.set_verbosity(loud)
 
 
 def _longest(tokenizer: Any, config: Any) -> int:

@@ -138,11 +138,11 @@ def test_refusals_say_what_to_do(roberta: Path, tmp_path: Path, monkeypatch: pyt
     deeper = copy("deeper")
     (deeper / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 7}))
     with pytest.raises(ValueError, match="lacks weights"):
-        TextExtractor(deeper)
+        TextExtractor(deeper).extract(["a"])
     damaged = copy("damaged")
     (damaged / "model.safetensors").write_bytes((roberta / "model.safetensors").read_bytes()[:1000])
     with pytest.raises(ValueError, match="not a text encoder"):
-        TextExtractor(damaged)
+        TextExtractor(damaged).extract(["a"])
     decoder = copy("decoder", skip="model.safetensors")
     BartModel(BartConfig(vocab_size=50, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
                          decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16)).save_pretrained(decoder)
