@@ -102,9 +102,10 @@ def train(
     json: Json = False,
 ) -> None:
     """Train CSS and write a run: model, predictions, metrics, pictures, card."""
+    from pipeline.show import run_figures
     from pipeline.train import train as run
 
-    _report(lambda: run(dataset, data, protocol, seeds, out, set or [], sys.stderr.isatty()), json)
+    _report(lambda: run(dataset, data, protocol, seeds, out, set or [], sys.stderr.isatty()), json, run_figures)
 
 
 @app.command()
@@ -122,6 +123,39 @@ def evaluate(
     _report(lambda: run(model, dataset, split, prior, predictions), json)
 
 
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run folder.")],
+    second: Annotated[Path, typer.Argument(help="A run folder, tested on the same dialogues.")],
+    draws: Annotated[int, typer.Option(min=100, help="Random swaps.")] = 10_000,
+    json: Json = False,
+) -> None:
+    """Is one run better than the other?  Approximate randomisation over test dialogues, all seeds together."""
+    from pipeline.compare import compare as run
+
+    _report(lambda: run(first, second, draws), json)
+
+
+@app.command()
+def ablate(
+    dataset: Annotated[str, typer.Option(help="iemocap, meld, paired, synthetic, or a table folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tables and of every row's run; a second call resumes.")],
+    data: Annotated[Path | None, typer.Option(help="Where the data set's files are; default: $MERC_DATA.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Comma-separated rows or groups (components, modalities, fusion, "
+                                                  "objectives); default: all.")] = None,
+    protocol: Annotated[str, typer.Option(help="clean or published.")] = "clean",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds a row.")] = 5,
+    set: Annotated[list[str] | None, typer.Option(help="Override a setting of every row.")] = None,
+    json: Json = False,
+) -> None:
+    """Train CSS without its parts, on fewer modalities, with other fusions and objectives; write the tables."""
+    from pipeline.ablate import ablate as run
+    from pipeline.show import ablation
+
+    names = [name.strip() for name in rows.split(",") if name.strip()] if rows else None
+    _report(lambda: run(dataset, data, out, names, protocol, seeds, set or [], sys.stderr.isatty()), json, ablation)
+
+
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A published IEMOCAP or MELD feature file (pickle).")],
@@ -131,9 +165,9 @@ def import_(
     json: Json = False,
 ) -> None:
     """Turn a published feature file into a table; the pickle is read without running it."""
-    from pipeline.importing import import_file
+    from pipeline.importing import import_file, show
 
-    _report(lambda: import_file(file, out, text, overwrite), json)
+    _report(lambda: import_file(file, out, text, overwrite), json, show)
 
 
 @pretrain_app.command("visual")

@@ -66,8 +66,11 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
     torch.manual_seed(seed)
     model = CSS(CSSConfig(widths=tuple(widths.items()), labels=corpus.labels, **vars(config.model))).to(device)
     optimizer = torch.optim.Adam(model.parameters(), chosen.lr, weight_decay=chosen.weight_decay, fused=True)
-    modulator = make_modulator(chosen.objective, model, chosen.theta, chosen.gamma, heads=chosen.heads,
-                               objectives=[k for k in range(3) if chosen.weights[k]], weights=chosen.weights)
+    try:
+        modulator = make_modulator(chosen.objective, model, chosen.theta, chosen.gamma, heads=chosen.heads,
+                                   objectives=[k for k in range(3) if chosen.weights[k]], weights=chosen.weights)
+    except ImportError as error:
+        raise ValueError(f"train.objective={chosen.objective}: {error}") from error
     low = _autocast(chosen.bf16, config.model.d, device)
     history: list[dict[str, Any]] = []
     best: dict[str, Any] = {"score": -1.0, "epoch": 0, "state": {}}

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["figures", "utterances"]
+__all__ = ["ablation", "figures", "run_figures", "utterances"]
 
 COLOURS = {"neutral": "white", "joy": "yellow", "happy": "yellow", "excited": "bright_yellow", "surprise": "magenta",
            "sadness": "blue", "sad": "blue", "anger": "red", "angry": "red", "frustrated": "bright_red",
@@ -46,3 +46,37 @@ def figures(result: dict[str, Any]) -> None:
                 console.print(Text(f"{indent}{name}: {shown}"), soft_wrap=True)
 
     lines(result, "")
+
+
+def run_figures(metrics: dict[str, Any]) -> None:
+    """The headlines of a run; its card has the rest."""
+    console = Console()
+    table = Table(title=Text(f"{metrics['dataset']}, protocol {metrics['protocol']}, {len(metrics['seeds'])} seeds"),
+                  title_justify="left")
+    columns = {"test": metrics, "valid": metrics.get("valid"), "published (leaky)": metrics.get("published")}
+    shown = {title: part for title, part in columns.items() if part}
+    for title in ("", *shown, f"always {metrics['majority']['label']}"):
+        table.add_column(title)
+    for name in ("accuracy", "weighted_f1", "macro_f1", "macro_recall"):
+        table.add_row(name, *(f"{part[name]['mean']:.4f} ± {part[name]['sd']:.4f}" for part in shown.values()),
+                      f"{metrics['majority'][name]:.4f}")
+    console.print(table)
+    low, high = metrics["weighted_f1"]["interval"]
+    console.print(f"test weighted F1, 95 % over dialogues and seeds: {low:.4f} to {high:.4f}")
+    for note in metrics["notes"]:
+        console.print(Text(f"! {note}", style="yellow"))
+
+
+def ablation(result: dict[str, Any]) -> None:
+    table = Table(title=Text(f"{result['dataset']}, protocol {result['protocol']}, {result['seeds']} seeds"),
+                  title_justify="left")
+    for title in ("row", "accuracy", "weighted F1", "difference", "p (Holm)"):
+        table.add_column(title)
+    for row in result["rows"]:
+        table.add_row(row["title"], *(f"{row[k + '_mean']:.4f} ± {row[k + '_sd']:.4f}"
+                                      for k in ("accuracy", "weighted_f1")),
+                      f"{row['difference']:+.4f}", "" if row["row"] == "css" else f"{row['p_holm']:.4f}")
+    console = Console()
+    console.print(table)
+    for name, reason in result["not_run"].items():
+        console.print(Text(f"! {name} was not run: {reason}", style="yellow"))
