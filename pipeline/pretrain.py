@@ -8,24 +8,24 @@ jitter / erasing on training images only.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 from torch import Tensor
 
-from extractors.densenet import EMOTIONS, FaceNet, FaceNetConfig, load_face_net, pack_face_net
+from extractors.densenet import FaceNet, FaceNetConfig, load_face_net, pack_face_net
+from pipeline.face_card import face_card
+from pipeline.ferplus import Faces, confusion_picture, load_ferplus, score_faces
 from pipeline.files import write_bytes, write_text
 
-__all__ = ["Faces", "PretrainConfig", "load_ferplus", "parse_stages", "pretrain_visual", "score_faces"]
+__all__ = ["PretrainConfig", "parse_stages", "pretrain_visual"]
 
 
 @dataclass(frozen=True)
@@ -49,47 +49,6 @@ def parse_stages(text: str) -> tuple[tuple[int, int], ...]:
     if any(side < 16 or epochs < 1 for side, epochs in stages):
         raise ValueError(f"stages {text!r}: sides from 16 pixels and epochs from 1")
     return stages
-
-
-class Faces(NamedTuple):
-    """images (n, 48, 48) uint8, votes (n, 8) float32 shares, label (n,) int64, -1 where no majority."""
-
-    images: Tensor
-    votes: Tensor
-    label: Tensor
-
-
-def load_ferplus(path: Path) -> tuple[Faces, Faces]:
-    """FER+ as (train, valid): single votes zeroed, valid without exact copies of training images.
-
-    Raises ValueError when the file lacks `images`, `votes` or `split`, or their shapes differ.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images, votes, split = file["images"], file["votes"], file["split"]
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{path}: not a FER+ file (images, votes, split as npz arrays): {error}") from error
-    if images.ndim != 3 or votes.shape != (len(images), 10) or split.shape != (len(images),):
-        raise ValueError(f"{path}: want images (n, h, w), votes (n, 10), split (n,); have "
-                         f"{images.shape}, {votes.shape}, {split.shape}")
-    votes = np.where(votes <= 1, 0, votes).astype(np.float32)
-    total = votes.sum(1)
-    majority = (votes.max(1) > 0.5 * total) & (votes.argmax(1) < 8)
-    label = np.where(majority, votes.argmax(1), -1)
-    known = votes[:, :8].sum(1) > 0
-    shares = votes[:, :8] / np.maximum(votes[:, :8].sum(1, keepdims=True), 1)
-
-    keys = [hashlib.sha256(image.tobytes()).digest() for image in images]
-    seen = {key for key, part in zip(keys, split, strict=True) if part == 0}
-    copies = np.array([key in seen for key in keys])
-
-    def part(rows: np.ndarray) -> Faces:
-        return Faces(torch.from_numpy(images[rows]), torch.from_numpy(shares[rows]), torch.from_numpy(label[rows]))
-
-    train, valid = part((split == 0) & known), part((split == 1) & ~copies & majority)
-    if not len(train.label) or not len(valid.label):
-        raise ValueError(f"{path}: no training (split 0) or no validation faces (split 1)")
-    return train, valid
 
 
 def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None, report=print) -> dict:
@@ -147,6 +106,7 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
         torch.save({"log": log, "config": asdict(config)} | {k: v.state_dict() for k, v in saved.items()}, buffer)
         write_bytes(checkpoint, buffer.getvalue())
 
+    _settle(averaged, train)
     write_bytes(out / "model.safetensors", pack_face_net(averaged))
     final = load_face_net(out / "model.safetensors")
     scores = score_faces(final, valid) | {"config": asdict(config)}
@@ -156,7 +116,8 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
     writer.writeheader()
     writer.writerows(log)
     write_text(out / "log.csv", table.getvalue())
-    write_bytes(out / "confusion.png", _confusion_picture(np.array(scores["confusion"])))
+    write_bytes(out / "confusion.png", confusion_picture(np.array(scores["confusion"])))
+    write_text(out / "card.md", face_card(scores))
     return scores
 
 
@@ -167,6 +128,12 @@ def _restore(path: Path, saved: dict, config: PretrainConfig) -> list[dict]:
     for name, thing in saved.items():
         thing.load_state_dict(state[name])
     return state["log"]
+
+
+def _settle(net: FaceNet, train: Faces, images: int = 6400) -> None:
+    """Batch statistics for the averaged weights, on faces as they come in use: the running ones lag behind."""
+    rows = torch.linspace(0, len(train.images) - 1, min(images, len(train.images))).long()
+    torch.optim.swa_utils.update_bn((net.prepare(train.images[part]) for part in rows.split(128)), net)
 
 
 def _augment(images: Tensor, chance: torch.Generator) -> Tensor:
@@ -193,51 +160,3 @@ def _augment(images: Tensor, chance: torch.Generator) -> Tensor:
     columns = (axis - centre[:, 1:]).abs() < half[:, 1:]
     hole = rows[:, None, :, None] & columns[:, None, None, :]
     return images.masked_fill(hole, 0.0).contiguous(memory_format=torch.channels_last)
-
-
-@torch.inference_mode()
-def score_faces(net: FaceNet, faces: Faces, size: int | None = None, flip: bool = True) -> dict:
-    """Accuracy and F1 on majority labels, with 95 % bootstrap intervals over images; averaged over mirror images."""
-    net.eval()
-    logits = []
-    for start in range(0, len(faces.images), 256):
-        images = net.prepare(faces.images[start:start + 256], size)
-        views = [images, images.flip(-1)] if flip else [images]
-        logits.append(torch.stack([net(view) for view in views]).mean(0))
-    truth, guess = faces.label.numpy(), torch.cat(logits).argmax(1).numpy()
-    labels = np.arange(len(EMOTIONS))
-    precision, recall, f1, support = precision_recall_fscore_support(truth, guess, labels=labels, zero_division=0)
-    often = labels[support >= 50]
-    rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(truth), (1000, len(truth)))
-
-    def macro(rows: np.ndarray | slice, classes: np.ndarray) -> float:
-        return float(f1_score(truth[rows], guess[rows], labels=classes, average="macro", zero_division=0))
-
-    def interval(values: list[float]) -> list[float]:
-        return [round(float(v), 4) for v in np.percentile(values, [2.5, 97.5])]
-
-    everything = slice(None)
-    return {
-        "images": len(truth), "size": size or net.config.size, "mirrored": flip,
-        "accuracy": float((truth == guess).mean()),
-        "accuracy_interval": interval([(truth[d] == guess[d]).mean() for d in draws]),
-        "macro_f1": macro(everything, labels),
-        "macro_f1_interval": interval([macro(d, labels) for d in draws[:200]]),
-        "macro_f1_of_50": macro(everything, often),
-        "macro_f1_of_50_interval": interval([macro(d, often) for d in draws[:200]]),
-        "per_class": {name: {"precision": float(precision[k]), "recall": float(recall[k]), "f1": float(f1[k]),
-                             "support": int(support[k])} for k, name in enumerate(EMOTIONS)},
-        "confusion": confusion_matrix(truth, guess, labels=labels).tolist(),
-    }
-
-
-def _confusion_picture(matrix: np.ndarray) -> bytes:
-    from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay
-
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    ConfusionMatrixDisplay(matrix, display_labels=EMOTIONS).plot(ax=figure.subplots(), xticks_rotation=45)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

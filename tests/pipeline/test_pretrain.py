@@ -1,0 +1,75 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from extractors.densenet import DIM, load_face_net
+from pipeline.ferplus import load_ferplus
+from pipeline.pretrain import PretrainConfig, parse_stages, pretrain_visual
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, shared):
+    """The first faces of the real file."""
+    with np.load(shared / "data" / "ferplus_48.npz") as file:
+        rows = np.r_[np.flatnonzero(file["split"] == 0)[:96], np.flatnonzero(file["split"] == 1)[:40]]
+        path = tmp_path_factory.mktemp("fer") / "small.npz"
+        np.savez(path, images=file["images"][rows], votes=file["votes"][rows], split=file["split"][rows])
+    return path
+
+
+def test_validation_holds_no_training_image(shared):
+    train, valid = load_ferplus(shared / "data" / "ferplus_48.npz")
+    seen = {hashlib.md5(image.numpy().tobytes()).digest() for image in train.images}
+    assert not any(hashlib.md5(image.numpy().tobytes()).digest() in seen for image in valid.images)
+    assert len(valid.label) > 2500 and (valid.label >= 0).all()
+    assert torch.allclose(train.votes.sum(1), torch.ones(len(train.votes)))
+
+
+def test_killed_and_resumed_equals_not_killed(small, tmp_path):
+    """The second training is stopped in its second epoch by an exception from the outside, then begun again."""
+    config = PretrainConfig(stages=((16, 1), (24, 1)), batch=32)
+    whole = pretrain_visual(small, tmp_path / "whole", config, lambda line: None)
+
+    def stop(line):
+        if line.startswith("{'epoch': 1"):
+            (tmp_path / "parts").mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_visual(small, tmp_path / "parts", config, stop)
+    said = []
+    pretrain_visual(small, tmp_path / "parts", config, lambda line: None)  # makes the checkpoint of epoch 1 and 2
+    again = pretrain_visual(small, tmp_path / "parts", config, said.append)
+    assert "resumed after epoch 2" in said[0]
+    assert again == whole
+    for name in ("model.safetensors", "metrics.json", "log.csv", "card.md"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    net = load_face_net(tmp_path / "whole" / "model.safetensors")
+    features = net.features(net.prepare(torch.zeros(2, 30, 40, dtype=torch.uint8)))
+    assert features.shape == (2, DIM) and (features >= 0).all()
+
+
+@pytest.mark.parametrize("text", ["", "48", "48x0", "4x3", "axb"])
+def test_bad_stages_are_named(text):
+    with pytest.raises(ValueError, match="stages"):
+        parse_stages(text)
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"no zip")
+    with pytest.raises(ValueError, match="x.npz"):
+        load_ferplus(path)
+    np.savez(path, images=np.zeros((3, 48, 48), np.uint8), votes=np.zeros((2, 10)), split=np.zeros(3))
+    with pytest.raises(ValueError, match="votes"):
+        load_ferplus(path)
+
+
+def test_foreign_weights_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="merc pretrain visual"):
+        load_face_net(tmp_path / "w.safetensors")
