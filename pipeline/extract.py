@@ -15,7 +15,7 @@ from pipeline.dialogue import MODALITIES, Segmentation
 from pipeline.exports.json import plain
 from pipeline.failures import Failure, printable, run_each
 from pipeline.features import features_of
-from pipeline.inputs import Input, check_folder, check_transcript, find_media
+from pipeline.inputs import Input, UsageError, check_folder, check_transcript, find_media
 from pipeline.media import Media, open_media
 from pipeline.profiles import ExtractorOptions, build_extractors
 from pipeline.progress import Display
@@ -75,6 +75,9 @@ def extract(paths: Sequence[Path], out: Path | None = None, options: ExtractOpti
     options = options or ExtractOptions()
     media, failures = find_media(paths)
     check_transcript(options.transcript, media)
+    unknown = [name for name in options.modalities if name not in MODALITIES]
+    if unknown:
+        raise UsageError(f"--modality {unknown[0]}: choose from {', '.join(MODALITIES)}")
     root = out or default_store()
     check_folder(root)
     work = _Work(root, options)
