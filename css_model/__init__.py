@@ -3,12 +3,13 @@
 from css_model.batch import Batch, collate
 from css_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from css_model.config import CSSConfig
+from css_model.directions import DIRECTIONS, make_modulator
 from css_model.fusion import SynergisticPolynomialFusion
 from css_model.model import CSS, Output
 from css_model.normalise import Normaliser
 from css_model.objectives import inverse_frequency, losses
 from css_model.pareto import ParetoGradientModulator, min_norm_weights
 
-__all__ = ["CSS", "Batch", "CSSConfig", "Checkpoint", "Normaliser", "Output", "ParetoGradientModulator",
-           "SynergisticPolynomialFusion", "collate", "inverse_frequency", "load_checkpoint", "losses",
+__all__ = ["CSS", "DIRECTIONS", "Batch", "CSSConfig", "Checkpoint", "Normaliser", "Output", "ParetoGradientModulator",
+           "SynergisticPolynomialFusion", "collate", "inverse_frequency", "load_checkpoint", "losses", "make_modulator",
            "min_norm_weights", "save_checkpoint"]

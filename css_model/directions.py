@@ -1,0 +1,54 @@
+"""How three gradients become one step, by name: PGM, and what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from css_model.model import CSS
+from css_model.pareto import ParetoGradientModulator
+
+__all__ = ["DIRECTIONS", "make_modulator"]
+
+CAGRAD_C = 0.5  # radius of the search around the mean gradient (Liu et al. 2021: .4 to .5)
+
+
+def _torchjd(name: str, **options: float) -> Callable[[Tensor], Tensor]:
+    """A weighting of the library torchjd, an extra; the Gram matrix is scaled, as its thresholds are absolute."""
+    try:
+        from torchjd import aggregation
+    except ImportError as error:
+        raise ImportError(f"{name} needs the library torchjd: pip install 'merc[ablate]'") from error
+    weighting = getattr(aggregation, name)(**options)
+    return lambda gram: weighting(gram / gram.diagonal().mean())
+
+
+DIRECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
+    "pgm": dict,
+    "equal": lambda: {"weights": (1.0, 1.0, 1.0)},  # "without PGM"
+    "l1": lambda: {"weights": (1.0, 0.0, 0.0)},
+    "mgda": lambda: {"normalise": False},  # on raw gradients, eq. 14
+    "pcgrad": lambda: {"normalise": False, "solve": _torchjd("PCGradWeighting")},
+    "cagrad": lambda: {"normalise": False, "solve": _torchjd("CAGradWeighting", c=CAGRAD_C)},
+}
+
+
+def make_modulator(name: str, model: CSS, theta: str = "trunk", use: str = "raw", *, heads: str = "scaled",
+                   objectives: Sequence[int] = (0, 1, 2),
+                   weights: Sequence[float] | None = None) -> ParetoGradientModulator:
+    """A modulator by name of `DIRECTIONS`; `static` takes `weights`.  `use` is PGM's alone: the others have raw losses.
+
+    Raises ValueError for another name, ImportError for pcgrad and cagrad without torchjd.
+    """
+    if name == "static":
+        if weights is None:
+            raise ValueError("static needs three weights")
+        options: dict[str, Any] = {"weights": weights}
+    elif name in DIRECTIONS:
+        options = DIRECTIONS[name]()
+    else:
+        raise ValueError(f"no direction {name!r}; there are {', '.join(DIRECTIONS)} and static")
+    return ParetoGradientModulator(model, theta, use if name == "pgm" else "raw", heads=heads, objectives=objectives,
+                                   **options)

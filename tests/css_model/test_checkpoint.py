@@ -1,0 +1,124 @@
+"""One file holds the model: what goes in comes out, and what is forged is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from css_model import CSS, Checkpoint, Normaliser, collate, load_checkpoint, save_checkpoint
+
+
+@pytest.fixture
+def checkpoint(config, dialogue) -> Checkpoint:
+    normaliser = Normaliser({"audio": "speaker"}).fit([dialogue(1, 20)])
+    return Checkpoint(config(), CSS(config()).state_dict(), normaliser, {"text": {"extractor": "x", "weights": None}},
+                      np.log(np.array([0.1, 0.2, 0.3, 0.4])), {"text": 1.5, "text+audio+visual": 0.8}, {"seed": 3})
+
+
+def test_round_trip(checkpoint: Checkpoint, tmp_path: Path, dialogue) -> None:
+    path = tmp_path / "new folder" / "model.safetensors"
+    save_checkpoint(path, checkpoint)
+    loaded = load_checkpoint(path)
+    batch = collate([dialogue(5, 12)])
+    assert torch.equal(loaded.model()(batch).logits, checkpoint.model()(batch).logits)
+    assert loaded.config == checkpoint.config and loaded.extra == {"seed": 3}
+    assert loaded.fingerprints == checkpoint.fingerprints and loaded.temperatures == checkpoint.temperatures
+    assert np.allclose(loaded.log_prior, checkpoint.log_prior)
+    one = dialogue(6, 9)
+    for name, rows in checkpoint.normaliser.apply(one.features, one.speakers).items():
+        assert np.array_equal(loaded.normaliser.apply(one.features, one.speakers)[name], rows, equal_nan=True)
+    trained = loaded.model().train()  # weights of its own: training it does not change the checkpoint
+    with torch.no_grad():
+        trained.classifier.weight.zero_()
+    assert loaded.state["classifier.weight"].any()
+
+
+def test_same_model_same_bytes_in_one_metadata_entry(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    for name in "ab":
+        save_checkpoint(tmp_path / name, checkpoint)
+    data = (tmp_path / "a").read_bytes()
+    assert data == (tmp_path / "b").read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert list(header["__metadata__"]) == ["merc"]
+    text = header["__metadata__"]["merc"]
+    assert text == json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_half_is_half_the_size_and_nearly_the_same(checkpoint: Checkpoint, tmp_path: Path, dialogue) -> None:
+    checkpoint.normaliser.mean["audio"][0] = 1e6  # beyond float16, and kept
+    save_checkpoint(tmp_path / "full", checkpoint)
+    save_checkpoint(tmp_path / "half", checkpoint, half=True)
+    assert (tmp_path / "half").stat().st_size < 0.65 * (tmp_path / "full").stat().st_size
+    loaded = load_checkpoint(tmp_path / "half")
+    assert loaded.normaliser.mean["audio"][0] == 1e6
+    batch = collate([dialogue(5, 12)])
+    assert torch.allclose(loaded.model()(batch).logits, checkpoint.model()(batch).logits, atol=0.02)
+
+
+def forge(path: Path, **changes) -> None:
+    """Rewrite the header's JSON."""
+    tensors = load_file(path)
+    raw = path.read_bytes()
+    header = json.loads(json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]["merc"])
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        inner = header
+        for parent in parents:
+            inner = inner[parent]
+        inner[last] = value
+    save_file(tensors, path, metadata={"merc": json.dumps(header)})
+
+
+@pytest.mark.parametrize("changes", [
+    {"format": 99}, {"config": None}, {"config__d": 10**9}, {"config__d": 48}, {"config__layers": 10**12},
+    {"config__labels": ["a", "b"]}, {"config__surprise": 1}, {"config__order": 5}, {"config__widths": 3},
+    {"config__widths": [["text", 10**15]]}, {"config__heads": "4"}, {"temperatures": [1]},
+    {"temperatures": {"text": -1}}, {"temperatures": {"text": float("nan")}}, {"normaliser": []},
+    {"normaliser__method": "eval"}, {"normaliser__pseudo": 0}, {"extra": 3}, {"fingerprints": "x"}, {"more": 1},
+], ids=str)
+def test_forged_headers_are_refused(checkpoint: Checkpoint, tmp_path: Path, changes: dict) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, checkpoint)
+    forge(path, **changes)
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a usable model of merc"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"\x00" * 7, b"\xff" * 64, (2**62).to_bytes(8, "little") + b"{}", (10).to_bytes(8, "little") + b"{",
+    (2).to_bytes(8, "little") + b"{}", b"<html>not a model at all</html>", (4).to_bytes(8, "little") + b"[[[["])
+def test_what_is_no_model_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a"):
+        load_checkpoint(path)
+    with pytest.raises(OSError):
+        load_checkpoint(tmp_path / "absent")
+
+
+def test_truncated_and_poisoned_weights_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, checkpoint)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError):
+        load_checkpoint(path)
+    checkpoint.state["classifier.bias"][0] = float("nan")
+    save_checkpoint(path, checkpoint)
+    with pytest.raises(ValueError, match=r"classifier\.bias"):
+        load_checkpoint(path)
+    with pytest.raises(ValueError, match="half"):
+        save_checkpoint(path, checkpoint, half=True)
+
+
+def test_a_header_nested_without_end_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, checkpoint)
+    save_file(load_file(path), path, metadata={"merc": "[" * 100_000})
+    with pytest.raises(ValueError):
+        load_checkpoint(path)

@@ -1,0 +1,169 @@
+"""What must not change a dialogue's logits, and what must."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from css_model import CSS, CSSConfig, collate, losses
+from css_model.encoder import Layout, positions
+
+VARIANTS = [{}, {"iae_input": "parallel"}, {"gate": "pair"}, {"gate": "scalar"}, {"mae": False}, {"iae": False},
+            {"mae": False, "iae": False}, {"layers": 2}, {"modality_specific": False}, {"fusion": "concat"}]
+
+
+def test_the_papers_size() -> None:
+    widths = (("text", 1024), ("audio", 1582), ("visual", 342))
+    with torch.device("meta"):
+        count = {name: CSS(CSSConfig(widths, tuple("abcdef"), **fields)).parameter_count()
+                 for name, fields in (("default", {}), ("pair", {"gate": "pair"}), ("two", {"speakers": 2}))}
+    assert count["default"] == 50_464_849
+    assert count["pair"] - count["default"] == 3 * (1024**2 + 1024)
+    assert count["default"] - count["two"] == 1024
+
+
+@pytest.mark.parametrize("fields", VARIANTS, ids=str)
+def test_neighbours_in_the_batch_change_nothing(fields: dict, config, dialogue) -> None:
+    model = CSS(config(**fields)).eval()
+    dialogues = [dialogue(seed, length) for seed, length in enumerate((5, 1, 40, 9, 2, 9))]
+    together = model(collate(dialogues)).logits.split([len(d.speakers) for d in dialogues])
+    for d, rows in zip(dialogues, together, strict=True):
+        assert torch.allclose(model(collate([d])).logits, rows, atol=1e-5)
+    order = [3, 0, 5, 4, 2, 1]
+    shuffled = model(collate([dialogues[i] for i in order])).logits.split([len(dialogues[i].speakers) for i in order])
+    for i, rows in zip(order, shuffled, strict=True):
+        assert torch.allclose(rows, together[i], atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", VARIANTS, ids=str)
+def test_gradients_are_finite_whatever_is_missing(fields: dict, config, dialogue) -> None:
+    model = CSS(config(**fields))
+    batch = collate([dialogue(1, 6), dialogue(2, 1), dialogue(3, 5, missing=1.0), dialogue(4, 8, missing=0.8)])
+    output = model(batch)
+    sum(losses(output, batch)).backward()
+    assert output.logits.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_absent_modality_is_a_missing_one(config, dialogue) -> None:
+    """An absent key, rows of NaN, and no such argument at all say the same."""
+    model, one = CSS(config()).eval(), dialogue(1, 8)
+    one.features["visual"][:] = np.nan
+    gone = SimpleNamespace(**vars(one) | {"features": {k: v for k, v in one.features.items() if k != "visual"}})
+    expected = model(collate([one])).logits
+    assert torch.equal(model(collate([gone])).logits, expected)
+    assert torch.equal(model(collate([gone], model.config.widths)).logits, expected)
+    assert (model(collate([one])).hidden["visual"] == 0).all()
+
+
+def test_an_utterance_without_evidence_at_the_end_changes_nothing_before_it(config, dialogue) -> None:
+    """Missing features are no keys: not a zero vector that attention would look at."""
+    model, one = CSS(config()).eval(), dialogue(1, 8)
+    longer = SimpleNamespace(id="", features={k: np.vstack([v, np.full((1, v.shape[1]), np.nan, np.float32)])
+                                              for k, v in one.features.items()},
+                             speakers=[*one.speakers, "s0"], labels=np.append(one.labels, -1))
+    assert torch.allclose(model(collate([longer])).logits[:-1], model(collate([one])).logits, atol=1e-5)
+
+
+def test_alone_modality_has_no_interaction(config, dialogue) -> None:
+    """Text alone: h_Ia is zero, so neither the gates nor the interaction encoder matter."""
+    model, one = CSS(config()).eval(), dialogue(1, 8, missing=0.0)
+    one.features = {"text": one.features["text"]}
+    before = model(collate([one])).logits
+    with torch.no_grad():
+        for parameter in [*model.encoder.iae.parameters(), *model.encoder.gates.parameters()]:
+            parameter.normal_()
+    assert torch.equal(model(collate([one])).logits, before)
+    small = CSS(config(widths=(("text", 12),))).eval()
+    assert not small.encoder.iae and small(collate([one])).logits.isfinite().all()
+
+
+def test_every_modality_context_order_and_speaker_matter(config, dialogue) -> None:
+    model, one = CSS(config()).eval(), dialogue(1, 8, missing=0.0)
+    base = model(collate([one])).logits
+    for name in one.features:
+        changed = SimpleNamespace(**vars(one) | {"features": one.features | {name: one.features[name][::-1].copy()}})
+        assert (model(collate([changed])).logits - base).abs().max() > 1e-3
+    other = SimpleNamespace(**vars(one) | {"speakers": ["x"] * 8})
+    assert (model(collate([other])).logits - base).abs().max() > 1e-3
+    renamed = SimpleNamespace(**vars(one) | {"speakers": [name + "!" for name in one.speakers]})
+    assert torch.equal(model(collate([renamed])).logits, base)  # order of appearance, not names
+
+
+def test_any_number_of_speakers_and_any_length(config, dialogue) -> None:
+    model = CSS(config()).eval()
+    many = dialogue(1, 700, speakers=300)
+    assert model(collate([many])).logits.isfinite().all()
+    rows = positions([3, 70_000], 24)
+    assert rows.shape == (70_003, 24) and torch.equal(rows[:3], rows[3:6])
+    angle = 69_999 / 10_000 ** (torch.arange(0, 24, 2) / 24)
+    assert torch.allclose(rows[-1, 0::2], angle.sin(), atol=1e-2)
+    assert torch.allclose(rows[-1, 1::2], angle.cos(), atol=1e-2)
+
+
+def test_layout_attends_like_one_dialogue_after_another() -> None:
+    lengths, heads = [3, 0, 1, 17, 4, 16], 2
+    q, k, v = torch.randn(3, 41, 8, dtype=torch.float64)
+    usable = torch.rand(41) < 0.6
+    usable[3] = False  # the dialogue of one utterance has no key
+    found = Layout(lengths, q.device).attend(q, k, v, usable, heads)
+    start, expected = 0, []
+    for length in lengths:
+        mine = slice(start, start + length)
+        keys = usable[mine]
+        for head in range(heads):
+            part = slice(4 * head, 4 * head + 4)
+            scores = q[mine, part] @ k[mine, part][keys].T / 2
+            expected.append((mine, part, scores.softmax(-1) @ v[mine, part][keys]))
+        start += length
+    for rows, part, values in expected:
+        assert torch.allclose(found[rows, part], values, atol=1e-12)
+    assert (found[3] == 0).all()
+
+
+def test_half_precision_follows_full(config, dialogue) -> None:
+    model, batch = CSS(config(d=64)).eval(), collate([dialogue(1, 30), dialogue(2, 7)])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(batch)
+        low = losses(output, batch)
+    high = losses(model(batch), batch)
+    assert all(value.dtype == torch.float32 for value in low)
+    assert torch.allclose(torch.stack(list(low)), torch.stack(list(high)), rtol=0.1, atol=0.02)
+
+
+def test_start_suits_the_fusion(config, dialogue) -> None:
+    """SPF's start is made for h̃ of root mean square about 1; its product is then neither tiny nor huge."""
+    model = CSS(config(d=128, hidden=128, rank=16, order=4)).eval()
+    output = model(collate([dialogue(seed, 20, missing=0.0) for seed in range(4)]))
+    assert 0.7 < output.hidden_rms() < 1.5
+    z = model.fusion.factors(output.hidden).prod(1)
+    assert 0.02 < z.abs().median() < 20
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"text": np.zeros((4, 3), np.float32)}, "'d1'.*shape"),
+    ({"text": np.full((3, 12), np.inf, np.float32)}, "'d1'.*utterance 0.*not finite"),
+])
+def test_malformed_features_name_their_dialogue(change: dict, message: str, dialogue) -> None:
+    one = dialogue(1, 3)
+    one.features = one.features | change
+    with pytest.raises(ValueError, match=message):
+        collate([dialogue(0, 5), one])
+
+
+def test_wrong_width_for_the_model(config, dialogue) -> None:
+    with pytest.raises(ValueError, match="trained on"):
+        CSS(config(widths=(("text", 99),)))(collate([dialogue(1, 3)]))
+
+
+@pytest.mark.parametrize("fields", [
+    {"d": 25}, {"heads": 0}, {"dropout": 1.0}, {"dropout": "a"}, {"labels": ("a",)}, {"labels": ("a", "a")},
+    {"widths": ()}, {"widths": (("text", 0),)}, {"widths": (("a b", 3),)}, {"fusion": "magic"}, {"gate": "none"},
+    {"layers": 10**9}, {"d": True}, {"mae": 1}, {"widths": (("text", 3), ("text", 4))}])
+def test_dimensions_out_of_range_are_refused(fields: dict, config) -> None:
+    with pytest.raises(ValueError):
+        config(**fields)
+    assert CSSConfig.from_dict(config().to_dict()) == config()

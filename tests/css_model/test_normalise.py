@@ -1,0 +1,71 @@
+"""Standardisation: of a corpus, of a speaker; missing rows, constant columns, single utterances."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from css_model import Normaliser
+
+
+def test_corpus_statistics_are_those_of_the_present_rows(dialogue) -> None:
+    dialogues = [dialogue(seed, 30) for seed in range(5)]
+    for d in dialogues:
+        d.features["audio"] = d.features["audio"] * 1e4 + 3e5
+    normaliser = Normaliser().fit(dialogues)
+    rows = np.concatenate([normaliser.apply(d.features, d.speakers)["audio"] for d in dialogues])
+    there = ~np.isnan(np.concatenate([d.features["audio"] for d in dialogues])).all(1)
+    assert (np.isnan(rows).all(1) == ~there).all() and rows.dtype == np.float32
+    assert np.allclose(rows[there].mean(0), 0, atol=1e-3) and np.allclose(rows[there].std(0), 1, atol=1e-3)
+
+
+def test_speaker_statistics_take_out_what_is_the_speakers(dialogue) -> None:
+    """A gain and an offset on all that one speaker says nearly vanish; of one utterance, part of them."""
+    normaliser = Normaliser("speaker").fit([dialogue(seed, 50, missing=0) for seed in range(5)])
+    one = dialogue(9, 60, missing=0, speakers=2)
+    own = np.array([name == "s0" for name in one.speakers])
+    clean = normaliser.apply(one.features, one.speakers)["text"]
+    one.features["text"] = np.where(own[:, None], one.features["text"] * 3 + 2, one.features["text"])
+    distorted = normaliser.apply(one.features, one.speakers)["text"]
+    assert np.abs(distorted - clean)[own].mean() < 0.35 < 2 < np.abs(one.features["text"] - clean)[own].mean() + 1
+    assert np.array_equal(distorted[~own], clean[~own])
+    single = normaliser.apply({"text": np.full((1, 12), 5, np.float32)}, ["a"])["text"]
+    plain = Normaliser("corpus").fit([dialogue(s, 50, missing=0) for s in range(5)])
+    raw = plain.apply({"text": np.full((1, 12), 5, np.float32)}, ["a"])["text"]
+    assert np.isfinite(single).all() and (np.abs(single) < np.abs(raw)).all() and (single > 0).all()
+
+
+def test_shrinkage_is_that_of_pseudo_utterances(dialogue) -> None:
+    """k pseudo-utterances of the corpus beside the n heard: their pooled mean and variance."""
+    normaliser = Normaliser("speaker", pseudo=6).fit([dialogue(seed, 50, missing=0) for seed in range(5)])
+    x = np.random.default_rng(0).standard_normal((4, 12)).astype(np.float32)
+    z = (x - normaliser.mean["text"]) / normaliser.sd["text"]
+    mean = z.sum(0) / 10
+    second = ((z**2).sum(0) + 6 * 1.0) / 10
+    assert np.allclose(normaliser.apply({"text": x}, ["a"] * 4)["text"], (z - mean) / np.sqrt(second - mean**2),
+                       atol=1e-4)
+
+
+def test_constant_columns_extremes_and_empty_dialogues(dialogue) -> None:
+    one = dialogue(1, 20)
+    one.features["visual"][:, 0] = np.where(np.isnan(one.features["visual"][:, 0]), np.nan, 1e6)
+    normaliser = Normaliser({"visual": "speaker", "text": "none"}).fit([one])
+    rows = {name: values * 1e20 for name, values in one.features.items()}
+    found = normaliser.apply(rows, one.speakers)
+    assert np.nanmax(np.abs(found["audio"])) <= 10 and np.nanmax(np.abs(found["visual"])) <= 10
+    assert np.array_equal(found["text"], rows["text"].astype(np.float32), equal_nan=True)
+    same = normaliser.apply(one.features, one.speakers)["visual"][:, 0]
+    assert np.allclose(same[~np.isnan(same)], 0)
+    assert normaliser.apply({"audio": np.zeros((0, 20), np.float32)}, [])["audio"].shape == (0, 20)
+
+
+def test_refusals(dialogue) -> None:
+    normaliser = Normaliser().fit([dialogue(1, 20)])
+    with pytest.raises(ValueError, match="expected"):
+        normaliser.apply({"audio": np.zeros((3, 7), np.float32)}, ["a"] * 3)
+    with pytest.raises(ValueError, match="no statistics"):
+        normaliser.apply({"smell": np.zeros((3, 7), np.float32)}, ["a"] * 3)
+    with pytest.raises(ValueError, match="must be one of"):
+        Normaliser("median")
+    with pytest.raises(ValueError, match="pseudo"):
+        Normaliser(pseudo=0)
