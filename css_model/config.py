@@ -27,6 +27,8 @@ class CSSConfig:
     order, rank: p and r of eqs. 7-9.  speakers: rows of the speaker table; the i-th speaker to appear in a dialogue
     takes row i modulo `speakers` (3 = the two of IEMOCAP and a spare one, as in SDT's program; give corpora with
     larger groups more).
+    feature_dropout: share of the (standardised) feature values hidden in training, before the projection; the paper
+    has none, small corpora gain by it.
     fusion: `spf` or a comparator.  modality_specific: False = one W_j for all modalities and no static gate
     ("without MSP").  mae, iae: False removes that encoder.  iae_input: what eqs. 3-5 call h, the output of the
     modality-aware encoder (`serial`) or its input (`parallel`).  gate: eq. 3 with a d×d matrix per gated modality,
@@ -40,6 +42,7 @@ class CSSConfig:
     hidden: int = 1024
     layers: int = 1
     dropout: float = 0.5
+    feature_dropout: float = 0.0
     order: int = 3
     rank: int = 16
     speakers: int = 3
@@ -69,8 +72,10 @@ class CSSConfig:
                 raise ValueError(f"{field} must be a whole number from 1 to {largest}, not {getattr(self, field)!r}")
         if self.d % self.heads:
             raise ValueError(f"d ({self.d}) must be a multiple of heads ({self.heads})")
-        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), not {self.dropout!r}")
+        for field in ("dropout", "feature_dropout"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+                raise ValueError(f"{field} must lie in [0, 1), not {value!r}")
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ValueError(f"{field} must be one of {', '.join(choices)}, not {getattr(self, field)!r}")

@@ -184,7 +184,9 @@ class Encoder(nn.Module):
             there = present[name][:, None]
             x = torch.zeros_like(extra)
             if name in batch.features:
-                x = torch.where(there, project(batch.features[name].masked_fill(~there, 0)) + extra, 0)
+                rows = batch.features[name].masked_fill(~there, 0)
+                rows = F.dropout(rows, self.config.feature_dropout, self.training)
+                x = torch.where(there, project(rows) + extra, 0)
             first[name] = own[name] = x
             if self.config.mae:
                 own[name] = self.mae[name](x, None, present[name], layout)
