@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.corpora.published import read_published
 from pipeline.corpora.table import save_table
 
-__all__ = ["import_file"]
+__all__ = ["import_file", "show"]
 
 
 def import_file(file: Path, out: Path, text: str = "r1", overwrite: bool = False) -> dict[str, Any]:
@@ -28,3 +28,12 @@ def import_file(file: Path, out: Path, text: str = "r1", overwrite: bool = False
     return {"table": str(out), "layout": found.layout.name, "dataset": found.corpus.name,
             "widths": dict(found.corpus.widths), "text": found.corpus.fingerprints["text"]["field"]
             if found.corpus.fingerprints else "unknown", "notes": found.notes}
+
+
+def show(result: dict[str, Any]) -> None:
+    """What was found, for a person."""
+    widths = ", ".join(f"{modality} {width}" for modality, width in result["widths"].items())
+    print(f"{result['dataset']} in {result['layout']}'s layout: {widths} (text: {result['text']})")
+    for note in result["notes"]:
+        print(f"  {note}")
+    print(f"{result['table']}: train on it with merc train --dataset {result['dataset']} --data {result['table']}")

@@ -129,6 +129,17 @@ def _kind(value: Any) -> str:
     return "vectors" if isinstance(item, (list, tuple, np.ndarray)) else f"of {type(item).__name__}"
 
 
+def _shown(name: Any) -> str:
+    """A name out of a file in a message: short, no control characters."""
+    return str(name)[:60].encode("unicode_escape").decode()
+
+
+def _text(item: Any) -> str:
+    """As it can be written to a UTF-8 file."""
+    text = item.decode("latin1") if isinstance(item, bytes) else str(item)
+    return text.encode("utf-8", "replace").decode()
+
+
 def _numbers(row: Any) -> bool:
     if isinstance(row, np.ndarray):
         return row.ndim == 1 and row.dtype.kind in "fiu"
@@ -152,7 +163,7 @@ def _parts(layout: Layout, values: dict[str, Any], path: Path) -> tuple[dict[str
     for split, names in parts.items():
         for name in names:
             if taken.setdefault(str(name), split) != split:
-                raise ValueError(f"{path}: dialogue {name} is in {taken[str(name)]} and in {split}; "
+                raise ValueError(f"{path}: dialogue {_shown(name)} is in {taken[str(name)]} and in {split}; "
                                  "a test on training dialogues means nothing")
     if "valid" not in parts:
         parts["valid"] = [name for name in parts["train"] if official_split(corpus, str(name)) == "valid"]
@@ -165,7 +176,7 @@ def _parts(layout: Layout, values: dict[str, Any], path: Path) -> tuple[dict[str
                      f"the file has no validation split and none of {whose} validation dialogues")
     spare = [name for name in values["labels"] if str(name) not in taken]
     if spare:
-        notes.append(f"{len(spare)} dialogues are in no split and left out: {', '.join(map(str, spare[:5]))}")
+        notes.append(f"{len(spare)} dialogues are in no split and left out: {', '.join(map(_shown, spare[:5]))}")
     return parts, notes
 
 
@@ -176,7 +187,7 @@ def _listed(names: Any, split: str, path: Path) -> list[Any]:
     names = names.tolist() if isinstance(names, np.ndarray) else list(names)
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
-        raise ValueError(f"{path}: dialogue {twice} is twice in the {split} split")
+        raise ValueError(f"{path}: dialogue {_shown(twice)} is twice in the {split} split")
     return names
 
 
@@ -215,12 +226,11 @@ class _Reader:
                 self.fail(name, f"{', '.join(fields)} differ in width")
             features[modality] = layers[0] if len(layers) == 1 else np.mean(np.stack(layers), axis=0)
             self.widths[modality] = features[modality].shape[1]
-        texts = [item.decode("latin1") if isinstance(item, bytes) else str(item)
-                 for item in self.rows(name, "sentences", n)]
-        return Dialogue(str(name), split, self.names(name, n), self.speakers(name, n), texts, labels, features)
+        texts = [_text(item) for item in self.rows(name, "sentences", n)]
+        return Dialogue(_text(name), split, self.names(name, n), self.speakers(name, n), texts, labels, features)
 
     def fail(self, name: Any, reason: str) -> None:
-        raise ValueError(f"{self.path}: dialogue {name}: {reason}")
+        raise ValueError(f"{self.path}: dialogue {_shown(name)}: {reason}")
 
     def rows(self, name: Any, field: str, n: int | None = None) -> Any:
         """The list of a dialogue in a field, as long as the dialogue has labels."""
@@ -240,7 +250,7 @@ class _Reader:
             self.fail(name, "has no utterances")
         for k, label in enumerate(rows):
             if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < len(known):
-                self.fail(name, f"utterance {k + 1} has label {str(label)[:20]}; {self.layout.corpus} has "
+                self.fail(name, f"utterance {k + 1} has label {_shown(label)}; {self.layout.corpus} has "
                                 f"0 to {len(known) - 1} ({', '.join(known)})")
         return np.array([int(label) for label in rows], np.int64)
 
@@ -272,7 +282,7 @@ class _Reader:
         names = []
         for row in rows:
             if isinstance(row, (str, bytes, int, np.integer)):
-                names.append(row.decode("latin1") if isinstance(row, bytes) else str(row))
+                names.append(_text(row))
                 continue
             if not _numbers(row) or len(row) > 64:
                 self.fail(name, "a speaker is neither a name nor a one-hot row")
@@ -286,7 +296,7 @@ class _Reader:
         if isinstance(rows, (list, tuple, np.ndarray)):
             rows = self.rows(name, "ids", n)
             if all(isinstance(row, (str, int, np.integer)) for row in rows) and len(set(map(str, rows))) == n:
-                return [str(row) for row in rows]
+                return [_text(row) for row in rows]
         return [str(k) for k in range(n)]
 
 
