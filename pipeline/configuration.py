@@ -57,6 +57,7 @@ class TrainConfig:
     bf16: str = "auto"  # auto, yes, no
     device: str = "auto"  # auto, cpu, cuda
     threads: int = 0  # of one seed; 0 = cores / seeds at a time
+    keep_seeds: bool = False  # keep every seed's model in the run folder, as seed-N.safetensors
     seed: int = 0  # of the first seed; --seeds N takes this and the N - 1 that follow
     tensorboard: bool = False
 
@@ -83,6 +84,7 @@ class Configuration:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
+SETTINGS = {"paired": "offline"}  # corpus -> its file in configs/, where the names differ
 CHOICES = {
     **{f"data.normalise_{m}": ("corpus", "speaker", "none") for m in MODALITIES},
     "train.objective": ("pgm", "static", "equal", "l1", "mgda", "pcgrad", "cagrad"),
@@ -105,10 +107,11 @@ def load_configuration(dataset: str, overrides: list[str] | None = None) -> Conf
     Raises ValueError for an unknown key (naming the nearest), a value of the wrong type or out of bounds.
     """
     own = Path(dataset) / "config.yaml"
-    packaged = resources.files("configs") / f"{dataset}.yaml"
+    name = SETTINGS.get(dataset, dataset)
+    packaged = resources.files("configs") / f"{name}.yaml"
     try:
         if "/" not in dataset and packaged.is_file():
-            source, text = f"configs/{dataset}.yaml", packaged.read_text("utf-8")
+            source, text = f"configs/{name}.yaml", packaged.read_text("utf-8")
         elif own.is_file():
             source, text = str(own), own.read_text("utf-8")
         else:

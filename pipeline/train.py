@@ -64,6 +64,8 @@ def train_corpus(corpus: Corpus, config: Configuration, protocol: str, seeds: in
     metrics, tables = summarise(parts, config, dict(zip(numbers, folders, strict=True)))
     best = folders[numbers.index(metrics["best_seed"])]
     os.replace(shutil.copy(best / "model.safetensors", out / ".model.tmp"), out / "model.safetensors")
+    for seed, folder in zip(numbers, folders, strict=True) if config.train.keep_seeds else ():
+        os.replace(shutil.copy(folder / "model.safetensors", out / ".model.tmp"), out / f"seed-{seed}.safetensors")
     result = write_run(out, metrics | {"identity": identity}, config, tables=tables)
     shutil.rmtree(out / WORK)
     return result
