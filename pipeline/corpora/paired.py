@@ -1,0 +1,198 @@
+"""The paired corpus: MELD's words, acted voices and posed faces joined by emotion, unreliably on purpose.
+
+No filmed corpus may be shipped, so each utterance of MELD is given a voice clip (one voice per speaker within a
+dialogue) and a face vector.  On real video a face says far less than a FER+ face of the right label; a model that
+never met a wrong face believes every one.  So voices and faces often show another emotion (`Rates`), and any
+modality may be missing, independently of the label.  Training pairs are drawn anew each epoch; validation is drawn
+once, from voices and faces that training never used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.corpora.face_pool import FacePool, load_faces
+from pipeline.corpora.meld_text import EMOTIONS, Transcript, read_meld_csv
+from pipeline.corpora.voices import HELD_OUT, VoicePool, load_voices
+from pipeline.dialogue import Corpus, Dialogue
+
+__all__ = ["PairedCorpus", "Rates", "Words", "load_paired", "pair"]
+
+WANTED = ("MELD's transcripts (meld/train_sent_emo.csv, meld/dev_sent_emo.csv), FER+ (ferplus_48.npz) and acted voices "
+          "(speech/labels.csv with its clips); docs/merc-offline.md says where each is had")
+MOST_IMAGES = 20  # images behind one face vector: 2 s at 10 frames a second
+SHARE = (0.2, 1.0)  # of them show the emotion, the rest look neutral
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How unreliable voices and faces are: probabilities per utterance, and how far dialogues differ in them.
+
+    A dialogue's own mismatch rate is Beta distributed with the given mean; `spread` is its pseudo-count (large: all
+    dialogues alike).  `lost` is the chance that one utterance lacks a modality, `absent` that a dialogue lacks it.
+    """
+
+    voice: float = 0.5
+    face: float = 0.6
+    spread: float = 4.0
+    lost: tuple[float, float, float] = (0.02, 0.05, 0.10)  # text, audio, visual
+    absent: tuple[float, float, float] = (0.10, 0.20, 0.25)
+
+    @staticmethod
+    def whole(mismatch: float) -> Rates:
+        """Nothing missing, voices and faces wrong at one rate: for measuring."""
+        return Rates(mismatch, mismatch, np.inf, (0.0,) * 3, (0.0,) * 3)
+
+
+@dataclass(frozen=True)
+class Words:
+    """MELD dialogues and their text vectors, each (n, width) float32."""
+
+    transcripts: list[Transcript]
+    vectors: list[np.ndarray]
+
+    def part(self, rows: np.ndarray) -> Words:
+        """The dialogues where `rows` (dialogues,) bool holds."""
+        return Words([t for t, kept in zip(self.transcripts, rows, strict=True) if kept],
+                     [v for v, kept in zip(self.vectors, rows, strict=True) if kept])
+
+
+@dataclass(frozen=True)
+class PairedCorpus(Corpus):
+    """`parts`: split -> (words, voices, faces), from which any number of pairings is drawn."""
+
+    parts: dict[str, tuple[Words, VoicePool, FacePool]] | None = None
+    rates: Rates = Rates()
+
+    def epoch(self, number: int, seed: int) -> list[Dialogue]:
+        """The training dialogues with the voices, faces and losses of one epoch."""
+        return self.draw("train", np.random.default_rng([seed, number, 1]))
+
+    def draw(self, split: str, rng: np.random.Generator, rates: Rates | None = None) -> list[Dialogue]:
+        assert self.parts is not None
+        return pair(*self.parts[split], rates or self.rates, rng, split)
+
+
+def load_paired(data: Path | None = None, report: Callable[[str], None] | None = None) -> PairedCorpus:
+    """From the folder `data` (default $MERC_DATA): ferplus_48.npz, meld/{train,dev}_sent_emo.csv, speech/labels.csv.
+
+    valid is MELD's dev part; one training dialogue in twenty becomes the test part (MELD's own is kept for others),
+    both with voices and faces that training never used.  Vectors are made by profile `offline` once and kept
+    (`cached`).  Raises FileNotFoundError naming what is absent.
+    """
+    from pipeline.profiles import build_extractors
+
+    named = data or os.environ.get("MERC_DATA")
+    if not named:
+        raise FileNotFoundError(f"no data for paired: {WANTED}; name their folder with --data or in MERC_DATA")
+    folder, say = Path(named), report or _say
+    for name in ("ferplus_48.npz", "meld/train_sent_emo.csv", "meld/dev_sent_emo.csv", "speech/labels.csv"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} has no {name}; the paired corpus is built from {WANTED}")
+    extractors = build_extractors("offline")
+    words = load_words(folder / "meld" / "train_sent_emo.csv", extractors["text"], say)
+    dev = load_words(folder / "meld" / "dev_sent_emo.csv", extractors["text"], say)
+    voices = load_voices(folder / "speech", extractors["audio"], say)
+    seen, unseen = load_faces(folder / "ferplus_48.npz", extractors["visual"], say)
+    tested = np.arange(len(words.transcripts)) % 20 == 19
+    heard, held = voices.without(HELD_OUT), voices.only(HELD_OUT)
+    parts = {"train": (words.part(~tested), heard, seen), "valid": (dev, held, unseen),
+             "test": (words.part(tested), held, unseen)}
+    corpus = PairedCorpus("paired", EMOTIONS, [], {name: extractor.dim for name, extractor in extractors.items()},
+                          {name: extractor.fingerprint for name, extractor in extractors.items()}, parts)
+    fixed = [corpus.draw(split, np.random.default_rng(0)) for split in ("valid", "test")]
+    return replace(corpus, dialogues=corpus.epoch(0, 0) + fixed[0] + fixed[1])
+
+
+def load_words(path: Path, extractor: Any, report: Callable[[str], None] = lambda message: None) -> Words:
+    """A MELD transcript with the text vectors of its utterances."""
+    from pipeline.corpora.cached import cached, file_hash
+
+    transcripts = read_meld_csv(path)
+
+    def make() -> np.ndarray:
+        texts = [text for transcript in transcripts for text in transcript.texts]
+        report(f"text vectors of {len(texts)} utterances of {path.name}")
+        return extractor.extract(texts)
+
+    vectors = cached("words", {"fingerprint": extractor.fingerprint, "data": file_hash(path)}, make)
+    ends = np.cumsum([len(transcript.texts) for transcript in transcripts])
+    return Words(transcripts, np.split(vectors, ends[:-1]))
+
+
+def pair(words: Words, voices: VoicePool, faces: FacePool, rates: Rates, rng: np.random.Generator,
+         split: str) -> list[Dialogue]:
+    """Give every utterance a voice and a face; a function of the generator's state."""
+    clips = {(speaker, label): np.flatnonzero((voices.speakers == speaker) & (voices.labels == label))
+             for speaker in np.unique(voices.speakers) for label in range(len(EMOTIONS))}
+    clips = {key: rows for key, rows in clips.items() if len(rows)}
+    images = [np.flatnonzero(faces.labels == label) for label in range(len(EMOTIONS))]
+    dialogues = []
+    for transcript, text in zip(words.transcripts, words.vectors, strict=True):
+        features = {"text": text.copy(),
+                    "audio": _voices(transcript, voices, clips, _rate(rates.voice, rates.spread, rng), rng),
+                    "visual": _faces(transcript, faces, images, _rate(rates.face, rates.spread, rng), rng)}
+        for name, gone in zip(features, _missing(len(text), rates, rng).T, strict=True):
+            features[name][gone] = np.nan
+        dialogues.append(Dialogue(f"{split}-{transcript.id}", split, [str(name) for name in transcript.utterances],
+                                  transcript.speakers, transcript.texts, transcript.labels, features))
+    return dialogues
+
+
+def _rate(mean: float, spread: float, rng: np.random.Generator) -> float:
+    if not np.isfinite(spread) or mean in (0, 1):
+        return mean
+    return float(rng.beta(mean * spread, (1 - mean) * spread))
+
+
+def _other(label: int, rng: np.random.Generator) -> int:
+    """An emotion other than `label`, all alike."""
+    return int((label + rng.integers(1, len(EMOTIONS))) % len(EMOTIONS))
+
+
+def _voices(transcript: Transcript, voices: VoicePool, clips: dict[tuple[str, int], np.ndarray], mismatch: float,
+            rng: np.random.Generator) -> np.ndarray:
+    """(n, 1582): each speaker of the dialogue lent one voice, different ones while there are enough."""
+    names = rng.permutation(np.unique(voices.speakers))
+    cast = {name: names[index % len(names)] for index, name in enumerate(dict.fromkeys(transcript.speakers))}
+    rows = np.empty(len(transcript.labels), np.int64)
+    for index, (speaker, label) in enumerate(zip(transcript.speakers, transcript.labels.tolist(), strict=True)):
+        shown = _other(label, rng) if rng.random() < mismatch else label
+        while (cast[speaker], shown) not in clips:  # EmoDB has no surprise: another emotion, never a missing voice
+            shown = _other(label, rng)
+        rows[index] = rng.choice(clips[cast[speaker], shown])
+    return voices.vectors[rows, rng.integers(0, voices.vectors.shape[1], len(rows))]
+
+
+def _faces(transcript: Transcript, faces: FacePool, images: list[np.ndarray], mismatch: float,
+           rng: np.random.Generator) -> np.ndarray:
+    """(n, 342): each the mean over 1 to 20 images, of which a random share shows the emotion."""
+    vectors = np.empty((len(transcript.labels), faces.vectors.shape[1]), np.float32)
+    for index, label in enumerate(transcript.labels.tolist()):
+        shown = _other(label, rng) if rng.random() < mismatch else label
+        many = int(rng.integers(1, MOST_IMAGES + 1))
+        showing = max(1, round(many * rng.uniform(*SHARE)))
+        rows = np.concatenate([rng.choice(images[shown], showing), rng.choice(images[0], many - showing)])
+        vectors[index] = faces.vectors[rows].mean(0)
+    return vectors
+
+
+def _missing(n: int, rates: Rates, rng: np.random.Generator) -> np.ndarray:
+    """(n, 3) bool, without regard to the labels; no utterance loses everything."""
+    absent = rng.random(3) < rates.absent
+    while absent.all():
+        absent = rng.random(3) < rates.absent
+    gone = absent | (rng.random((n, 3)) < rates.lost)
+    gone[gone.all(1)] = absent
+    return gone
+
+
+def _say(message: str) -> None:
+    print(f"paired: {message}", file=sys.stderr, flush=True)
