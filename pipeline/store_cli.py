@@ -34,22 +34,7 @@ def ls(store: Root = None, json: Json = False) -> None:
     if json:
         print(json_lines.dumps({"store": str(opened.root), "files": rows}, ensure_ascii=False))
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(str(opened.root)), title_justify="left")
-    for name in ("medium", "name", "modality", "id", "extractor", "segmentation", "utterances", "width"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        if "damaged" in row:
-            table.add_row(row["medium"][:12], *map(Text, (", ".join(row["names"]), Path(row["file"]).name)),
-                          Text("damaged", style="red"))
-            continue
-        table.add_row(row["medium"][:12], Text(", ".join(row["names"])), row["modality"], row["id"],
-                      f"{row['extractor']} {row['extractor_id']}", f"{row['segmentation']} {row['segmentation_id']}",
-                      f"{row['present']} of {row['utterances']}", str(row["width"]))
-    Console(highlight=False).print(table)
+    _show(opened, rows)
 
 
 @store_app.command()
@@ -86,6 +71,7 @@ def export(
     format: Annotated[str, typer.Option(help="table: a data set folder for merc train; parquet: one file.")] = "table",
     fingerprint: Annotated[list[str] | None, typer.Option(
         help="Id, as ls shows it, of the features to take where the store holds several kinds; repeatable.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
     json: Json = False,
 ) -> None:
     """Write the whole store as a table data set (labels empty) or Parquet."""
@@ -94,7 +80,7 @@ def export(
 
     try:
         check_folder(out.parent if out.suffix else out)
-        corpus = run(_open(store), out, format, fingerprint or [])
+        corpus = run(_open(store), out, format, fingerprint or [], overwrite)
     except (ValueError, OSError) as error:
         print(f"merc: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
@@ -116,15 +102,45 @@ def _open(root: Path | None) -> Any:
     return Store(folder)
 
 
+def _show(store: Any, rows: list[dict[str, Any]]) -> None:
+    """A line per medium and segmentation; features as present/utterances with the id of their extractor, told below."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    modalities = ("text", "audio", "visual")
+    table = Table(title=Text(str(store.root)), title_justify="left")
+    for name in ("medium", "name", "utterances from", *modalities):
+        table.add_column(name, overflow="fold")
+    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in rows:
+        if "damaged" not in row:
+            cell = cells.setdefault((row["medium"], f"{row['segmentation']} {row['segmentation_id'][:6]}"), {})
+            cell.setdefault(row["modality"], []).append(f"{row['present']}/{row['utterances']} "
+                                                        f"{row['extractor_id'][:6]}")
+    for (medium, source), cell in cells.items():
+        table.add_row(medium[:8], Text(", ".join(store.names(medium))), Text(source),
+                      *("\n".join(cell.get(modality, [])) for modality in modalities))
+    console = Console(highlight=False)
+    console.print(table)
+    for name in sorted({f"{row['extractor_id'][:6]}  {row['modality']}, {row['width']} wide: {row['extractor']}"
+                        for row in rows if "damaged" not in row}):
+        console.print(Text(name), soft_wrap=True)
+    for row in rows:
+        if "damaged" in row:
+            console.print(Text(row["damaged"], style="red"), soft_wrap=True)
+
+
 def _about(features: Any) -> dict[str, Any]:
     import numpy as np
 
     from pipeline.store import fingerprint_id
 
     extractor, source = features.fingerprint["extractor"], features.fingerprint["segmentation"]
-    named = extractor.get("options", {}).get("name")
+    told = [f"{key}={value}" for key, value in sorted(extractor.get("options", {}).items())
+            if isinstance(value, str) and len(value) < 20]
     return {"modality": features.modality, "id": features.id, "fingerprint": features.fingerprint,
-            "extractor": f"{extractor['extractor']}{f' {named}' if named else ''}",
+            "extractor": " ".join([extractor["extractor"], *told]),
             "extractor_id": fingerprint_id(extractor), "segmentation": source.get("kind", "?"),
             "segmentation_id": fingerprint_id(source), "utterances": len(features.utterances),
             "present": int((~np.isnan(features.vectors).all(1)).sum()), "width": int(features.vectors.shape[1])}

@@ -19,7 +19,8 @@ from pipeline.store import Features, Store, fingerprint_id
 __all__ = ["FORMATS", "collect", "export"]
 
 
-def export(store: Store, out: Path, format: str = "table", fingerprints: Sequence[str] = ()) -> Corpus:
+def export(store: Store, out: Path, format: str = "table", fingerprints: Sequence[str] = (),
+           overwrite: bool = False) -> Corpus:
     """Write every medium of the store as a dialogue.
 
     fingerprints: ids (or their beginnings), as `merc store ls` shows them, of the features to take where the store
@@ -29,9 +30,21 @@ def export(store: Store, out: Path, format: str = "table", fingerprints: Sequenc
     """
     if format not in FORMATS:
         raise ValueError(f"--format {format}: choose from {', '.join(FORMATS)}")
+    there = [path for path in _targets(out, format) if path.exists()]
+    if there and not overwrite:  # labels may have been filled in
+        raise FileExistsError(f"{there[0]} is there already; name another --out, or replace it with --overwrite")
     corpus = collect(store, fingerprints)
+    for path in there:
+        path.unlink()  # a modality that is no longer there must not stay behind
     FORMATS[format](corpus, out)
     return corpus
+
+
+def _targets(out: Path, format: str) -> list[Path]:
+    if format == "parquet":
+        return [_parquet_file(out)]
+    return [out / name for name in ("utterances.csv", "fingerprints.json", "table.json",
+                                    *(f"{modality}.npy" for modality in MODALITIES))]
 
 
 def collect(store: Store, fingerprints: Sequence[str] = ()) -> Corpus:
@@ -109,7 +122,6 @@ def _parquet(corpus: Corpus, out: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    path = out if out.suffix == ".parquet" else out / "utterances.parquet"
     columns = [("dialogue", pyarrow.string()), ("utterance", pyarrow.int32()), ("start", pyarrow.float64()),
                ("end", pyarrow.float64()), ("speaker", pyarrow.string()), ("text", pyarrow.string()),
                *((f"{m}_features", pyarrow.list_(pyarrow.float32())) for m in corpus.widths)]
@@ -127,7 +139,11 @@ def _parquet(corpus: Corpus, out: Path) -> None:
             rows.append(row)
     file = io.BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema), file)
-    write_bytes(path, file.getvalue())
+    write_bytes(_parquet_file(out), file.getvalue())
+
+
+def _parquet_file(out: Path) -> Path:
+    return out if out.suffix == ".parquet" else out / "utterances.parquet"
 
 
 FORMATS: dict[str, Callable[[Corpus, Path], None]] = {"table": save_table, "parquet": _parquet}

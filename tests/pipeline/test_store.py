@@ -118,6 +118,9 @@ def test_export_to_a_table_and_parquet(tmp_path):
     assert corpus.fingerprints["audio"] == features(extractor="x-audio").fingerprint["extractor"]
     np.testing.assert_array_equal(corpus.dialogues[0].features["text"], features(0, 3, 4).vectors)
     assert np.isnan(corpus.dialogues[1].features["text"]).all()
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        export(store, tmp_path / "t")
+    export(store, tmp_path / "t", overwrite=True)
     export(store, tmp_path / "p", "parquet")
     table = pandas.read_parquet(tmp_path / "p" / "utterances.parquet")
     assert table.text.tolist() == [t for d in corpus.dialogues for t in d.texts]
