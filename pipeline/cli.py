@@ -187,6 +187,21 @@ def pretrain_visual(
 
 
 @app.command()
+def ship(
+    run: Annotated[Path, typer.Argument(help="A run of merc train --dataset paired.")],
+    data: Annotated[Path, typer.Option(help="The folder it was trained on.")],
+    clips: Annotated[Path, typer.Option(help="A folder of GRID clips (*.mpg), neutral read speech.")],
+    out: Annotated[Path, typer.Option(help="Folder of merc-offline.safetensors, its card and its figures.")],
+    jobs: Jobs = 1,
+    json: Json = False,
+) -> None:
+    """Measure a run of the paired corpus and write it as merc-offline with its model card."""
+    from pipeline.offline_card import ship as work
+
+    _report(lambda: work(run, data, clips, out, jobs, lambda line: print(line, file=sys.stderr)), json)
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """What is installed, which weights are present, what each profile lacks and how to get it."""
     from pipeline.doctor import examine, show

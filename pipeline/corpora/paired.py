@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,12 @@ class Words:
 
 @dataclass(frozen=True)
 class PairedCorpus(Corpus):
-    """`parts`: split -> (words, voices, faces), from which any number of pairings is drawn."""
+    """What any number of pairings is drawn from: words and faces by split; all voices, `held` never trained on."""
 
-    parts: dict[str, tuple[Words, VoicePool, FacePool]] | None = None
+    words: dict[str, Words] = field(default_factory=dict)
+    faces: dict[str, FacePool] = field(default_factory=dict)
+    voices: VoicePool | None = None
+    held: tuple[str, ...] = HELD_OUT
     rates: Rates = Rates()
 
     def epoch(self, number: int, seed: int) -> list[Dialogue]:
@@ -76,8 +79,10 @@ class PairedCorpus(Corpus):
         return self.draw("train", np.random.default_rng([seed, number, 1]))
 
     def draw(self, split: str, rng: np.random.Generator, rates: Rates | None = None) -> list[Dialogue]:
-        assert self.parts is not None
-        return pair(*self.parts[split], rates or self.rates, rng, split)
+        """A pairing of one split: train from its own voices and faces, valid and test from the held-out ones."""
+        assert self.voices is not None
+        voices = self.voices.without(self.held) if split == "train" else self.voices.only(self.held)
+        return pair(self.words[split], voices, self.faces[split], rates or self.rates, rng, split)
 
 
 def load_paired(data: Path | None = None, report: Callable[[str], None] | None = None) -> PairedCorpus:
@@ -102,11 +107,11 @@ def load_paired(data: Path | None = None, report: Callable[[str], None] | None =
     voices = load_voices(folder / "speech", extractors["audio"], say)
     seen, unseen = load_faces(folder / "ferplus_48.npz", extractors["visual"], say)
     tested = np.arange(len(words.transcripts)) % 20 == 19
-    heard, held = voices.without(HELD_OUT), voices.only(HELD_OUT)
-    parts = {"train": (words.part(~tested), heard, seen), "valid": (dev, held, unseen),
-             "test": (words.part(tested), held, unseen)}
-    corpus = PairedCorpus("paired", EMOTIONS, [], {name: extractor.dim for name, extractor in extractors.items()},
-                          {name: extractor.fingerprint for name, extractor in extractors.items()}, parts)
+    corpus = PairedCorpus(
+        "paired", EMOTIONS, [], {name: extractor.dim for name, extractor in extractors.items()},
+        {name: extractor.fingerprint for name, extractor in extractors.items()},
+        words={"train": words.part(~tested), "valid": dev, "test": words.part(tested)},
+        faces={"train": seen, "valid": unseen, "test": unseen}, voices=voices)
     fixed = [corpus.draw(split, np.random.default_rng(0)) for split in ("valid", "test")]
     return replace(corpus, dialogues=corpus.epoch(0, 0) + fixed[0] + fixed[1])
 
