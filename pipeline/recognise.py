@@ -116,7 +116,9 @@ class Recogniser:
                   progress: Callable[[float, float], None] | None = None) -> Recognition:
         """Words of the whole medium; memory does not grow with its length.  Without sound or speech: no words."""
         language = language or self.language
-        regions, warnings, words = speech_regions(media), [], []
+        regions = speech_regions(media)
+        warnings: list[str] = []
+        words: list[Word] = []
         if not regions:
             return Recognition([], [], language or "en", warnings)
         english_only = not self._whisper.model.is_multilingual
@@ -138,7 +140,7 @@ class Recogniser:
         sure = float(np.mean([w.probability for w in words])) if words else 1.0
         if english_only and len(words) >= 5 and sure < _FOREIGN and not warnings:
             warnings.append(f"{media.path.name}: the recogniser is unsure of its words (mean probability {sure:.2f}): "
-                            f"the speech may not be English, or is hard to hear. Give a transcript (--transcript) if so")
+                            f"the speech may not be English, or is hard to hear. Give a transcript if so")
         return Recognition(words, regions, spoken or "en", warnings)
 
     def _window(self, media: Media, regions: list[tuple[float, float]],
