@@ -91,8 +91,8 @@ def ablate(dataset: str, data: Path | None, out: Path, rows: list[str] | None = 
     write_text(out / "ablation.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(out / "ablation.md", _markdown(table, reasons, runs["css"]))
     write_bytes(out / "ablation.png", _picture(table))
-    return {"dataset": corpus.name, "protocol": protocol, "seeds": seeds, "rows": table.to_dict("records"),
-            "not_run": reasons}
+    records = table.astype(object).where(table.notna(), None).to_dict("records")  # JSON has no NaN
+    return {"dataset": corpus.name, "protocol": protocol, "seeds": seeds, "rows": records, "not_run": reasons}
 
 
 def _choose(rows: list[str] | None) -> list[str]:

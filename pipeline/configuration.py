@@ -59,7 +59,6 @@ class TrainConfig:
     threads: int = 0  # of one seed; 0 = cores / seeds at a time
     keep_seeds: bool = False  # keep every seed's model in the run folder, as seed-N.safetensors
     seed: int = 0  # of the first seed; --seeds N takes this and the N - 1 that follow
-    tensorboard: bool = False
 
 
 def _model_section() -> type:

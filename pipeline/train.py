@@ -42,7 +42,14 @@ def train(dataset: str, data: Path | None, protocol: str, seeds: int, out: Path,
         raise ValueError(f"--seeds {seeds}: want at least one")
     config = load_configuration(dataset, overrides)
     corpus = load_corpus(dataset, data)
-    return train_corpus(corpus, config, protocol, seeds, Path(out), progress)
+    try:
+        result = train_corpus(corpus, config, protocol, seeds, Path(out), progress)
+        if ranks()[0]:
+            raise SystemExit(0)  # rank 0 alone writes and speaks
+        return result
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def train_corpus(corpus: Corpus, config: Configuration, protocol: str, seeds: int, out: Path,
@@ -146,16 +153,16 @@ def _claim(out: Path, identity: str) -> dict[str, Any] | None:
         if metrics.get("identity") == identity:
             return metrics
         raise FileExistsError(f"{out} holds another run (other data or settings); name another --out, or delete it")
-    if unfinished.exists():
-        if json.loads(unfinished.read_text("utf-8"))["identity"] != identity:
-            raise FileExistsError(f"{out} holds an unfinished run with other data or settings; repeat its command "
-                                  "to go on with it, name another --out, or delete it")
-    elif out.is_dir() and any(out.iterdir()):
+    same = unfinished.exists() and json.loads(unfinished.read_text("utf-8"))["identity"] == identity
+    if not same and any((out / WORK).glob("seed-*/*")):  # a training that failed at once left nothing worth keeping
+        raise FileExistsError(f"{out} holds an unfinished run with other data or settings; repeat its command to go on "
+                              "with it, name another --out, or delete it")
+    if out.is_dir() and any(file.name != WORK for file in out.iterdir()) and not same:
         raise FileExistsError(f"{out} is not empty and holds no run; name a new folder for --out")
-    elif ranks()[0] == 0:
-        write_text(unfinished, json.dumps({"identity": identity}))
     if ranks()[1] > 1:
-        torch.distributed.barrier()
+        torch.distributed.barrier()  # no rank looks after another has written
+    if not same and ranks()[0] == 0:
+        write_text(unfinished, json.dumps({"identity": identity}))
     return None
 
 
