@@ -99,7 +99,7 @@ def recognise(value: Any, path: Path) -> tuple[Layout, dict[str, Any]]:
     for layout in LAYOUTS:
         if len(layout.fields) != len(value):
             continue
-        misfits = [f"field {k + 1} ({name}) is {kind}, not {' or '.join(KINDS[name])}"
+        misfits = [f"field {k + 1} ({name}) is {kind}{_where(value[k])}, not {' or '.join(KINDS[name])}"
                    for k, (name, kind) in enumerate(zip(layout.fields, kinds, strict=True))
                    if name in KINDS and kind not in KINDS[name]]
         if not misfits:
@@ -144,6 +144,13 @@ def _numbers(row: Any) -> bool:
     if isinstance(row, np.ndarray):
         return row.ndim == 1 and row.dtype.kind in "fiu"
     return isinstance(row, (list, tuple)) and all(isinstance(x, (int, float, np.number)) for x in row)
+
+
+def _where(value: Any) -> str:
+    """The dialogue that `_kind` looked at."""
+    rows = value.items() if isinstance(value, dict) else ()
+    first = next((name for name, row in rows if _sized(row) and len(row)), None)
+    return "" if first is None else f" in dialogue {_shown(first)}"
 
 
 def _sized(value: Any) -> bool:

@@ -99,6 +99,7 @@ class _Unpickler(_Base):
 
     def __init__(self, content: mmap.mmap, size: int) -> None:
         super().__init__(content, encoding="latin1")
+        self.content = content
         self.left = ALLOWANCE * size + 2**20
         array = _Constructor("numpy.ndarray", _no_call)
         self.ndarray = array
@@ -187,6 +188,12 @@ class _Unpickler(_Base):
             target.__setstate__((1, shape, kind, bool(fortran), content))  # type: ignore[arg-type]
         else:
             raise PickleRefused(f"it changes a {type(target).__name__}")
+
+    def load_frame(self) -> None:
+        (size,) = struct.unpack("<Q", self.read(8))
+        if size > self.content.size() - self.content.tell():
+            raise EOFError
+        self._unframer.load_frame(size)
 
     def load_mark(self) -> None:
         if len(self.metastack) >= MARKS:
