@@ -105,16 +105,19 @@ class Labeller:
                 labels=np.full(len(said), -1), features=features.vectors,
                 times=np.array([(u.start, u.end) for u in said]).reshape(-1, 2))
             probabilities = self.predictor.probabilities(dialogue, self.options.prior)
-            warnings = [*media.warnings, *segmentation.warnings]
-            if not said and not any("speech" in warning for warning in warnings):
-                warnings.append("no speech found: no utterances")
             return Result({
                 "media": path.name, "sha256": media.sha256, "duration": round(media.duration, 3),
                 "merc": __version__, "model": self.predictor.name, "profile": self.profile,
                 "prior": self.options.prior, "segmentation": segmentation.source,
-                "fingerprints": features.fingerprints, "labels": list(self.predictor.labels), "warnings": warnings,
+                "fingerprints": features.fingerprints, "labels": list(self.predictor.labels),
+                "warnings": [*media.warnings, *segmentation.warnings, *self._substitutes()],
                 "utterances": [self._row(u, probabilities[k], {m: q[k] for m, q in features.quality.items()})
                                for k, u in enumerate(said)]})
+
+    def _substitutes(self) -> list[str]:
+        trained = ((self.predictor.fingerprints or {}).get("visual") or {}).get("options", {}).get("detector")
+        used = self.extractors["visual"].fingerprint["options"]["detector"] if "visual" in self.extractors else trained
+        return [] if used == trained else [f"faces were found by {used}, in training by {trained}"]
 
     def _row(self, utterance: Any, p: np.ndarray, modalities: dict[str, Any]) -> dict[str, Any]:
         best = int(p.argmax())

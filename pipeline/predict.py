@@ -111,7 +111,7 @@ class Predictor:
             return
         for modality, made in fingerprints.items():
             trained = self.fingerprints.get(modality)
-            if trained is not None and trained != made:
+            if trained is not None and _essential(trained) != _essential(made):
                 different = [k for k in sorted({*trained, *made}) if trained.get(k) != made.get(k)]
                 raise ValueError(
                     f"{self.name} was trained on other {modality} features: " + "; ".join(
@@ -145,6 +145,12 @@ class Predictor:
         log_prior = np.asarray(self.checkpoint.log_prior, np.float64)
         scores[[not s for s in sets]] = log_prior
         return softmax(scores - log_prior if prior == "uniform" else scores, axis=1)
+
+
+def _essential(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """Without the face detector, which differs between platforms and leaves the vector of a face as it is."""
+    options = {k: v for k, v in fingerprint.get("options", {}).items() if k != "detector"}
+    return fingerprint | {"options": options}
 
 
 def _short(value: Any) -> str:
