@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from css_model.fusion import wide
 from css_model.min_norm import min_norm_weights
 from css_model.model import CSS, Output
 
@@ -87,7 +88,7 @@ class ParetoGradientModulator:
             self._assign([None] * len(self.trunk), [None] * len(self.head))
             return gamma
         if self.theta == "trunk":
-            trunk = _combine(compared, coefficients)
+            trunk = _combine(compared, coefficients, in_place=True)
         else:
             trunk = _grad(hidden, self.trunk, retain=False, at=_combine(at_hidden, coefficients))
             _reduce(trunk)
@@ -141,17 +142,27 @@ class ParetoGradientModulator:
 def gram_matrix(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
     """Inner products (k, k) float64 of k gradients, each a list of tensors of the same shapes.
 
-    Summed in float64 over pieces that stay in the processor's cache: a float32 sum over millions of elements does not
-    hold, and a float64 copy of everything costs more than the sums.
+    Products in the gradients' own precision over pieces short enough for it (relative error 1e-7, and the piece stays
+    in the processor's cache), their sums in float64; wholly in float64 where squares leave the range of float32.
     """
+    device = gradients[0][0].device.type if gradients[0] else "cpu"
+    with torch.autocast(device, enabled=False):
+        total = _gram(gradients, None)
+        diagonal = total.diagonal()
+        if bool(((diagonal > 1e-20) & (diagonal < 1e30)).all()):
+            return total
+        return _gram(gradients, torch.float64)
+
+
+def _gram(gradients: Sequence[Sequence[Tensor]], kind: torch.dtype | None) -> Tensor:
     k = len(gradients)
     device = gradients[0][0].device if gradients[0] else torch.device("cpu")
     total = torch.zeros(k, k, dtype=torch.float64, device=device)
     for tensors in zip(*gradients, strict=True):
-        flat = [tensor.reshape(-1) for tensor in tensors]
-        piece = 1 << 17 if flat[0].device.type == "cpu" else max(flat[0].numel(), 1)
+        flat = [wide(tensor).reshape(-1) for tensor in tensors]
+        piece = 1 << 15 if device.type == "cpu" else 1 << 20
         for start in range(0, flat[0].numel(), piece):
-            rows = torch.stack([tensor[start : start + piece] for tensor in flat]).double()
+            rows = torch.stack([tensor[start : start + piece] for tensor in flat]).to(kind)
             total += rows @ rows.T
     return total
 
@@ -167,10 +178,14 @@ def _grad(outputs: Tensor | list[Tensor], inputs: list[Tensor], retain: bool,
             for tensor, gradient in zip(inputs, found, strict=True)]
 
 
-def _combine(gradients: Sequence[Sequence[Tensor]], factors: Sequence[float]) -> list[Tensor]:
-    """Σ factor_i gradient_i, in new memory: gradients of sums may share theirs."""
+def _combine(gradients: Sequence[Sequence[Tensor]], factors: Sequence[float], in_place: bool = False) -> list[Tensor]:
+    """Σ factor_i gradient_i.  in_place: in the memory of the first, for parameters; gradients of h̃ may share theirs."""
     first, *others = gradients
-    result = list(torch._foreach_mul(list(first), factors[0])) if first else []
+    result = list(first)
+    if in_place:
+        torch._foreach_mul_(result, factors[0])
+    elif result:
+        result = list(torch._foreach_mul(result, factors[0]))
     for factor, tensors in zip(factors[1:], others, strict=True):
         if factor and result:
             torch._foreach_add_(result, list(tensors), alpha=factor)

@@ -1,0 +1,198 @@
+"""One training step of CSS at the paper's size, by scheme, on the length distributions of MELD and IEMOCAP.
+
+    python benchmarks/step.py                 # MELD's lengths; about 2 minutes of one core
+    python benchmarks/step.py --corpus iemocap --repeats 3
+    python benchmarks/step.py --part length   # memory and time of labelling, up to 5,000 utterances
+
+Seconds are CPU time of this process (so that a busy machine disturbs little); schemes take turns, the fastest of the
+repeats counts, and only ratios within one run mean anything.  `paper` is what the paper describes: utterances padded
+to the longest dialogue, three gradients, SciPy's SLSQP, a fourth backward pass, Adam as torch defaults it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+
+from css_model import CSS, Batch, CSSConfig, ParetoGradientModulator, losses, min_norm_weights
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTHS = (("text", 1024), ("audio", 1582), ("visual", 342))
+LIMITS = [("packed", "paper", 0.45), ("repr", "fixed", 1.10), ("packed", "fixed", 2.4), ("fixed", "fixed padded", 0.66),
+          ("packed bf16", "packed", 0.65), ("repr bf16", "repr", 0.65)]
+
+
+def lengths_of(corpus: str) -> list[int]:
+    """Utterances of each training dialogue."""
+    if corpus == "iemocap":
+        told = json.loads((ROOT / "pipeline" / "corpora" / "splits.json").read_text())["iemocap"]
+        return [told["utterances"][name] for name in told["train"]]
+    path = Path(os.environ.get("MERC_SHARED", ROOT.parent / "shared")) / "data" / "meld" / "train_sent_emo.csv"
+    if not path.is_file():
+        raise SystemExit(f"MELD's transcripts are not in {path}: name their folder in MERC_SHARED, or --corpus iemocap")
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(Counter(row["Dialogue_ID"] for row in csv.DictReader(file)).values())
+
+
+def make_batch(lengths: list[int], seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    n = sum(lengths)
+    return Batch({name: torch.randn(n, width, generator=generator) for name, width in WIDTHS},
+                 {name: torch.ones(n, dtype=torch.bool) for name, _ in WIDTHS},
+                 torch.randint(0, 2, (n,), generator=generator), lengths,
+                 torch.randint(0, 6, (n,), generator=generator))
+
+
+def padded(batch: Batch) -> Batch:
+    """Every dialogue as long as the longest: what a model that knows no packing computes on."""
+    longest = max(batch.lengths)
+    rows = torch.cat([torch.arange(n) + i * longest for i, n in enumerate(batch.lengths)])
+    total = longest * len(batch.lengths)
+
+    def spread(values: torch.Tensor, fill: float) -> torch.Tensor:
+        out = torch.full((total, *values.shape[1:]), fill, dtype=values.dtype)
+        out[rows] = values
+        return out
+
+    return Batch({name: spread(values, 0) for name, values in batch.features.items()},
+                 {name: spread(values, False) for name, values in batch.present.items()},
+                 spread(batch.speakers, 0), [longest] * len(batch.lengths), spread(batch.labels, -1))
+
+
+def slsqp(gram: np.ndarray) -> np.ndarray:
+    return minimize(lambda x: 0.5 * x @ gram @ x, np.full(3, 1 / 3), jac=lambda x: gram @ x, method="SLSQP",
+                    bounds=[(0, 1)] * 3, constraints={"type": "eq", "fun": lambda x: x.sum() - 1,
+                                                      "jac": lambda x: np.ones(3)}).x
+
+
+def paper_step(model: CSS, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
+    output = model(batch)
+    three = losses(output, batch)
+    theta = list(model.encoder.parameters())
+    rows = []
+    for loss in three:
+        found = torch.autograd.grad(loss, theta, retain_graph=True, allow_unused=True)
+        flat = torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten()
+                          for p, g in zip(theta, found, strict=True)])
+        rows.append(flat / flat.norm())
+    g = torch.stack(rows)
+    gamma = slsqp((g @ g.T).double().numpy())
+    optimizer.zero_grad()
+    sum(float(w) * loss for w, loss in zip(gamma, three, strict=True)).backward()
+    optimizer.step()
+
+
+def our_step(model: CSS, batch: Batch, optimizer: torch.optim.Optimizer, modulator: ParetoGradientModulator,
+             half: bool = False) -> None:
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        output = model(batch)
+    modulator.backward(losses(output, batch), output)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def steps(corpus: str, dialogues: int, repeats: int, d: int) -> dict[str, float]:
+    """Fastest CPU seconds of each scheme."""
+    chosen = np.random.default_rng(0).choice(lengths_of(corpus), dialogues).tolist()
+    batch, wide = make_batch(chosen), padded(make_batch(chosen))
+    print(f"{corpus}: {dialogues} dialogues, {len(batch)} utterances, {len(batch) / len(wide):.0%} of the padded rows; "
+          f"d = {d}, {torch.get_num_threads()} thread(s)")
+    torch.manual_seed(0)
+    model = CSS(CSSConfig(WIDTHS, tuple("abcdef"), d=d, hidden=d))
+    fused, plain = (torch.optim.Adam(model.parameters(), 1e-6, weight_decay=1e-5, fused=f or None) for f in (1, 0))
+    modulators = {theta: ParetoGradientModulator(model, theta) for theta in ("trunk", "last", "repr")}
+    fixed = ParetoGradientModulator(model, weights=(1, 1, 1))
+    schemes: dict[str, Callable[[], None]] = {
+        "paper": lambda: paper_step(model, wide, plain),
+        "packed": lambda: our_step(model, batch, fused, modulators["trunk"]),
+        "last": lambda: our_step(model, batch, fused, modulators["last"]),
+        "repr": lambda: our_step(model, batch, fused, modulators["repr"]),
+        "fixed": lambda: our_step(model, batch, fused, fixed),
+        "fixed padded": lambda: our_step(model, wide, fused, fixed),
+        "packed bf16": lambda: our_step(model, batch, fused, modulators["trunk"], True),
+        "repr bf16": lambda: our_step(model, batch, fused, modulators["repr"], True),
+    }
+    best = dict.fromkeys(schemes, float("inf"))
+    for turn in range(repeats + 1):  # the first turn warms up
+        for name, step in schemes.items():
+            start = time.process_time()
+            step()
+            if turn:
+                best[name] = min(best[name], time.process_time() - start)
+    return best
+
+
+def solve_time() -> tuple[float, float]:
+    """CPU microseconds of one QP of three unit gradients: ours and SLSQP."""
+    generator = torch.Generator().manual_seed(0)
+    grams = []
+    for _ in range(200):
+        g = torch.randn(3, 6, generator=generator, dtype=torch.float64)
+        g /= g.norm(dim=1, keepdim=True)
+        grams.append(g @ g.T)
+    start = time.process_time()
+    for _ in range(10):
+        for gram in grams:
+            min_norm_weights(gram)
+    ours = (time.process_time() - start) / 2000
+    start = time.process_time()
+    for gram in grams:
+        slsqp(gram.numpy())
+    return 1e6 * ours, 1e6 * (time.process_time() - start) / 200
+
+
+def one_length(n: int) -> None:
+    """Label one dialogue of n utterances; prints peak MiB over the model, and CPU seconds."""
+    model = CSS(CSSConfig(WIDTHS, tuple("abcdef"))).eval()
+    batch = make_batch([n])
+    with torch.inference_mode():
+        model(make_batch([2]))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.process_time()
+        model(batch)
+    print(json.dumps({"utterances": n, "MiB": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+                      "seconds": time.process_time() - start}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("step", "length", "one"), default="step")
+    parser.add_argument("--corpus", choices=("meld", "iemocap"), default="meld")
+    parser.add_argument("--dialogues", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--d", type=int, default=1024)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--utterances", type=int, default=5000)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    if chosen.part == "one":
+        one_length(chosen.utterances)
+    elif chosen.part == "length":
+        for n in (10, 100, 500, 1000, 2000, 5000):  # a process each: peaks do not go down again
+            subprocess.run([sys.executable, __file__, "--part", "one", "--utterances", str(n)], check=True)
+    else:
+        best = steps(chosen.corpus, chosen.dialogues, chosen.repeats, chosen.d)
+        for name, seconds in best.items():
+            print(f"{name:14} {seconds:8.2f} s   {seconds / best['fixed']:5.2f} × fixed weights")
+        print()
+        for a, b, limit in LIMITS:
+            print(f"{a + ' / ' + b:24} {best[a] / best[b]:5.2f}   at most {limit}")
+        ours, theirs = solve_time()
+        print(f"{'one QP':24} {ours:5.1f} µs   at most 20 (SLSQP {theirs:.0f})")
+
+
+if __name__ == "__main__":
+    main()
