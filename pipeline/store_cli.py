@@ -67,8 +67,9 @@ def verify(store: Root = None, json: Json = False) -> None:
 @store_app.command()
 def export(
     store: Root = None,
-    out: Annotated[Path, typer.Option(help="Folder to write (parquet: or a file name).")] = Path("table"),
-    format: Annotated[str, typer.Option(help="table: a data set folder for merc train; parquet: one file.")] = "table",
+    out: Annotated[Path, typer.Option(help="Folder to write (parquet and pickles: or a file name).")] = Path("table"),
+    format: Annotated[str, typer.Option(help="table: a data set folder for merc train; parquet: one file; sdt, mmgcn, "
+                                             "cosmic: the pickle of that repository's loader.")] = "table",
     fingerprint: Annotated[list[str] | None, typer.Option(
         help="Id, as ls shows it, of the features to take where the store holds several kinds; repeatable.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
@@ -80,15 +81,17 @@ def export(
 
     try:
         check_folder(out.parent if out.suffix else out)
-        corpus = run(_open(store), out, format, fingerprint or [], overwrite)
+        corpus, notes = run(_open(store), out, format, fingerprint or [], overwrite)
     except (ValueError, OSError) as error:
         print(f"merc: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
     told = {"out": str(out), "dialogues": len(corpus.dialogues), "widths": corpus.widths,
             "utterances": sum(len(dialogue.utterances) for dialogue in corpus.dialogues)}
     if json:
-        print(json_lines.dumps(told, ensure_ascii=False))
+        print(json_lines.dumps(told | {"notes": notes}, ensure_ascii=False))
     else:
+        for note in notes:
+            print(note)
         print(f"{told['utterances']} utterances of {told['dialogues']} dialogues in {out}")
 
 

@@ -1,4 +1,4 @@
-"""The store as a data set: a table folder that `merc train` reads, or one Parquet file."""
+"""The store as a data set: a table that `merc train` reads, one Parquet file, or other repositories' pickles."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.corpora.layouts import FORMATS as LAYOUTS
+from pipeline.corpora.layouts import write_layout
 from pipeline.corpora.table import save_table
 from pipeline.dialogue import MODALITIES, Corpus, Dialogue
 from pipeline.files import write_bytes
@@ -20,8 +22,8 @@ __all__ = ["FORMATS", "collect", "export"]
 
 
 def export(store: Store, out: Path, format: str = "table", fingerprints: Sequence[str] = (),
-           overwrite: bool = False) -> Corpus:
-    """Write every medium of the store as a dialogue.
+           overwrite: bool = False) -> tuple[Corpus, list[str]]:
+    """Write every medium of the store as a dialogue; returns it and what the format could not hold.
 
     fingerprints: ids (or their beginnings), as `merc store ls` shows them, of the features to take where the store
     holds several kinds of one modality, or several segmentations of one medium.
@@ -34,15 +36,16 @@ def export(store: Store, out: Path, format: str = "table", fingerprints: Sequenc
     if there and not overwrite:  # labels may have been filled in
         raise FileExistsError(f"{there[0]} is there already; name another --out, or replace it with --overwrite")
     corpus = collect(store, fingerprints)
-    for path in there:
+    for path in there if format == "table" else ():  # a single file is replaced whole
         path.unlink()  # a modality that is no longer there must not stay behind
-    FORMATS[format](corpus, out)
-    return corpus
+    return corpus, FORMATS[format](corpus, out) or []
 
 
 def _targets(out: Path, format: str) -> list[Path]:
     if format == "parquet":
         return [_parquet_file(out)]
+    if format in LAYOUTS:
+        return [_pickle_file(out, format)]
     return [out / name for name in ("utterances.csv", "fingerprints.json", "table.json",
                                     *(f"{modality}.npy" for modality in MODALITIES))]
 
@@ -146,4 +149,14 @@ def _parquet_file(out: Path) -> Path:
     return out if out.suffix == ".parquet" else out / "utterances.parquet"
 
 
-FORMATS: dict[str, Callable[[Corpus, Path], None]] = {"table": save_table, "parquet": _parquet}
+def _pickle_file(out: Path, layout: str) -> Path:
+    return out if out.suffix == ".pkl" else out / f"{layout}.pkl"
+
+
+def _pickled(layout: str) -> Callable[[Corpus, Path], list[str]]:
+    return lambda corpus, out: write_layout(corpus, layout, _pickle_file(out, layout))
+
+
+FORMATS: dict[str, Callable[[Corpus, Path], list[str] | None]] = {
+    "table": save_table, "parquet": _parquet,
+    "sdt": _pickled("sdt"), "mmgcn": _pickled("mmgcn"), "cosmic": _pickled("cosmic")}

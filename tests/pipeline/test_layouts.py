@@ -13,7 +13,9 @@ from published_files import content, write
 from extractors import TextExtractor
 from pipeline.corpora.layouts import FORMATS, write_layout
 from pipeline.corpora.published import read_published
-from pipeline.dialogue import Corpus, Dialogue
+from pipeline.dialogue import Corpus, Dialogue, Utterance
+from pipeline.store import Features, Store
+from pipeline.store_export import export
 
 WIDTHS = {"r1": 1024, "r2": 1024, "r3": 1024, "r4": 1024, "audio": 1582, "visual": 342}
 
@@ -92,6 +94,21 @@ def test_what_a_layout_cannot_hold_is_refused(tmp_path, name, widths, told):
     with pytest.raises(ValueError, match=told):
         write_layout(generic(["a", "a", "a"], widths=widths), name, tmp_path / "out.pkl")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_store_exports_them(tmp_path):
+    store = Store(tmp_path / "store")
+    said = [Utterance(0.0, 1.0, "a", "Anna"), Utterance(1.0, 2.0, "b", "Ben")]
+    for modality, width in (("text", 384), ("audio", 1582), ("visual", 342)):
+        print_ = {"extractor": {"extractor": modality}, "segmentation": {"kind": "transcript"}}
+        store.write(Features("0" * 64, modality, print_, said, np.ones((2, width), np.float32)))
+    _, notes = export(store, tmp_path / "out", "mmgcn")
+    values = pickle.loads((tmp_path / "out" / "mmgcn.pkl").read_bytes())  # noqa: S301
+    assert len(values) == 9 and any("384 wide" in note for note in notes)
+    with pytest.raises(ValueError, match="profile roberta"):
+        export(store, tmp_path / "sdt.pkl", "sdt")
+    with pytest.raises(FileExistsError, match="overwrite"):
+        export(store, tmp_path / "out" / "mmgcn.pkl", "mmgcn")
 
 
 def test_four_text_layers_are_the_last_first_and_their_mean_is_last4():
