@@ -101,7 +101,7 @@ def test_the_store_exports_them(tmp_path):
     said = [Utterance(0.0, 1.0, "a", "Anna"), Utterance(1.0, 2.0, "b", "Ben")]
     for modality, width in (("text", 384), ("audio", 1582), ("visual", 342)):
         print_ = {"extractor": {"extractor": modality}, "segmentation": {"kind": "transcript"}}
-        store.write(Features("0" * 64, modality, print_, said, np.ones((2, width), np.float32)))
+        store.write(Features("0" * 64, modality, print_, said, np.ones((2, width), np.float32), [{}, {}]))
     _, notes = export(store, tmp_path / "out", "mmgcn")
     values = pickle.loads((tmp_path / "out" / "mmgcn.pkl").read_bytes())  # noqa: S301
     assert len(values) == 9 and any("384 wide" in note for note in notes)
