@@ -19,8 +19,9 @@ from pipeline.inputs import Input, UsageError, check_folder, check_transcript, f
 from pipeline.media import Media, open_media
 from pipeline.profiles import ExtractorOptions, build_extractors
 from pipeline.progress import Display
-from pipeline.recognise import Recogniser
-from pipeline.segment import segment
+from pipeline.recognise import Recogniser, RecognitionError
+from pipeline.segment import VERSION, segment
+from pipeline.speakers import METHOD
 from pipeline.store import DamagedError, Features, Store, default_store
 from pipeline.transcripts import find_transcript
 
@@ -130,10 +131,11 @@ class _Work:
 
     def _segmentation(self, store: Store, media: Media, tell: Callable[..., None]) -> tuple[Segmentation, str]:
         transcript = self.options.transcript or find_transcript(media.path)
-        request = {"transcript": _sha256(transcript) if transcript else None,
-                   "kind": transcript.suffix.lower() if transcript else None, "recogniser": self.recogniser.fingerprint,
-                   "speakers": self.options.speakers, "language": self.options.language}
+        request = {"transcript": _sha256(transcript) if transcript else None, "version": VERSION, "voices": METHOD,
+                   "kind": transcript.suffix.lower() if transcript else None, "language": self.options.language,
+                   "recogniser": self._recogniser(transcript), "speakers": self.options.speakers}
         name = f"{media.path.name}: "  # the store holds no names
+        other = f"{transcript.name}: " if transcript else name
         how = MADE
         try:
             kept = store.read_segmentation(media.sha256, request)
@@ -143,9 +145,18 @@ class _Work:
             return Segmentation(kept.utterances, kept.source, [name + text for text in kept.warnings]), KEPT
         found = segment(media, transcript=self.options.transcript, recogniser=self.recogniser,
                         speakers=self.options.speakers, language=self.options.language)
-        plainly = [text.removeprefix(name) for text in found.warnings]
+        plainly = [text.removeprefix(name).removeprefix(other) for text in found.warnings]
         store.write_segmentation(media.sha256, request, Segmentation(found.utterances, found.source, plainly))
         return found, how
+
+    def _recogniser(self, transcript: Path | None) -> dict[str, Any] | None:
+        """Its fingerprint; a transcript with times does without a recogniser, so there its absence is none."""
+        try:
+            return self.recogniser.fingerprint
+        except RecognitionError:
+            if transcript:
+                return None
+            raise
 
 
 def _features(store: Store, media: Media, segmentation: Segmentation, modality: str,
