@@ -50,13 +50,15 @@ class FaceReading:
     confidence: float = 0.0  # that the chosen face is the speaker's
     score: float = 0.0  # mean of the detector's, 0 to 1
     side: float = 0.0  # pixels, mean longer side of the box
+    centre: tuple[float, float] | None = None  # mean middle of the box, as shares of the frame's width and height
     detector: str = ""
 
     def quality(self) -> dict[str, Any]:
         """JSON-able, without the vector."""
         return {"missing": self.missing, "frames": self.frames, "faces": self.faces, "used": self.used,
                 "tracks": self.tracks, "confidence": round(self.confidence, 3), "score": round(self.score, 3),
-                "side": round(self.side, 1), "detector": self.detector}
+                "side": round(self.side, 1), "centre": self.centre and [round(share, 3) for share in self.centre],
+                "detector": self.detector}
 
 
 class VisualExtractor:
@@ -193,9 +195,9 @@ class VisualExtractor:
         weights = np.concatenate([np.full(len(face.crops), face.seen / len(face.crops)) for face in chosen])
         vector = np.average(self.embed_faces(crops).astype(np.float64), axis=0, weights=weights).astype(np.float32)
         seen = sum(face.seen for face in chosen)
+        score, side, x, y = (sum(getattr(face, name) for face in chosen) / seen for name in ("score", "side", "x", "y"))
         return FaceReading(vector, None, faces=min(seen, span.frames), used=len(crops), confidence=float(confidence),
-                           score=sum(face.score for face in chosen) / seen,
-                           side=sum(face.side for face in chosen) / seen, **facts)
+                           score=score, side=side, centre=(x, y), **facts)
 
 
 @dataclass
@@ -208,6 +210,8 @@ class _Face:
     seen: int = 0
     score: float = 0.0
     side: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
 
 
 @dataclass
@@ -229,16 +233,18 @@ class _Open:
             face.crops.append(crop)
             if len(face.crops) > KEPT:
                 face.crops, face.stride = face.crops[::2], 2 * face.stride
-        x, y, width, height = track.box
-        off = math.hypot((x + width / 2) / shape[1] - 0.5, (y + height / 2) / shape[0] - 0.5)
+        left, top, width, height = track.box
+        x, y = (left + width / 2) / shape[1], (top + height / 2) / shape[0]
         face.seen += 1
         face.score += track.score
         face.side += max(width, height)
+        face.x += x
+        face.y += y
         face.mouths.times.append(time)
         face.mouths.openness.append(mouth[0])
         face.mouths.motion.append(mouth[1])
         face.mouths.area += width * height / (shape[0] * shape[1])
-        face.mouths.centrality += max(0.0, 1 - off / math.hypot(0.5, 0.5))
+        face.mouths.centrality += max(0.0, 1 - math.hypot(x - 0.5, y - 0.5) / math.hypot(0.5, 0.5))
         if len(self.faces) > TRACKS:
             del self.faces[min(self.faces.keys() - {track.number}, key=lambda number: self.faces[number].seen)]
 
