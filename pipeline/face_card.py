@@ -24,7 +24,7 @@ The images are in `fer2013.csv` (Kaggle: Challenges in Representation Learning, 
 Challenge), the votes in `fer2013new.csv` (repository microsoft/FERPlus); row k of one is row k of the other.
 
 **Figures** on the validation part, by majority label, without the exact copies of training images ({images} faces);
-averaged over mirror images; 95 % bootstrap intervals over images. No epoch was selected: the last moving average.
+averaged over mirror images; 95 % bootstrap intervals over images. No epoch was selected: it is the last.
 
 | | value | interval |
 |---|---|---|

@@ -1,7 +1,6 @@
 """`merc pretrain visual`: train the face network on FER+.
 
-Recipe: label distributions (Barsoum et al. 2016), AdamW with one cycle, growing input size, an
-exponential moving average of the weights, flips / rotation about the centre / shift / scale / grey-level
+Recipe: label distributions (Barsoum et al. 2016), AdamW with one cycle, growing input size, flips / rotation about the centre / shift / scale / grey-level
 jitter / erasing on training images only.
 """
 
@@ -13,7 +12,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +35,6 @@ class PretrainConfig:
     batch: int = 128
     lr: float = 2e-3
     weight_decay: float = 0.05
-    ema: float = 0.998  # per step: a window of about two epochs
     seed: int = 0
 
 
@@ -54,7 +52,7 @@ def parse_stages(text: str) -> tuple[tuple[int, int], ...]:
 def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None, report=print) -> dict:
     """Train, or resume from `out/checkpoint.pt`; write model.safetensors, metrics.json, log.csv, confusion.png.
 
-    The result is the last epoch's moving average: no epoch is selected, so the figures on valid are clean.
+    The result is the last epoch's network: no epoch is selected, so the figures on valid are clean.
     """
     config = config or PretrainConfig()
     train, valid = load_ferplus(data)
@@ -62,16 +60,13 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
     net = FaceNet(FaceNetConfig(config.stages[-1][0], round(grey.mean().item(), 4), round(grey.std().item(), 4)))
     del grey
     torch.manual_seed(config.seed)
-    average = torch.optim.swa_utils.AveragedModel(
-        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True)
-    averaged = cast(FaceNet, average.module)
     sizes = [size for size, epochs in config.stages for _ in range(epochs)]
     steps = len(train.images) // config.batch
     if not steps:
         raise ValueError(f"{data}: fewer training faces than one batch of {config.batch}")
     optimizer = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps * len(sizes))
-    saved: dict[str, Any] = {"net": net, "average": average, "optimizer": optimizer, "schedule": schedule}
+    saved: dict[str, Any] = {"net": net, "optimizer": optimizer, "schedule": schedule}
     log: list[dict] = []
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
@@ -93,12 +88,11 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-            average.update_parameters(net)
             total += loss.item()
             if step % 50 == 49:
                 report(f"epoch {epoch + 1}/{len(sizes)} at {sizes[epoch]} px, step {step + 1}/{steps}, "
                        f"loss {total / (step + 1):.4f}")
-        scores = score_faces(averaged, valid, sizes[epoch], flip=False)
+        scores = score_faces(net, valid, sizes[epoch], flip=False)
         log.append({"epoch": epoch + 1, "size": sizes[epoch], "loss": round(total / steps, 5),
                     "valid_accuracy": round(scores["accuracy"], 5), "valid_macro_f1": round(scores["macro_f1"], 5)})
         report(str(log[-1]))
@@ -106,8 +100,7 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
         torch.save({"log": log, "config": asdict(config)} | {k: v.state_dict() for k, v in saved.items()}, buffer)
         write_bytes(checkpoint, buffer.getvalue())
 
-    _settle(averaged, train)
-    write_bytes(out / "model.safetensors", pack_face_net(averaged))
+    write_bytes(out / "model.safetensors", pack_face_net(net))
     final = load_face_net(out / "model.safetensors")
     scores = score_faces(final, valid) | {"config": asdict(config)}
     write_text(out / "metrics.json", json.dumps(scores, indent=1, sort_keys=True) + "\n")
@@ -128,12 +121,6 @@ def _restore(path: Path, saved: dict, config: PretrainConfig) -> list[dict]:
     for name, thing in saved.items():
         thing.load_state_dict(state[name])
     return state["log"]
-
-
-def _settle(net: FaceNet, train: Faces, images: int = 6400) -> None:
-    """Batch statistics for the averaged weights, on faces as they come in use: the running ones lag behind."""
-    rows = torch.linspace(0, len(train.images) - 1, min(images, len(train.images))).long()
-    torch.optim.swa_utils.update_bn((net.prepare(train.images[part]) for part in rows.split(128)), net)
 
 
 def _augment(images: Tensor, chance: torch.Generator) -> Tensor:
