@@ -1,7 +1,7 @@
 """`merc pretrain visual`: train the face network on FER+.
 
-Recipe: label distributions (Barsoum et al. 2016), AdamW with one cycle, growing input size, flips / rotation about the centre / shift / scale / grey-level
-jitter / erasing on training images only.
+Recipe: label distributions (Barsoum et al. 2016), AdamW with one cycle, growing input
+size, flips / rotation about the centre / shift / scale / grey-level jitter / erasing on training images only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from extractors.densenet import FaceNet, FaceNetConfig, load_face_net, pack_face_net
 from pipeline.face_card import face_card
-from pipeline.ferplus import Faces, confusion_picture, load_ferplus, score_faces
+from pipeline.ferplus import confusion_picture, load_ferplus, score_faces
 from pipeline.files import write_bytes, write_text
 
 __all__ = ["PretrainConfig", "parse_stages", "pretrain_visual"]
