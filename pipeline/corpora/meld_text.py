@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +27,8 @@ class Transcript:
     labels: np.ndarray
 
 
-def read_meld_csv(path: Path) -> list[Transcript]:
-    """Dialogues of `{train,dev,test}_sent_emo.csv` in order of their ids.
-
-    UTF-8, else Windows-1252 (copies of MELD exist in both).  Raises ValueError for another kind of file,
-    FileNotFoundError when there is none.
-    """
+def meld_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, columns) of a MELD file, in its order; errors as `read_meld_csv`."""
     if not path.is_file():
         raise FileNotFoundError(f"no MELD transcript {path}; MELD's repository holds it as data/MELD/{path.name}")
     raw = path.read_bytes()
@@ -43,8 +40,17 @@ def read_meld_csv(path: Path) -> list[Transcript]:
     absent = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
     if absent:
         raise ValueError(f"{path}: not a MELD transcript, it lacks the column {absent[0]} of {', '.join(COLUMNS)}")
+    yield from enumerate(reader, 2)
+
+
+def read_meld_csv(path: Path) -> list[Transcript]:
+    """Dialogues of `{train,dev,test}_sent_emo.csv` in order of their ids.
+
+    UTF-8, else Windows-1252 (copies of MELD exist in both).  Raises ValueError for another kind of file,
+    FileNotFoundError when there is none.
+    """
     dialogues: dict[int, list[tuple[int, str, str, int]]] = {}
-    for line, row in enumerate(reader, 2):
+    for line, row in meld_rows(path):
         try:
             label = EMOTIONS.index(row["Emotion"].strip().lower())
             entry = (int(row["Utterance_ID"]), row["Speaker"].strip(), row["Utterance"].strip(), label)
