@@ -12,24 +12,13 @@ from rich.text import Text
 
 from pipeline.corpora.iemocap_raw import read_iemocap_raw
 from pipeline.corpora.meld_raw import read_meld_raw
-from pipeline.corpora.raw import POLICIES, RawCorpus, walk_files
+from pipeline.corpora.raw import POLICIES, RawCorpus, recognise_release
 from pipeline.corpora.splits import describe_counts
 
-__all__ = ["check", "recognise_release", "show"]
+__all__ = ["check", "show"]
 
 READERS = {"iemocap": read_iemocap_raw, "meld": read_meld_raw}
 SHOWN = 12  # findings of one kind on the screen; --json has all
-
-
-def recognise_release(root: Path) -> str | None:
-    """iemocap, meld, or None: by folders and file names that only one of them has."""
-    for path in walk_files(root, ("MOCAP_hand", "MOCAP_head", "MOCAP_rotated", "ForcedAlignment")):
-        folders = {part.lower() for part in path.relative_to(root).parts[:-1]} | {root.name.lower()}
-        if folders & {"transcriptions", "emoevaluation"} or path.name.lower().startswith("ses0"):
-            return "iemocap"
-        if path.name.lower().endswith("_sent_emo.csv") or path.name.lower().startswith(("dia", "final_videos_testdia")):
-            return "meld"
-    return None
 
 
 def check(root: Path, probe: bool = True) -> dict[str, Any]:

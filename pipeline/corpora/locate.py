@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.corpora.published import read_published, recognise
+from pipeline.corpora.raw import recognise_release
 from pipeline.corpora.splits import LABELS
 from pipeline.corpora.table import load_table
 from pipeline.corpora.unpickle import load
@@ -72,7 +73,9 @@ def find_corpus(corpus: str, data: Path | None = None) -> Corpus:
     found = {path: _seen(path) for path in files}
     fitting = [path for path, what in found.items() if what == corpus]
     if not fitting:
-        others = "".join(f"\n  seen: {path.name}: {what}" for path, what in list(found.items())[:8])
+        raw = recognise_release(place)
+        hint = f"\n  It looks like the raw release of {raw}: merc corpus check {place} examines it." if raw else ""
+        others = hint + "".join(f"\n  seen: {path.name}: {what}" for path, what in list(found.items())[:8])
         raise FileNotFoundError(f"{place}: no feature file of {corpus} in this folder; {missing_data(corpus)}{others}")
     if len(fitting) > 1:
         raise ValueError(f"{place}: {len(fitting)} feature files of {corpus}: {', '.join(map(str, fitting))}; "

@@ -11,7 +11,8 @@ from pathlib import Path
 from pipeline.containers import MediaError, check_local, open_container
 from pipeline.corpora.splits import LABELS, SPLITS
 
-__all__ = ["POLICIES", "Finding", "RawCorpus", "RawUtterance", "clip_seconds", "packed", "walk_files"]
+__all__ = ["POLICIES", "Finding", "RawCorpus", "RawUtterance", "clip_seconds", "packed", "recognise_release",
+           "walk_files"]
 
 POLICIES = {  # what is done about each kind of finding
     "no transcript": "its dialogues are lost", "no dialogue": "lost", "no video": "no visual features",
@@ -80,6 +81,17 @@ def walk_files(root: Path, skip: tuple[str, ...] = ()) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and name not in skip)
         yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+
+
+def recognise_release(root: Path) -> str | None:
+    """iemocap, meld, or None: by folders and file names that only one of them has."""
+    for path in walk_files(root, ("MOCAP_hand", "MOCAP_head", "MOCAP_rotated", "ForcedAlignment")):
+        folders = {part.lower() for part in path.relative_to(root).parts[:-1]} | {root.name.lower()}
+        if folders & {"transcriptions", "emoevaluation"} or path.name.lower().startswith("ses0"):
+            return "iemocap"
+        if path.name.lower().endswith("_sent_emo.csv") or path.name.lower().startswith(("dia", "final_videos_testdia")):
+            return "meld"
+    return None
 
 
 def packed(files: list[Path], root: Path, corpus: RawCorpus) -> None:

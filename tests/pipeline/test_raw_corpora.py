@@ -13,10 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.corpora import load_corpus
 from pipeline.corpora.iemocap_raw import read_iemocap_raw
 from pipeline.corpora.meld_raw import KNOWN, read_meld_raw, seconds
+from pipeline.corpora.raw import recognise_release
 from pipeline.corpora.splits import expected_dialogues, iemocap_utterances
-from pipeline.corpus_check import check, recognise_release
+from pipeline.corpus_check import check
 
 HEADER = ["Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season",
           "Episode", "StartTime", "EndTime"]
@@ -189,6 +191,12 @@ def test_iemocap_lines_and_faults(tmp_path, media):
         ("Ses01M_impro02", "no label", True), ("Ses01M_impro02", "no video", True),
         ("Ses05F_impro01", "broken clip", True)]
     assert {u.clip is None for u in corpus.utterances if u.dialogue != "Ses01F_impro01"} == {True}
+
+
+def test_training_on_a_raw_release_says_that_it_is_one(tmp_path):
+    meld(tmp_path, {"train": [row(0, 0)], "dev": [], "test": []})
+    with pytest.raises(FileNotFoundError, match=r"raw release of meld: merc corpus check"):
+        load_corpus("meld", tmp_path)
 
 
 def test_other_folders_are_refused(tmp_path):
