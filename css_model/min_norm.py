@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import combinations
 
 import torch
@@ -22,8 +23,9 @@ def min_norm_weights(gram: Tensor) -> Tensor:
     smallest faces are averaged, so that equal gradients get equal shares.  Reads the lower triangle.  Raises ValueError
     for a matrix that is not square or not finite, or that no vectors have.
     """
-    if gram.dim() != 2 or gram.shape[0] != gram.shape[1] or not 1 <= gram.shape[0] <= LARGEST:
-        raise ValueError(f"expected a (k, k) Gram matrix with k from 1 to {LARGEST}, not {tuple(gram.shape)}")
+    shape = tuple(gram.shape)
+    if len(shape) != 2 or shape[0] != shape[1] or not 1 <= shape[0] <= LARGEST:
+        raise ValueError(f"expected a (k, k) Gram matrix with k from 1 to {LARGEST}, not {shape}")
     return torch.tensor(_solve(gram.tolist()), dtype=torch.float64)
 
 
@@ -48,19 +50,24 @@ def _solve(q: list[list[float]]) -> list[float]:
             if not -2 < c[i][j] < 2:  # cosines, but for rounding; NaN fails too
                 raise ValueError(f"not a Gram matrix: entry ({i}, {j}) is {q[i][j]}, the diagonal {diagonal}")
     candidates: list[tuple[float, list[float]]] = []
-    for size in range(k, 0, -1):
-        for face in combinations(range(k), size):
-            u = _on_face(c, w, face)
-            if u is not None:
-                if size == k:  # no corner outside it: the only optimum
-                    return _weights(w, face, u)
-                gap, unique = _violation(c, w, face, u)
-                if unique:
-                    return _weights(w, face, u)
-                candidates.append((gap, _weights(w, face, u)))
+    for face in _faces(k):
+        u = _on_face(c, w, face)
+        if u is not None:
+            if len(face) == k:  # no corner outside it: the only optimum
+                return _weights(w, face, u)
+            gap, unique = _violation(c, w, face, u)
+            if unique:
+                return _weights(w, face, u)
+            candidates.append((gap, _weights(w, face, u)))
     allowed = max(TOLERANCE, min(gap for gap, _ in candidates))
     tied = [weights for gap, weights in candidates if gap <= allowed]
     return [math.fsum(weights[i] for weights in tied) / len(tied) for i in range(k)]
+
+
+@cache
+def _faces(k: int) -> list[tuple[int, ...]]:
+    """The faces of the simplex, the largest first."""
+    return [face for size in range(k, 0, -1) for face in combinations(range(k), size)]
 
 
 def _on_face(c: list[list[float]], w: list[float], face: Sequence[int]) -> list[float] | None:
