@@ -168,7 +168,9 @@ class Recogniser:
             if segment.compression_ratio > _REPEATS or segment.avg_logprob < _DOUBT:
                 dropped += segment.end - segment.start
                 continue
-            words += [placed for word in segment.words if (placed := _place(word, regions, offsets))]
+            for word in segment.words:
+                if placed := _place(word, regions, offsets, words[-1].end if words else 0.0):
+                    words.append(placed)
         return words, info.language, float(dropped)
 
     def _from_hub(self) -> Path:
@@ -200,12 +202,18 @@ def _windows(regions: list[tuple[float, float]]) -> Iterator[list[tuple[float, f
         yield window
 
 
-def _place(word: Any, regions: list[tuple[float, float]], offsets: list[float]) -> Word | None:
-    """A word of the window on the clock of the file, within the region that holds its middle; None without letters."""
+def _place(word: Any, regions: list[tuple[float, float]], offsets: list[float], after: float) -> Word | None:
+    """A word of the window on the clock of the file, within the region that holds its middle; None without letters.
+
+    after: where the last word ends.  A word that begins in the silence before its region, while the region before
+    that silence has no word yet, was said there: Whisper hears a single short word late.
+    """
     text, middle = word.word, (word.start + word.end) / 2
     if not any(c.isalnum() for c in text):
         return None
     k = max((i for i, offset in enumerate(offsets) if offset <= middle + _GAP / 2), default=0)
+    if k and word.start < offsets[k] - 0.1 and after <= regions[k - 1][0] and regions[k - 1][1] - regions[k - 1][0] < 1:
+        return Word(*regions[k - 1], text, float(word.probability))
     low, high = regions[k]
     start = min(max(low, low + word.start - offsets[k]), high - 0.02)
     end = max(min(high, low + word.end - offsets[k]), start + 0.02)

@@ -15,11 +15,11 @@ from pipeline.media import Media
 from pipeline.recognise import Recogniser, Word
 from pipeline.speakers import HOP, METHOD, assign_speakers, voice_changes, voice_frames
 from pipeline.transcripts import find_transcript, read_rttm, read_transcript
-from pipeline.turns import split_turns
+from pipeline.turns import join_short, split_turns
 
 __all__ = ["segment"]
 
-VERSION = 1  # of the rules here: enters every fingerprint
+VERSION = 2  # of the rules here: enters every fingerprint
 Progress = Callable[[float, float], None]
 
 
@@ -61,6 +61,8 @@ def segment(media: Media, *, transcript: Path | None = None, recogniser: Recogni
             warnings.append("speakers are approximate: found by clustering voices")
     else:
         source["speakers"] = {"method": "given"}
+    if source["kind"] == "recognition" or source["format"] == "rttm":
+        said = join_short(said)
     if not said:
         warnings.append("no speech found, so there are no utterances" if media.has_audio else
                         "no audio stream and no transcript, so no speech and no utterances")

@@ -22,7 +22,7 @@ _LIMIT = 1 << 26  # bytes: a transcript of a day has a few megabytes
 _PREFIX = re.compile(r"^\s*(?:>>+\s*)?([^\W\d_][\w .'’\-]{0,30}?)\s*:\s+(?=\S)")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>", re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>")
-_CLOCK = re.compile(r"^(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d*)?|[.,]\d+)$")
+_CLOCK = re.compile(r"^(-?)(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d*)?|[.,]\d+)$")
 _COLUMNS = {
     "start": ("start", "starttime", "start_time", "begin", "onset", "from", "start_s", "start (s)"),
     "end": ("end", "endtime", "end_time", "stop", "offset", "to", "end_s", "end (s)"),
@@ -88,7 +88,12 @@ def read_rttm(path: Path) -> list[tuple[float, float, str]]:
 
 
 def _text(path: Path, notes: list[str]) -> str:
-    """Decoded text: by byte-order mark, else UTF-8, else UTF-16 without mark, else Windows-1252 (and says so)."""
+    """Decoded text with lines ended by `\\n`, as pysubs2 takes blank lines for granted."""
+    return _decoded(path, notes).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(path: Path, notes: list[str]) -> str:
+    """By byte-order mark, else UTF-8, else UTF-16 without mark, else Windows-1252 (and says so)."""
     if path.stat().st_size > _LIMIT:
         raise TranscriptError(f"{path}: {path.stat().st_size >> 20} MB is no transcript; check the name")
     data = path.read_bytes()
@@ -147,8 +152,9 @@ def _seconds(text: str) -> float:
     match = _CLOCK.match(text.strip())
     if not match:
         return math.nan
-    hours, minutes, seconds = match.groups()
-    return 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds.replace(",", "."))
+    sign, hours, minutes, seconds = match.groups()
+    time = 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds.replace(",", "."))
+    return -time if sign else time
 
 
 def _csv(text: str, path: Path) -> list[Utterance]:

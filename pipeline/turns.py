@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
+from pipeline.dialogue import Utterance
 from pipeline.recognise import Word
 
-__all__ = ["Turn", "split_turns"]
+__all__ = ["Turn", "join_short", "split_turns"]
 
 PAUSE = 0.7  # s of silence between words that ends an utterance
-LONGEST = 15.0  # s: a sentence without an end is cut at its widest gap
+COMFORT = 8.0  # s: a longer sentence is cut where its speaker breathes, at a gap that leaves two good parts
+BREATH = 0.25  # s
+LONGEST = 15.0  # s: a longer one is cut at the best gap there is
 FRAGMENT = 0.35  # s: shorter pieces without a sentence end join their neighbour
+SHORT = 0.6  # s: an utterance too short for its emotion to be read; it joins its speaker's next or last words
+ADJACENT = 0.3  # s between two utterances that are joined
 _END = re.compile(r"[.?!…]['\")\]]*$")
 _NO_END = re.compile(r"^(?:mr|mrs|ms|dr|prof|st|vs|etc|[a-z])\.$", re.IGNORECASE)
 
@@ -42,9 +48,17 @@ def _ends(turn: Turn, word: Word) -> bool:
 
 
 def _shorten(turn: Turn) -> list[Turn]:
-    if turn[-1].end - turn[0].start <= LONGEST or len(turn) < 2:
+    length = turn[-1].end - turn[0].start
+    if length <= COMFORT or len(turn) < 2:
         return [turn]
-    cut = max(range(1, len(turn)), key=lambda k: (turn[k].start - turn[k - 1].end, -abs(k - len(turn) / 2)))
+
+    def gap(k: int) -> float:
+        return turn[k].start - turn[k - 1].end
+
+    cuts = [k for k in range(1, len(turn)) if gap(k) >= BREATH or length > LONGEST]
+    if not cuts:
+        return [turn]
+    cut = max(cuts, key=lambda k: (gap(k) + 0.02) * min(turn[k - 1].end - turn[0].start, turn[-1].end - turn[k].start))
     return [*_shorten(turn[:cut]), *_shorten(turn[cut:])]
 
 
@@ -64,4 +78,17 @@ def _join_fragments(turns: list[Turn]) -> list[Turn]:
             joined[-1] = joined[-1] + turn
         else:
             joined.append(turn)
+    return joined
+
+
+def join_short(said: list[Utterance]) -> list[Utterance]:
+    """Neighbours of one speaker become one utterance where one of them is very short: `Hello.` `Hello.`"""
+    joined: list[Utterance] = []
+    for new in said:
+        last = joined[-1] if joined else None
+        if (last and last.speaker == new.speaker and new.start - last.end < ADJACENT
+                and min(last.end - last.start, new.end - new.start) < SHORT and new.end - last.start <= COMFORT):
+            joined[-1] = replace(last, end=max(last.end, new.end), text=f"{last.text} {new.text}")
+        else:
+            joined.append(new)
     return joined
