@@ -152,9 +152,8 @@ def _from_hub(repository: str) -> Path:
     try:
         return Path(snapshot_download(repository, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except OSError as error:  # no connection, HF_HUB_OFFLINE, no such repository
-        raise OSError(f"the text encoder {repository} is not on this machine and can not be fetched "
-                      f"({str(error).splitlines()[0]}).  Either connect to the network and run again, "
-                      "or use the encoder that comes with merc: --profile offline") from error
+        raise OSError(f"the text encoder {repository} is not on this machine and cannot be fetched; connect to the "
+                      "network and run again, or use the encoder that comes with merc: --profile offline") from error
 
 
 OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}

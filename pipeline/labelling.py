@@ -13,8 +13,8 @@ from pipeline import __version__
 from pipeline.dialogue import Dialogue
 from pipeline.features import features_of
 from pipeline.media import open_media
-from pipeline.predict import Predictor
-from pipeline.profiles import build_extractors, options_of
+from pipeline.predict import PRIORS, Predictor
+from pipeline.profiles import build_extractors, check_device, options_of
 from pipeline.recognise import Recogniser
 from pipeline.segment import segment
 
@@ -77,6 +77,9 @@ class Labeller:
 
     def __init__(self, options: LabelOptions | None = None) -> None:
         self.options = options or LabelOptions()
+        if self.options.prior not in PRIORS:
+            raise ValueError(f"no prior {self.options.prior!r}; choose {' or '.join(PRIORS)}")
+        check_device(self.options.device)
         self.predictor = Predictor.load(self.options.model, self.options.device)
         self.profile = self.predictor.profile
         self.predictor.check(self.predictor.fingerprints)  # unknown features: refused before any model is opened

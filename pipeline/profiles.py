@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.dialogue import MODALITIES
 
-__all__ = ["PROFILES", "ExtractorOptions", "build_extractors", "options_of", "profile_of"]
+__all__ = ["PROFILES", "ExtractorOptions", "build_extractors", "check_device", "options_of", "profile_of"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,21 @@ def build_extractors(profile: str, options: ExtractorOptions | None = None,
     if profile not in PROFILES:
         raise ValueError(f"no profile {profile!r}; choose {' or '.join(PROFILES)}")
     options = options or ExtractorOptions()
+    check_device(options.device)
     build: dict[str, Callable[[], Any]] = {
         "text": lambda: _text(profile, options), "audio": lambda: _audio(options), "visual": lambda: _visual(options)}
     return {modality: build[modality]() for modality in modalities}
+
+
+def check_device(name: str) -> None:
+    """Raise ValueError unless torch can use this device."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"--device {name}: torch cannot use it ({str(error).splitlines()[0][:120]}); "
+                         "use cpu") from error
 
 
 def profile_of(fingerprints: dict[str, dict[str, Any]] | None) -> str:
