@@ -109,6 +109,12 @@ class Predictor:
                     f"{self.name} was trained on features of unknown origin (its table has no fingerprints.json), so "
                     "no video can be given the same; export a table with `merc store export` and train on that")
             return
+        published = [m for m, made in self.fingerprints.items() if made.get("extractor") == "published"]
+        if known and published:
+            raise ValueError(
+                f"{self.name} was trained on published {', '.join(published)} features, whose recipe was never "
+                "released, so no video can be given the same; label with merc-offline, or train on features of "
+                "`merc extract`. `merc evaluate` reads it")
         for modality, made in fingerprints.items():
             trained = self.fingerprints.get(modality)
             if trained is not None and _essential(trained) != _essential(made):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pipeline.corpora.published import read_published
 from pipeline.corpora.splits import COUNTS, LABELS, SPLITS, expected_dialogues, iemocap_utterances, official_split
 from pipeline.corpora.table import load_table
 from pipeline.importing import import_file
+from pipeline.predict import Predictor
 
 REAL = {"mmgcn9": {"text": 100, "audio": 1582, "visual": 342},
         "sdt13": {"r1": 1024, "r2": 1, "r3": 1, "r4": 1, "audio": 300, "visual": 342}}  # unread layers are kept small
@@ -189,6 +191,14 @@ def test_speakers_more_than_any_training_dialogue_and_single_utterances(tmp_path
 
 def test_widths_that_nobody_published_are_said(tmp_path):
     assert any("text is 5 wide" in note for note in read_published(write(content("sdt12"), tmp_path / "x.pkl")).notes)
+
+
+def test_a_run_on_published_features_labels_no_video(tmp_path):
+    prints = read_published(write(content("sdt12"), tmp_path / "x.pkl")).corpus.fingerprints
+    run = SimpleNamespace(fingerprints=prints, name="run", profile="roberta")
+    Predictor.check(run, prints, known=False)
+    with pytest.raises(ValueError, match=r"run was trained on published text, audio, visual features"):
+        Predictor.check(run, prints)
 
 
 def test_import_writes_a_table_that_reads_back_equal(tmp_path):
