@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -98,7 +98,7 @@ class Recogniser:
     def fingerprint(self) -> dict[str, Any]:
         """What makes the words: JSON-able, no paths."""
         name = Path(self.model).name if Path(self.model).is_dir() else self.model
-        return {"extractor": "whisper", "version": f"1/{_installed('faster-whisper')}", "weights": self.sha256,
+        return {"extractor": "whisper", "version": f"2/{_installed('faster-whisper')}", "weights": self.sha256,
                 "options": {"model": name, "language": self.language, "compute": "int8", "beam": 1,
                             "activity": "silero"}}
 
@@ -171,7 +171,7 @@ class Recogniser:
             for word in segment.words:
                 if placed := _place(word, regions, offsets, words[-1].end if words else 0.0):
                     words.append(placed)
-        return words, info.language, float(dropped)
+        return _stretched(words, regions), info.language, float(dropped)
 
     def _from_hub(self) -> Path:
         from faster_whisper.utils import available_models, download_model
@@ -218,6 +218,18 @@ def _place(word: Any, regions: list[tuple[float, float]], offsets: list[float], 
     start = min(max(low, low + word.start - offsets[k]), high - 0.02)
     end = max(min(high, low + word.end - offsets[k]), start + 0.02)
     return Word(float(start), float(end), text, float(word.probability))
+
+
+def _stretched(words: list[Word], regions: list[tuple[float, float]]) -> list[Word]:
+    """The first word of a region begins, and the last ends, with the voice: Whisper's times are up to 1 s late."""
+    words = list(words)
+    for start, end in regions:
+        inside = [k for k, word in enumerate(words) if start <= word.start < end]
+        if inside:
+            first, last = inside[0], inside[-1]
+            words[first] = replace(words[first], start=max(start, words[first].start - 1.0))
+            words[last] = replace(words[last], end=max(words[last].end, min(end, words[last].end + 0.5)))
+    return words
 
 
 def _complete(folder: Path) -> Path:
