@@ -160,7 +160,7 @@ def test_speakers_by_voice_are_numbered_by_appearance() -> None:
     """Two Gaussians far apart; a turn without sound has no speaker; asked for two, two are found."""
     rng = np.random.default_rng(0)
     voices = [rng.standard_normal((300, 20)).astype(np.float32) + 3 * k for k in (1, 0, 1, 0)]
-    assert assign_speakers([*voices, np.zeros((0, 20), np.float32)]) == [0, 1, 0, 1, -1]
+    assert assign_speakers([*voices, np.zeros((0, 20), np.float32)], 2) == [0, 1, 0, 1, -1]
     assert assign_speakers(voices, 2) == [0, 1, 0, 1]
     assert assign_speakers(voices, 1) == [0, 0, 0, 0]
     assert assign_speakers([]) == []
