@@ -2,7 +2,7 @@
 
 A model trained on studio recordings takes a phone call for sadness: every training clip is therefore
 also heard through random rooms, equalisers, noise, gains and lossy codecs.  All waveforms are (n,) float32
-mono, nominally in [-1, 1]; every function returns a new one of the same length.
+mono, nominally in [-1, 1]; every function returns a new one, of the same length but for `distort`.
 """
 
 from __future__ import annotations

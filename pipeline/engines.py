@@ -88,7 +88,7 @@ def _in_processes(work: Work, items: Sequence[Any], jobs: int, on_stage: OnStage
         for worker in busy.values():
             worker.process.terminate()
         for worker in busy.values():
-            worker.process.join(5)  # seconds to remove its temporary files
+            worker.process.join(20)  # seconds to remove its temporary files
             worker.process.kill()
             worker.process.join()
 

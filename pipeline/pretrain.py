@@ -56,10 +56,10 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
     """
     config = config or PretrainConfig()
     train, valid = load_ferplus(data)
+    torch.manual_seed(config.seed)
     grey = train.images.float() / 255
     net = FaceNet(FaceNetConfig(config.stages[-1][0], round(grey.mean().item(), 4), round(grey.std().item(), 4)))
     del grey
-    torch.manual_seed(config.seed)
     sizes = [size for size, epochs in config.stages for _ in range(epochs)]
     steps = len(train.images) // config.batch
     if not steps:
