@@ -99,7 +99,7 @@ def fit_seeds(parts: Parts, config: Configuration, seeds: list[int], work: Path,
         queue = context.Queue()
         listener = threading.Thread(target=_listen, args=(queue, show), daemon=True)
         listener.start()
-        pool = ProcessPoolExecutor(jobs, context, _start, (parts, config, threads, queue, os.getpid()))
+        pool = ProcessPoolExecutor(jobs, context, _start, (parts, config, threads, queue))
         try:
             for done in [pool.submit(_work, seed, folder)
                          for seed, folder in zip(seeds, folders, strict=True)]:
@@ -114,18 +114,22 @@ def fit_seeds(parts: Parts, config: Configuration, seeds: list[int], work: Path,
 _JOB: dict[str, Any] = {}  # what `_start` leaves for `_work` in a process of the pool
 
 
-def _start(parts: Parts, config: Configuration, threads: int, queue: Any, parent: int) -> None:
+def _start(parts: Parts, config: Configuration, threads: int, queue: Any) -> None:
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    _JOB.update(parts=parts, config=config, queue=queue, parent=parent)
+    _JOB.update(parts=parts, config=config, queue=queue)
+
+
+def _leave_with_parent() -> None:
+    """Without it a killed command leaves its processes training, or waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(seed: int, folder: Path) -> None:
-    def report(row: dict[str, Any]) -> None:
-        if os.getppid() != _JOB["parent"]:
-            os._exit(1)  # the command was killed: do not train on for nobody
-        _JOB["queue"].put(row)
-
-    fit(_JOB["parts"], _JOB["config"], seed, folder, report)
+    fit(_JOB["parts"], _JOB["config"], seed, folder, _JOB["queue"].put)
 
 
 def _listen(queue: Any, show: Callable[[dict[str, Any]], None]) -> None:
