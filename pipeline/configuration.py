@@ -53,6 +53,7 @@ class TrainConfig:
     heads: str = "scaled"  # scaled (eq. 16) or unscaled (Sener and Koltun): what fusion and unimodal heads get
     class_weights: str = "none"  # none, inverse (frequency)
     drop_modality: float = 0.0  # chance that a dialogue loses a modality in a training step
+    average: float = 0.0  # decay per step of a moving average of the weights, which is then what is kept; 0 = none
     clip: float = 0.0  # greatest norm of the gradient; 0 = as it is
     bf16: str = "auto"  # auto, yes, no
     device: str = "auto"  # auto, cpu, cuda
@@ -96,7 +97,7 @@ BOUNDS = {  # least, greatest
     "data.valid_share": (0.01, 0.5), "data.test_share": (0.01, 0.5), "data.split_seed": (0, 2**31),
     "train.epochs": (1, 100_000), "train.lr": (1e-12, 10.0), "train.batch": (1, 100_000),
     "train.weight_decay": (0.0, 10.0), "train.temperature": (1e-3, 1e3), "train.drop_modality": (0.0, 0.95),
-    "train.clip": (0.0, 1e9), "train.threads": (0, 1024), "train.seed": (0, 2**31),
+    "train.clip": (0.0, 1e9), "train.average": (0.0, 0.99999), "train.threads": (0, 1024), "train.seed": (0, 2**31),
 }
 
 

@@ -71,6 +71,8 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
                                    objectives=[k for k in range(3) if chosen.weights[k]], weights=chosen.weights)
     except ImportError as error:
         raise ValueError(f"train.objective={chosen.objective}: {error}") from error
+    averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(chosen.average)
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=averaging) if chosen.average else None
     low = _autocast(chosen.bf16, config.model.d, device)
     history: list[dict[str, Any]] = []
     best: dict[str, Any] = {"score": -1.0, "epoch": 0, "state": {}}
@@ -78,6 +80,8 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
+        if average is not None:
+            average.load_state_dict(saved["average"])
         history, best = json.loads(saved["history"]), saved["best"]
     select = [prepare(d, widths, normaliser) for d in parts.select]
     written = -math.inf
@@ -109,22 +113,27 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
                 torch.nn.utils.clip_grad_norm_(model.parameters(), chosen.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            if average is not None:
+                average.update_parameters(model)
             sums += [*values, *(float(g) for g in gamma)]
             steps += 1
-        value = _scores(model, select, corpus.labels)
+        judged = model if average is None else average.module
+        assert isinstance(judged, CSS)
+        value = _scores(judged, select, corpus.labels)
         means = sums / max(steps, 1)
         history.append({"epoch": epoch + 1, **{f"loss{k + 1}": float(means[k]) for k in range(3)},
                         **{f"gamma{k + 1}": float(means[k + 3]) for k in range(3)},
                         "select_accuracy": value["accuracy"], "select_weighted_f1": value["weighted_f1"]})
         if value["weighted_f1"] > best["score"]:
             best = {"score": value["weighted_f1"], "epoch": epoch + 1,
-                    "state": {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}}
+                    "state": {k: v.detach().cpu().clone() for k, v in judged.state_dict().items()}}
         report({"seed": seed, "epochs": chosen.epochs, **history[-1]})
         large = sum(p.numel() for p in model.parameters()) > LARGE
         if rank == 0 and not (large and time.monotonic() - written < CHECKPOINT_PAUSE):
             buffer = io.BytesIO()
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": best,
-                        "history": json.dumps(history)}, buffer)
+                        "history": json.dumps(history),
+                        "average": {} if average is None else average.state_dict()}, buffer)
             write_bytes(checkpoint, buffer.getvalue())
             written = time.monotonic()
 
