@@ -31,7 +31,7 @@ def load_corpus(name: str, data: Path | None = None) -> Corpus:
     folder = Path(name)
     if not folder.is_dir():
         near = difflib.get_close_matches(name, CORPORA, 1)
-        raise FileNotFoundError(f"{name}: no such corpus or folder" + (f"; did you mean {near[0]}?" if near else "")
+        raise FileNotFoundError(f"{name}: no such corpus or folder" + (f"; did you mean {near[0]}?" if near else ".")
                                 + f" Corpora: {', '.join(CORPORA)}; else name a table folder")
     if data is not None:
         raise ValueError(f"--data {data}: a table folder ({name}) brings its own data; leave --data out")
