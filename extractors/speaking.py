@@ -2,8 +2,8 @@
 
 Two cues per face, both against the energy of the sound: the darkness between the lips, above its own average of a
 fifth of a second (syllables), and the motion of the mouth beyond that of the face (pauses).  On two GRID speakers side
-by side who both talk, the first finds nine in ten at 10 frames/s where motion alone finds two in three; between a
-talker and a listener either suffices.
+by side who talk at the same time, at 10 frames/s, both find .87 of 110, motion alone .6; where the confidence is above
+.8, .94.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MEMORY = 4  # neighbouring motion values that count as one observation
 MIDDLE = 0.02  # seconds from the time of a frame to the middle of its showing, at 25 frames/s
 DELAYS = np.arange(-4, 7) * 0.02  # seconds by which sound may lag its frames
 SPREAD = 0.03  # seconds, standard deviation of that
+FORGET = 0.2  # weight of the newest frame in the face that others are held against
 UNSEEN = -2.0  # log odds that the speaker is not in the picture, before any evidence
 
 
@@ -46,6 +47,7 @@ class MouthReader:
 
     def __init__(self) -> None:
         self._last: np.ndarray | None = None
+        self._reference: np.ndarray | None = None
 
     def read(self, crop: np.ndarray) -> tuple[float, float]:
         """crop (side, side) uint8, from `crop_face`.  Both values are free of brightness and contrast."""
@@ -55,14 +57,18 @@ class MouthReader:
         mouth = (slice(round(0.6 * side), round(0.96 * side)), slice(round(0.27 * side), round(0.73 * side)))
         upper = (slice(round(0.12 * side), round(0.54 * side)), slice(round(0.16 * side), round(0.84 * side)))
         motion = np.nan
-        if self._last is not None:
-            (dx, dy), _ = cv2.phaseCorrelate(np.ascontiguousarray(self._last[upper]), np.ascontiguousarray(face[upper]))
-            if max(abs(dx), abs(dy)) > side / 16:  # no match: take the boxes as they are
+        if self._reference is None or self._last is None:
+            self._reference = face
+        else:  # boxes jitter, most of all where the detector ran: hold the upper face still
+            (dx, dy), _ = cv2.phaseCorrelate(np.ascontiguousarray(self._reference[upper]),
+                                             np.ascontiguousarray(face[upper]))
+            if max(abs(dx), abs(dy)) > side / 8:  # no match: take the boxes as they are
                 dx = dy = 0.0
-            still = cv2.warpAffine(face, np.array([[1, 0, dx], [0, 1, dy]]), (side, side),
-                                   flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
-            change = np.abs(still - self._last)
+            face = cv2.warpAffine(face, np.array([[1, 0, dx], [0, 1, dy]]), (side, side),
+                                  flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+            change = np.abs(face - self._last)
             motion = float(change[mouth].mean() - change[upper].mean())
+            self._reference = (1 - FORGET) * self._reference + FORGET * face
         self._last = face
         return -float(np.percentile(face[mouth], 10)), motion
 
