@@ -51,7 +51,7 @@ class MouthReader:
 
     def read(self, crop: np.ndarray) -> tuple[float, float]:
         """crop (side, side) uint8, from `crop_face`.  Both values are free of brightness and contrast."""
-        face = crop.astype(np.float32)
+        face: np.ndarray = crop.astype(np.float32)
         face = cv2.GaussianBlur((face - face.mean()) / (face.std() + 5), (0, 0), face.shape[0] / 64)
         side = face.shape[0]
         mouth = (slice(round(0.6 * side), round(0.96 * side)), slice(round(0.27 * side), round(0.73 * side)))
