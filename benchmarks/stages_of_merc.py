@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from measure import measured
-from pipeline.segment import segment
 
 from pipeline.dialogue import Dialogue, Segmentation, Utterance
 from pipeline.features import features_of
@@ -17,6 +16,7 @@ from pipeline.media import open_media
 from pipeline.predict import Predictor
 from pipeline.profiles import build_extractors
 from pipeline.recognise import Recogniser
+from pipeline.segment import segment
 
 
 def main(stage: str, clip: Path, place: Path) -> None:
