@@ -133,7 +133,8 @@ def _markdown(table: pd.DataFrame, reasons: dict[str, str], css: dict[str, Any])
     text = [f"# Ablations on {css['dataset']}\n",
             f"Protocol `{css['protocol']}`, {len(css['seeds'])} seeds, test part: {css['parts']['test']['dialogues']} "
             "dialogues. Per cent, mean ± sd over seeds. Difference of seed-mean weighted F1 to CSS; p by approximate "
-            f"randomisation over dialogues, Holm over the {len(table) - 1} rows.\n"]
+            f"randomisation over dialogues, Holm over the {len(table) - 1} rows; p is conditional on these seeds, so a "
+            "difference within their sd says nothing of other seeds.\n"]
     header = ["", "accuracy", "weighted F1", "macro F1", "difference", "p", "p (Holm)"]
     for group, title in GROUPS.items():
         own = table[[group in groups.split() for groups in table["groups"]]]
