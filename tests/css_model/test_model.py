@@ -27,7 +27,7 @@ def test_the_papers_size() -> None:
 
 @pytest.mark.parametrize("fields", VARIANTS, ids=str)
 def test_neighbours_in_the_batch_change_nothing(fields: dict, config, dialogue) -> None:
-    """To rounding: hidden states to 1e-5; logits, where eq. 9 has a slope of up to 100, to 5e-5."""
+    """To rounding: hidden states to 1e-5; logits, where eq. 9 has a slope of up to 100, to 2e-4."""
     model = CSS(config(**fields)).eval()
     dialogues = [dialogue(seed, length) for seed, length in enumerate((5, 1, 40, 9, 2, 9))]
     for order in ([0, 1, 2, 3, 4, 5], [3, 0, 5, 4, 2, 1]):
@@ -37,7 +37,7 @@ def test_neighbours_in_the_batch_change_nothing(fields: dict, config, dialogue) 
             alone, rows = model(collate([dialogues[i]])), slice(end - len(dialogues[i].speakers), end)
             for modality, hidden in alone.hidden.items():
                 assert torch.allclose(hidden, together.hidden[modality][rows], atol=1e-5)
-            assert torch.allclose(alone.logits, together.logits[rows], atol=5e-5)
+            assert torch.allclose(alone.logits, together.logits[rows], atol=2e-4)
 
 
 @pytest.mark.parametrize("fields", VARIANTS, ids=str)
