@@ -27,6 +27,11 @@ class Output:
     hidden: dict[str, Tensor]
     present: dict[str, Tensor]
 
+    def shifted(self, odds: Tensor) -> Output:
+        """Logits plus (N, c): what the model says of data whose labels have other odds than those it predicts for."""
+        return Output(self.logits + odds, {name: rows + odds for name, rows in self.unimodal.items()}, self.hidden,
+                      self.present)
+
     def hidden_rms(self) -> float:
         """Root mean square of h̃ over present utterances: SPF's start is made for about 1."""
         rows = [self.hidden[name].detach()[there] for name, there in self.present.items()]

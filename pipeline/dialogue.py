@@ -42,6 +42,8 @@ class Dialogue:
     labels (n,) int64 indexes `Corpus.labels`, -1 = context only (no loss, no metric).
     features: modality -> (n, width) float32; a row of NaN is a missing feature, an absent key a missing modality.
     times (n, 2) seconds, or None.
+    odds (c,), or None: log of how much more frequent each label is where this dialogue comes from than in the corpus at
+    large; training takes it into account, so that such dialogues leave the model's prior as it is.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Dialogue:
     labels: np.ndarray
     features: dict[str, np.ndarray]
     times: np.ndarray | None = None
+    odds: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
     first = parts.train(0, seed)
     normaliser = Normaliser({m: getattr(config.data, f"normalise_{m}") for m in widths}).fit(
         replace(d, features={m: rows for m, rows in d.features.items() if m in widths}) for d in first)
-    counts = count_labels(first, len(corpus.labels))
+    counts = count_labels([d for d in first if d.odds is None], len(corpus.labels))
     balance = inverse_frequency(torch.from_numpy(np.repeat(np.arange(len(counts)), counts)), len(counts)) \
         if chosen.class_weights == "inverse" else None
 
@@ -99,6 +99,8 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
             batch = collate(share, tuple(widths.items())).to(device)
             with low():
                 output = model(batch)
+            if any(d.odds is not None for d in share):
+                output = output.shifted(_odds(share, output.logits))
             terms = losses(output, batch, chosen.temperature, chosen.detach_teacher, chosen.literal, balance)
             values = [term.item() for term in terms]
             try:
@@ -160,6 +162,12 @@ def ranks() -> tuple[int, int]:
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def _odds(dialogues: list[Dialogue], like: torch.Tensor) -> torch.Tensor:
+    """(N, c): each utterance the odds of its dialogue."""
+    rows = [np.broadcast_to(0.0 if d.odds is None else d.odds, (len(d.labels), like.shape[1])) for d in dialogues]
+    return torch.from_numpy(np.concatenate(rows)).to(like)
 
 
 def _unlabelled(dialogue: Dialogue) -> Dialogue:

@@ -13,10 +13,12 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import beta
 
 from pipeline.corpora.face_pool import FacePool, load_faces
 from pipeline.corpora.meld_text import EMOTIONS, Transcript, read_meld_csv
@@ -28,6 +30,7 @@ __all__ = ["PairedCorpus", "Rates", "Words", "load_paired", "pair"]
 WANTED = ("MELD's transcripts (meld/train_sent_emo.csv, meld/dev_sent_emo.csv), FER+ (ferplus_48.npz) and acted voices "
           "(speech/labels.csv with its clips); docs/merc-offline.md says where each is had")
 MOST_IMAGES = 20  # images behind one face vector: 2 s at 10 frames a second
+LONGEST_SESSION = 40  # utterances
 SHARE = (0.2, 1.0)  # of them show the emotion, the rest look neutral
 
 
@@ -35,15 +38,19 @@ SHARE = (0.2, 1.0)  # of them show the emotion, the rest look neutral
 class Rates:
     """How unreliable voices and faces are: probabilities per utterance, and how far dialogues differ in them.
 
-    A dialogue's own mismatch rate is Beta distributed with the given mean; `spread` is its pseudo-count (large: all
+    A dialogue's own mismatch rates are Beta distributed with the given means; `spread` is the pseudo-count (large: all
     dialogues alike).  `lost` is the chance that one utterance lacks a modality, `absent` that a dialogue lacks it.
+    In training: `cut` is the share of dialogues that are cut into pieces, `sessions` the number of dialogues without
+    words in an epoch (`PairedCorpus.sessions`).
     """
 
     voice: float = 0.5
     face: float = 0.6
-    spread: float = 4.0
+    spread: float = 1.0
     lost: tuple[float, float, float] = (0.02, 0.05, 0.10)  # text, audio, visual
-    absent: tuple[float, float, float] = (0.10, 0.20, 0.25)
+    absent: tuple[float, float, float] = (0.0, 0.45, 0.45)
+    cut: float = 0.6
+    sessions: int = 250
 
     @staticmethod
     def whole(mismatch: float) -> Rates:
@@ -75,8 +82,27 @@ class PairedCorpus(Corpus):
     rates: Rates = Rates()
 
     def epoch(self, number: int, seed: int) -> list[Dialogue]:
-        """The training dialogues with the voices, faces and losses of one epoch."""
-        return self.draw("train", np.random.default_rng([seed, number, 1]))
+        """The training dialogues with the voices, faces and losses of one epoch, and its sessions without words."""
+        rng = np.random.default_rng([seed, number, 1])
+        whole = self.draw("train", rng)
+        return [part for d in whole for part in _parts(d, self.rates.cut, rng)] + self.sessions(rng)
+
+    def sessions(self, rng: np.random.Generator) -> list[Dialogue]:
+        """Voices or faces alone, all emotions alike: what MELD's two fear in a hundred would never teach.
+
+        Their odds say so: the model goes on predicting for MELD's prior.
+        """
+        labels = np.concatenate([t.labels for t in self.words["train"].transcripts])
+        odds = -np.log(np.bincount(labels, minlength=len(EMOTIONS)) / len(labels) * len(EMOTIONS))
+        drawn = []
+        for number in range(self.rates.sessions):
+            n = int(np.exp(rng.uniform(0, np.log(LONGEST_SESSION + 1))))
+            drawn.append(Transcript(number, list(range(n)), ["one"] * n, [""] * n, rng.integers(0, len(EMOTIONS), n)))
+        words = Words(drawn, [np.full((len(t.labels), self.widths["text"]), np.nan, np.float32) for t in drawn])
+        alone = replace(self.rates, lost=(1.0, 0.0, 0.0), absent=(0.0, 0.5, 0.5))
+        assert self.voices is not None
+        paired = pair(words, self.voices.without(self.held), self.faces["train"], alone, rng, "train")
+        return [replace(d, id=f"session-{d.id}", odds=odds) for d in paired]
 
     def draw(self, split: str, rng: np.random.Generator, rates: Rates | None = None) -> list[Dialogue]:
         """A pairing of one split: train from its own voices and faces, valid and test from the held-out ones."""
@@ -141,9 +167,10 @@ def pair(words: Words, voices: VoicePool, faces: FacePool, rates: Rates, rng: np
     images = [np.flatnonzero(faces.labels == label) for label in range(len(EMOTIONS))]
     dialogues = []
     for transcript, text in zip(words.transcripts, words.vectors, strict=True):
+        luck = float(rng.random())
         features = {"text": text.copy(),
-                    "audio": _voices(transcript, voices, clips, _rate(rates.voice, rates.spread, rng), rng),
-                    "visual": _faces(transcript, faces, images, _rate(rates.face, rates.spread, rng), rng)}
+                    "audio": _voices(transcript, voices, clips, _rate(rates.voice, rates.spread, luck), rng),
+                    "visual": _faces(transcript, faces, images, _rate(rates.face, rates.spread, luck), rng)}
         for name, gone in zip(features, _missing(len(text), rates, rng).T, strict=True):
             features[name][gone] = np.nan
         dialogues.append(Dialogue(f"{split}-{transcript.id}", split, [str(name) for name in transcript.utterances],
@@ -151,10 +178,11 @@ def pair(words: Words, voices: VoicePool, faces: FacePool, rates: Rates, rng: np
     return dialogues
 
 
-def _rate(mean: float, spread: float, rng: np.random.Generator) -> float:
+def _rate(mean: float, spread: float, luck: float) -> float:
+    """The quantile `luck` of the Beta distribution of mismatch rates: one draw makes voice and face good or bad."""
     if not np.isfinite(spread) or mean in (0, 1):
         return mean
-    return float(rng.beta(mean * spread, (1 - mean) * spread))
+    return float(beta.ppf(luck, mean * spread, (1 - mean) * spread))
 
 
 def _other(label: int, rng: np.random.Generator) -> int:
@@ -182,7 +210,7 @@ def _faces(transcript: Transcript, faces: FacePool, images: list[np.ndarray], mi
     vectors = np.empty((len(transcript.labels), faces.vectors.shape[1]), np.float32)
     for index, label in enumerate(transcript.labels.tolist()):
         shown = _other(label, rng) if rng.random() < mismatch else label
-        many = int(rng.integers(1, MOST_IMAGES + 1))
+        many = int(np.exp(rng.uniform(0, np.log(MOST_IMAGES + 1))))  # frames of one face are far from independent
         showing = max(1, round(many * rng.uniform(*SHARE)))
         rows = np.concatenate([rng.choice(images[shown], showing), rng.choice(images[0], many - showing)])
         vectors[index] = faces.vectors[rows].mean(0)
@@ -191,12 +219,25 @@ def _faces(transcript: Transcript, faces: FacePool, images: list[np.ndarray], mi
 
 def _missing(n: int, rates: Rates, rng: np.random.Generator) -> np.ndarray:
     """(n, 3) bool, without regard to the labels; no utterance loses everything."""
-    absent = rng.random(3) < rates.absent
+    always = np.array(rates.lost) == 1
+    absent = always | (rng.random(3) < rates.absent)
     while absent.all():
-        absent = rng.random(3) < rates.absent
+        absent = always | (rng.random(3) < rates.absent)
     gone = absent | (rng.random((n, 3)) < rates.lost)
     gone[gone.all(1)] = absent
     return gone
+
+
+def _parts(dialogue: Dialogue, cut: float, rng: np.random.Generator) -> list[Dialogue]:
+    """The dialogue, with chance `cut` in pieces: what users bring begins and ends anywhere, and less is learned by heart."""
+    chance = rng.random() if rng.random() < cut else 0.0
+    edges = np.flatnonzero(rng.random(len(dialogue.labels) - 1) < chance) + 1
+    bounds = [0, *edges.tolist(), len(dialogue.labels)]
+    return [replace(dialogue, id=f"{dialogue.id}/{start}", utterances=dialogue.utterances[start:end],
+                    speakers=dialogue.speakers[start:end], texts=dialogue.texts[start:end],
+                    labels=dialogue.labels[start:end],
+                    features={m: rows[start:end] for m, rows in dialogue.features.items()})
+            for start, end in pairwise(bounds)]
 
 
 def _say(message: str) -> None:

@@ -55,7 +55,26 @@ def test_epochs_differ_and_repeat(corpus: PairedCorpus):
         same = [np.array_equal(joined(first, modality), joined(d, modality), equal_nan=True)
                 for d in (again, second, other)]
         assert same == [True, False, False]
-    assert [d.id for d in first] == [d.id for d in second] and len(first) == 400
+
+
+def test_cut_dialogues_hold_every_utterance_once(corpus: PairedCorpus):
+    pieces = [d for d in corpus.epoch(0, 0) if d.odds is None]
+    whole = corpus.words["train"].transcripts
+    assert np.array_equal(np.concatenate([d.labels for d in pieces]), np.concatenate([t.labels for t in whole]))
+    found = {d.id.split("/")[0] for d in pieces}
+    assert len(found) == len(whole) < len(pieces) and len({d.id for d in pieces}) == len(pieces)
+
+
+def test_sessions_are_even_and_say_so(corpus: PairedCorpus):
+    sessions = [d for n in range(10) for d in corpus.epoch(n, 0) if d.odds is not None]
+    shares = np.bincount(np.concatenate([d.labels for d in sessions]), minlength=7)
+    assert len(sessions) == 10 * corpus.rates.sessions and shares.min() > 0.85 * shares.max()
+    assert all(np.isnan(d.features["text"]).all() for d in sessions)
+    labels = np.concatenate([t.labels for t in corpus.words["train"].transcripts])
+    prior = np.exp(sessions[0].odds) * np.bincount(labels, minlength=7) / len(labels)
+    assert np.allclose(prior, prior[0])  # odds times MELD's frequencies: even
+    own = {len(set(d.features["audio"][~np.isnan(d.features["audio"][:, 0]), 0])) for d in sessions}
+    assert own <= {0, 1}  # one voice a session
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
@@ -113,6 +132,9 @@ def test_what_is_missing_says_nothing_of_the_label(corpus: PairedCorpus):
     half = len(labels) // 2
     guess = DecisionTreeClassifier().fit(masks[:half], labels[:half]).predict(masks[half:])
     majority = (labels[half:] == 0).mean()
+    paired = ~masks[:, 0]  # with words, whose frequencies are MELD's: every mask has the same
+    shares = [(labels[(masks == mask).all(1)] == 0).mean() for mask in np.unique(masks[paired], axis=0)]
+    assert np.ptp(shares) < 0.06
     assert accuracy_score(labels[half:], guess) <= majority + 0.005
 
 
