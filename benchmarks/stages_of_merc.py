@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 from measure import measured
 
+import extractors.audio
+import extractors.text
+import extractors.visual  # noqa: F401  (what merc imports later, in the middle of a stage)
 from pipeline.dialogue import Dialogue, Segmentation, Utterance
 from pipeline.features import features_of
 from pipeline.labelling import Labeller
@@ -38,10 +41,6 @@ def main(stage: str, clip: Path, place: Path) -> None:
                                 [u.text for u in said], np.full(len(said), -1), features)
             told = measured(lambda: Predictor.load("merc-offline").probabilities(dialogue))
         else:
-            import extractors.audio
-            import extractors.text
-            import extractors.visual  # noqa: F401
-
             kept: list[np.ndarray] = []
             told = measured(lambda: kept.append(
                 features_of(media, load(place), build_extractors("offline", modalities=(stage,))).vectors[stage]))
