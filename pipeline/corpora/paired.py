@@ -229,7 +229,7 @@ def _missing(n: int, rates: Rates, rng: np.random.Generator) -> np.ndarray:
 
 
 def _parts(dialogue: Dialogue, cut: float, rng: np.random.Generator) -> list[Dialogue]:
-    """The dialogue, with chance `cut` in pieces: what users bring begins and ends anywhere, and less is learned by heart."""
+    """The dialogue, with chance `cut` in pieces: what users bring begins anywhere, and less is learned by heart."""
     chance = rng.random() if rng.random() < cut else 0.0
     edges = np.flatnonzero(rng.random(len(dialogue.labels) - 1) < chance) + 1
     bounds = [0, *edges.tolist(), len(dialogue.labels)]
