@@ -53,10 +53,10 @@ def losses(output: Output, batch: Batch, temperature: float = 1.0, detach_teache
     return result
 
 
-def inverse_frequency(labels: Tensor, classes: int) -> Tensor:
-    """Class weights n / (c n_k) of labels (n,), -1 ignored; 0 for a class without examples."""
+def inverse_frequency(labels: Tensor, classes: int, power: float = 1.0) -> Tensor:
+    """Class weights (n / (c n_k))^power of labels (n,), -1 ignored; 0 for a class without examples."""
     counts = torch.bincount(labels[labels >= 0], minlength=classes).double()
-    return torch.where(counts > 0, counts.sum() / (classes * counts.clamp(min=1)), 0).float()
+    return torch.where(counts > 0, (counts.sum() / (classes * counts.clamp(min=1))) ** power, 0).float()
 
 
 def _soft(logits: Tensor, temperature: float, literal: bool) -> Tensor:

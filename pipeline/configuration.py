@@ -51,7 +51,7 @@ class TrainConfig:
     theta: str = "trunk"  # trunk, last, repr: where PGM compares gradients
     gamma: str = "raw"  # raw (eq. 16) or unit (rescaled unit gradients)
     heads: str = "scaled"  # scaled (eq. 16) or unscaled (Sener and Koltun): what fusion and unimodal heads get
-    class_weights: str = "none"  # none, inverse (frequency)
+    class_weights: str = "none"  # none, mild (frequency to the power of -1/4), inverse (frequency)
     drop_modality: float = 0.0  # chance that a dialogue loses a modality in a training step
     average: float = 0.0  # decay per step of a moving average of the weights, which is then what is kept; 0 = none
     clip: float = 0.0  # greatest norm of the gradient; 0 = as it is
@@ -89,7 +89,7 @@ CHOICES = {
     **{f"data.normalise_{m}": ("corpus", "speaker", "none") for m in MODALITIES},
     "train.objective": ("pgm", "static", "equal", "l1", "mgda", "pcgrad", "cagrad"),
     "train.theta": ("trunk", "last", "repr"), "train.gamma": ("raw", "unit"),
-    "train.heads": ("scaled", "unscaled"), "train.class_weights": ("none", "inverse"),
+    "train.heads": ("scaled", "unscaled"), "train.class_weights": ("none", "mild", "inverse"),
     "train.bf16": ("auto", "yes", "no"),
     "train.device": ("auto", "cpu", "cuda"),
 }

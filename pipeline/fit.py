@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from torch import distributed
 
 from css_model import (
@@ -60,8 +61,9 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
     normaliser = Normaliser({m: getattr(config.data, f"normalise_{m}") for m in widths}).fit(
         replace(d, features={m: rows for m, rows in d.features.items() if m in widths}) for d in first)
     counts = count_labels([d for d in first if d.odds is None], len(corpus.labels))
-    balance = inverse_frequency(torch.from_numpy(np.repeat(np.arange(len(counts)), counts)), len(counts)) \
-        if chosen.class_weights == "inverse" else None
+    power = {"none": 0.0, "mild": 0.25, "inverse": 1.0}[chosen.class_weights]
+    balance = inverse_frequency(torch.from_numpy(np.repeat(np.arange(len(counts)), counts)), len(counts), power) \
+        if power else None
 
     torch.manual_seed(seed)
     model = CSS(CSSConfig(widths=tuple(widths.items()), labels=corpus.labels, **vars(config.model))).to(device)
@@ -143,7 +145,8 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
         model.load_state_dict(best["state"])
         # fitting temperatures on the test part would leak once more: protocol `published` goes without
         heat = fit_temperatures(model, select) if parts.protocol == "clean" else {}
-        prior = np.log((counts + 1) / (counts.sum() + len(counts)))
+        prior = (1 - power) * np.log(counts + 1)  # what the weighted loss makes the model believe
+        prior -= logsumexp(prior)
         prints = None if corpus.fingerprints is None else {m: corpus.fingerprints[m] for m in widths}
         write_text(folder / "history.json", json.dumps({"best_epoch": best["epoch"], "epochs": history}))
         save_checkpoint(final, Checkpoint(
