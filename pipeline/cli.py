@@ -196,7 +196,7 @@ def corpus_check(
 def pretrain_visual(
     data: Annotated[Path, typer.Option(help="FER+ as npz: images (n, 48, 48), votes (n, 10), split (n,).")],
     out: Annotated[Path, typer.Option(help="Folder of weights, log and checkpoint; a second run resumes.")],
-    stages: Annotated[str, typer.Option(help="Input side x epochs, in order.")] = "40x6,48x7,64x3",
+    stages: Annotated[str, typer.Option(help="Input side x epochs, in order.")] = "32x3,40x5,48x14",
     seed: Annotated[int, typer.Option(help="Of initial weights, order and augmentation.")] = 0,
     json: Json = False,
 ) -> None:

@@ -40,7 +40,7 @@ def distort(waveform: np.ndarray, rate: int, seed: int) -> np.ndarray:
         low, high = rng.uniform(60, 300), rng.uniform(3_300, 0.48 * rate)
         sound = band_limit(sound, rate, low, high)
     if rng.random() < 0.85:
-        sound = add_noise(sound, rng.uniform(5, 35), rng.uniform(0, 2), rng)
+        sound = add_noise(sound, rate, rng.uniform(5, 35), rng.uniform(0, 2), rng)
     sound = gain(sound, rng.uniform(-24, 6))
     if rng.random() < 0.6:
         codec = str(rng.choice(list(CODECS)))
@@ -77,11 +77,13 @@ def band_limit(waveform: np.ndarray, rate: int, low: float, high: float) -> np.n
     return sosfilt(butter(4, (low, high), "bandpass", fs=rate, output="sos"), waveform).astype(np.float32)
 
 
-def add_noise(waveform: np.ndarray, snr: float, slope: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise of power ~ 1 / f^slope (0 white, 1 pink, 2 brown), `snr` dB below the speech."""
+def add_noise(waveform: np.ndarray, rate: int, snr: float, slope: float, rng: np.random.Generator) -> np.ndarray:
+    """Noise of power ~ 1 / f^slope (0 white, 1 pink, 2 brown), `snr` dB below the speech; none under 60 Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(len(waveform)))
-    hertz = np.fft.rfftfreq(len(waveform), 1 / len(waveform))
-    noise = np.fft.irfft(spectrum * np.maximum(hertz, 1) ** (-slope / 2), len(waveform))
+    hertz = np.fft.rfftfreq(len(waveform), 1 / rate)
+    # without the limit most of brown noise is slower than anything a microphone passes on
+    shape = np.where(hertz < 60, 0, np.maximum(hertz, 60) ** (-slope / 2))
+    noise = np.fft.irfft(spectrum * shape, len(waveform))
     return (waveform + noise * (_rms(waveform) / _rms(noise) * 10 ** (-snr / 20))).astype(np.float32)
 
 

@@ -91,7 +91,7 @@ def rewrite(source: Path, target: Path, height: int | None, crf: int, decibels: 
     with open_media(source) as media:
         sound = gain(media.sound(0, media.duration), decibels)
     if snr is not None:
-        sound = add_noise(sound, snr, 1.0, np.random.default_rng(0))
+        sound = add_noise(sound, 16_000, snr, 1.0, np.random.default_rng(0))
     file = io.BytesIO()
     with av.open(str(source)) as clip, av.open(file, "w", format="mp4") as output:
         rate = clip.streams.video[0].average_rate or Fraction(25)

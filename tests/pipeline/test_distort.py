@@ -41,18 +41,20 @@ def test_short_and_silent_sound_survive():
 @pytest.mark.parametrize("snr", [0.0, 15.0, 30.0])
 @pytest.mark.parametrize("slope", [0.0, 1.0, 2.0])
 def test_noise_has_the_asked_strength(voice: np.ndarray, snr: float, slope: float):
-    noise = add_noise(voice, snr, slope, np.random.default_rng(0)) - voice
+    noise = add_noise(voice, RATE, snr, slope, np.random.default_rng(0)) - voice
     assert 10 * np.log10(power(voice) / power(noise)) == pytest.approx(snr, abs=0.1)
 
 
 def test_noise_has_the_asked_colour(voice: np.ndarray):
     def share_below_1000(slope: float) -> float:
-        noise = add_noise(voice, 0.0, slope, np.random.default_rng(0)) - voice
+        noise = add_noise(voice, RATE, 0.0, slope, np.random.default_rng(0)) - voice
         energy = np.abs(np.fft.rfft(noise)) ** 2
         return energy[np.fft.rfftfreq(len(noise), 1 / RATE) < 1000].sum() / energy.sum()
 
     white, pink, brown = (share_below_1000(slope) for slope in (0.0, 1.0, 2.0))
     assert white == pytest.approx(1 / 8, abs=0.03) and white < pink < brown
+    rumble = np.abs(np.fft.rfft(add_noise(voice, RATE, 0.0, 2.0, np.random.default_rng(0)) - voice)) ** 2
+    assert rumble[: int(50 * len(voice) / RATE)].sum() < 1e-6 * rumble.sum()
 
 
 def test_gain_and_clipping(voice: np.ndarray):
