@@ -20,10 +20,11 @@ class Normaliser:
     `corpus`: (x - mean) / sd of the training rows.  `speaker`: the same with the speaker's own mean and variance
     within the dialogue, shrunk as if `pseudo` utterances of the corpus had been heard besides; it works from one
     utterance on and removes what microphone, room and voice add to all of a speaker's utterances.
-    Values are clipped at ±10 sd.
+    Values are clipped at ±10 sd.  columns: modality -> the columns that are kept, rising; default all.
     """
 
-    def __init__(self, method: str | Mapping[str, str] = "corpus", pseudo: float = 6.0) -> None:
+    def __init__(self, method: str | Mapping[str, str] = "corpus", pseudo: float = 6.0,
+                 columns: Mapping[str, np.ndarray] | None = None) -> None:
         self.method = method if isinstance(method, str) else dict(method)
         for name in [method] if isinstance(method, str) else method.values():
             if name not in METHODS:
@@ -31,22 +32,34 @@ class Normaliser:
         if not 0 < pseudo < float("inf"):
             raise ValueError(f"pseudo must be a positive number of utterances, not {pseudo}")
         self.pseudo = float(pseudo)
+        self.columns = {name: np.asarray(kept, np.int64) for name, kept in (columns or {}).items()}
+        for name, kept in self.columns.items():
+            if kept.ndim != 1 or not len(kept) or kept[0] < 0 or (np.diff(kept) <= 0).any():
+                raise ValueError(f"columns of {name} must be different, rising and at least one")
+        self.inputs: dict[str, int] = {}  # modality -> width before the choice, where columns are chosen
         self.mean: dict[str, np.ndarray] = {}  # modality -> (width,) float32
         self.sd: dict[str, np.ndarray] = {}
 
     def method_of(self, modality: str) -> str:
         return self.method if isinstance(self.method, str) else self.method.get(modality, "corpus")
 
+    def widths(self, given: Mapping[str, int]) -> dict[str, int]:
+        """Modality -> width after the choice of columns."""
+        return {name: len(self.columns.get(name, range(width))) for name, width in given.items()}
+
     def fit(self, dialogues: Iterable[Any]) -> Normaliser:
         """Mean and sd of every modality over the present rows (float64 sums).  A constant feature gets sd 1."""
         dialogues = list(dialogues)
         self.mean, self.sd = {}, {}
         for name in dict.fromkeys(name for dialogue in dialogues for name in dialogue.features):
-            blocks = [_present(dialogue.features[name]) for dialogue in dialogues if name in dialogue.features]
+            width = np.shape(next(d.features[name] for d in dialogues if name in d.features))[-1]
+            if name in self.columns:
+                self.inputs[name] = self._checked(name, width)
+            blocks = [_present(self._chosen(name, d.features[name])) for d in dialogues if name in d.features]
             count = sum(len(block) for block in blocks)
             if not count:
-                width = np.shape(next(d.features[name] for d in dialogues if name in d.features))[-1]
-                mean, sd = np.zeros(width), np.ones(width)
+                inner = self.widths({name: width})[name]
+                mean, sd = np.zeros(inner), np.ones(inner)
             else:
                 mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / count
                 variance = sum(np.square(block - mean).sum(0) for block in blocks) / count
@@ -62,6 +75,9 @@ class Normaliser:
 
     def _modality(self, name: str, rows: np.ndarray, speakers: Sequence[str]) -> np.ndarray:
         method = self.method_of(name)
+        if name in self.inputs and rows.shape[-1:] != (self.inputs[name],):
+            raise ValueError(f"{name} features have shape {rows.shape}, expected {self.inputs[name]} columns")
+        rows = self._chosen(name, rows)
         if method == "none":
             return rows.astype(np.float32)
         if name not in self.mean:
@@ -84,24 +100,40 @@ class Normaliser:
         variance = (np.square(heard - mean).sum(0) + self.pseudo * (1 + np.square(mean))) / total
         return (values - mean) / np.sqrt(variance)
 
+    def _chosen(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return rows[:, self.columns[name]] if name in self.columns else rows
+
+    def _checked(self, name: str, width: int) -> int:
+        if self.columns[name][-1] >= width:
+            raise ValueError(f"column {self.columns[name][-1]} of {name}, which has {width}")
+        return width
+
     def to_dict(self) -> dict[str, Any]:
         """What is not a tensor, JSON-able; `tensors` holds the rest."""
-        return {"method": self.method, "pseudo": self.pseudo}
+        return {"method": self.method, "pseudo": self.pseudo} | ({"inputs": self.inputs} if self.columns else {})
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """"mean.<modality>" and "sd.<modality>" -> (width,) float32."""
-        return {f"{kind}.{name}": values for kind, table in (("mean", self.mean), ("sd", self.sd))
+        """"mean.<modality>" and "sd.<modality>" -> (width,) float32; "columns.<modality>" where some are chosen."""
+        return {f"{kind}.{name}": values.astype(np.float32)
+                for kind, table in (("mean", self.mean), ("sd", self.sd), ("columns", self.columns))
                 for name, values in table.items()}
 
     @classmethod
     def from_parts(cls, values: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Normaliser:
         """Raises ValueError for statistics that are malformed, or do not come in pairs."""
-        result = cls(values.get("method", "corpus"), values.get("pseudo", 6.0))
+        columns = {key.removeprefix("columns."): array for key, array in tensors.items() if key.startswith("columns.")}
+        result = cls(values.get("method", "corpus"), values.get("pseudo", 6.0), columns)
+        inputs = values.get("inputs", {})
+        if not isinstance(inputs, dict) or set(inputs) != set(columns) \
+                or not all(isinstance(width, int) for width in inputs.values()):
+            raise ValueError("chosen columns and the widths before the choice do not belong together")
+        result.inputs = {name: result._checked(name, width) for name, width in inputs.items()}
         for key, array in tensors.items():
             kind, _, name = key.partition(".")
-            if kind not in ("mean", "sd") or array.ndim != 1 or not np.isfinite(array).all():
+            if kind not in ("mean", "sd", "columns") or array.ndim != 1 or not np.isfinite(array).all():
                 raise ValueError(f"malformed statistics {key!r}")
-            (result.mean if kind == "mean" else result.sd)[name] = array.astype(np.float32)
+            if kind != "columns":
+                (result.mean if kind == "mean" else result.sd)[name] = array.astype(np.float32)
         if {m: len(v) for m, v in result.mean.items()} != {m: len(v) for m, v in result.sd.items()}:
             raise ValueError("means and deviations do not belong together")
         if any((values <= 0).any() for values in result.sd.values()):

@@ -31,6 +31,8 @@ class DataConfig:
     normalise_audio: str = "corpus"
     normalise_visual: str = "corpus"
     valid_share: float = 0.1  # of the training dialogues, where the corpus has no valid part
+    select_audio: int = 0  # audio columns kept by L2 weights of a linear SVM of the training utterances; 0 = all
+    left: str = "letter"  # raw IEMOCAP: who sits left, the actor of the dialogue's letter (F in Ses01F), or other
     test_share: float = 0.15  # of all dialogues, where the corpus has no test part
     split_seed: int = 0
 
@@ -86,7 +88,7 @@ class Configuration:
 
 SETTINGS = {"paired": "offline"}  # corpus -> its file in configs/, where the names differ
 CHOICES = {
-    **{f"data.normalise_{m}": ("corpus", "speaker", "none") for m in MODALITIES},
+    **{f"data.normalise_{m}": ("corpus", "speaker", "none") for m in MODALITIES}, "data.left": ("letter", "other"),
     "train.objective": ("pgm", "static", "equal", "l1", "mgda", "pcgrad", "cagrad"),
     "train.theta": ("trunk", "last", "repr"), "train.gamma": ("raw", "unit"),
     "train.heads": ("scaled", "unscaled"), "train.class_weights": ("none", "mild", "inverse"),
@@ -96,6 +98,7 @@ CHOICES = {
 BOUNDS = {  # least, greatest
     "data.valid_share": (0.01, 0.5), "data.test_share": (0.01, 0.5), "data.split_seed": (0, 2**31),
     "train.epochs": (1, 100_000), "train.lr": (1e-12, 10.0), "train.batch": (1, 100_000),
+    "data.select_audio": (0, 1 << 20),
     "train.weight_decay": (0.0, 10.0), "train.temperature": (1e-3, 1e3), "train.drop_modality": (0.0, 0.95),
     "train.clip": (0.0, 1e9), "train.average": (0.0, 0.99999), "train.threads": (0, 1024), "train.seed": (0, 2**31),
 }

@@ -37,6 +37,7 @@ from pipeline.metrics import scores
 from pipeline.predict import logits_of, prepare
 from pipeline.protocols import Parts, count_labels, restrict
 
+from pipeline.selection import select_columns
 __all__ = ["fit", "ranks"]
 
 Report = Callable[[dict[str, Any]], None]
@@ -58,15 +59,18 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
     device = _device(chosen.device)
     widths = {m: corpus.widths[m] for m in restrict(corpus, config.data.modalities)}
     first = parts.train(0, seed)
-    normaliser = Normaliser({m: getattr(config.data, f"normalise_{m}") for m in widths}).fit(
+    columns = {"audio": select_columns(first, "audio", config.data.select_audio)} \
+        if config.data.select_audio and "audio" in widths else None
+    normaliser = Normaliser({m: getattr(config.data, f"normalise_{m}") for m in widths}, columns=columns).fit(
         replace(d, features={m: rows for m, rows in d.features.items() if m in widths}) for d in first)
     counts = count_labels([d for d in first if d.odds is None], len(corpus.labels))
+    inner = tuple(normaliser.widths(widths).items())
     power = {"none": 0.0, "mild": 0.25, "inverse": 1.0}[chosen.class_weights]
     balance = inverse_frequency(torch.from_numpy(np.repeat(np.arange(len(counts)), counts)), len(counts), power) \
         if power else None
 
     torch.manual_seed(seed)
-    model = CSS(CSSConfig(widths=tuple(widths.items()), labels=corpus.labels, **vars(config.model))).to(device)
+    model = CSS(CSSConfig(widths=inner, labels=corpus.labels, **vars(config.model))).to(device)
     optimizer = torch.optim.Adam(model.parameters(), chosen.lr, weight_decay=chosen.weight_decay, fused=True)
     try:
         modulator = make_modulator(chosen.objective, model, chosen.theta, chosen.gamma, heads=chosen.heads,
@@ -98,7 +102,7 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
         for chunk in _batches(dialogues, chosen.batch, chance):
             chunk = [_drop(d, chosen.drop_modality, chance) for d in chunk]
             share = chunk[rank::world] or [_unlabelled(chunk[0])]
-            batch = collate(share, tuple(widths.items())).to(device)
+            batch = collate(share, inner).to(device)
             with low():
                 output = model(batch)
             if any(d.odds is not None for d in share):

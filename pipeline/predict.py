@@ -69,7 +69,7 @@ class Predictor:
         self.name = name
         self.checkpoint = checkpoint
         self.labels: tuple[str, ...] = tuple(checkpoint.config.labels)
-        self.widths: dict[str, int] = dict(checkpoint.config.widths)
+        self.widths: dict[str, int] = dict(checkpoint.config.widths) | checkpoint.normaliser.inputs  # as extracted
         self.fingerprints: dict[str, dict[str, Any]] | None = checkpoint.fingerprints
         self.profile = profile_of(self.fingerprints)
         self.model = CSS(checkpoint.config)

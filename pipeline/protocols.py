@@ -69,6 +69,10 @@ def part_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
                      f"were taken (split_seed {config.split_seed}): {', '.join(d.id for d in own)}.")
     if corpus.name == "meld":
         notes.append("MELD is not speaker- or episode-independent: 97 % of dev utterances are by training speakers.")
+    if config.select_audio and "audio" in corpus.widths:
+        notes.append(f"Audio: {config.select_audio} of {corpus.widths['audio']} columns, chosen with the labels of the "
+                     "training utterances. They are not the 300 of MELD's published files, which come from another set "
+                     "(6373 columns) and cannot be made again.")
     parts = Parts(corpus, protocol, valid, test, frozenset(held), notes)
     for name, dialogues in (("valid", valid), ("test", test)):
         if not any((d.labels >= 0).any() for d in dialogues):
