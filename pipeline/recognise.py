@@ -2,7 +2,9 @@
 
 Greedy decoding at temperature 0 and no text carried from window to window: the same sound gives the same words.
 What keeps nonsense out: Whisper sees speech regions only, and windows that it doubts (no-speech probability, log
-probability) or that repeat themselves (compression ratio; Radford et al. 2023, section 4.5) are dropped.
+probability) or that repeat themselves (compression ratio; Radford et al. 2023, section 4.5) are dropped.  Regions
+share windows, for each window costs a pass of the encoder; a region whose words are unsure, or are those of its
+neighbour once more, is heard again alone.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +31,8 @@ EMBEDDED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936
 _GAP = 0.5  # s of silence left between two regions of one window
 _REPEATS = 2.4  # gzip ratio of text above which Whisper is looping
 _DOUBT = -1.3  # mean log probability below which the text has nothing to do with the sound
+_UNSURE = 0.6  # mean word probability of a region below which it is heard again, without its neighbours
+_ALIKE = 0.8  # share of its words that a region has from the one before, above which it is heard again
 _FOREIGN = 0.55  # mean word probability below which the speech is hardly English
 
 
@@ -98,7 +103,7 @@ class Recogniser:
     def fingerprint(self) -> dict[str, Any]:
         """What makes the words: JSON-able, no paths."""
         name = Path(self.model).name if Path(self.model).is_dir() else self.model
-        return {"extractor": "whisper", "version": f"2/{_installed('faster-whisper')}", "weights": self.sha256,
+        return {"extractor": "whisper", "version": f"3/{_installed('faster-whisper')}", "weights": self.sha256,
                 "options": {"model": name, "language": self.language, "compute": "int8", "beam": 1,
                             "activity": "silero"}}
 
@@ -171,7 +176,25 @@ class Recogniser:
             for word in segment.words:
                 if placed := _place(word, regions, offsets, words[-1].end if words else 0.0):
                     words.append(placed)
+        if len(regions) > 1:
+            words = self._again(media, regions, words, language)
         return _stretched(words, regions), info.language, float(dropped)
+
+    def _again(self, media: Media, regions: list[tuple[float, float]], words: list[Word],
+               language: str | None) -> list[Word]:
+        """Words of a window, those of doubtful regions replaced by what is heard in that region alone, if surer."""
+        kept: list[Word] = []
+        before: list[str] = []
+        for start, end in regions:
+            here = [word for word in words if start <= (word.start + word.end) / 2 < end]
+            repeated = _repeats(_plain(here), before)
+            if repeated or _sure(here) < _UNSURE:
+                alone = self._window(media, [(start, end)], language)[0]
+                if repeated or _sure(alone) > _sure(here):
+                    here = alone
+            before = _plain(here)
+            kept += here
+        return kept
 
     def _from_hub(self) -> Path:
         from faster_whisper.utils import available_models, download_model
@@ -218,6 +241,21 @@ def _place(word: Any, regions: list[tuple[float, float]], offsets: list[float], 
     start = min(max(low, low + word.start - offsets[k]), high - 0.02)
     end = max(min(high, low + word.end - offsets[k]), start + 0.02)
     return Word(float(start), float(end), text, float(word.probability))
+
+
+def _plain(words: list[Word]) -> list[str]:
+    return ["".join(c for c in word.text.lower() if c.isalnum()) for word in words]
+
+
+def _repeats(words: list[str], before: list[str]) -> bool:
+    """Whether two words or more are, nearly all and in order, those of the region before."""
+    same = SequenceMatcher(None, before, words, autojunk=False).get_matching_blocks()
+    return len(words) > 1 and sum(block.size for block in same) >= _ALIKE * len(words)
+
+
+def _sure(words: list[Word]) -> float:
+    """Mean probability; 0 where nothing was heard."""
+    return float(np.mean([word.probability for word in words])) if words else 0.0
 
 
 def _stretched(words: list[Word], regions: list[tuple[float, float]]) -> list[Word]:

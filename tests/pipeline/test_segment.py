@@ -47,7 +47,7 @@ def words(utterances: list[Utterance]) -> str:
 
 
 def test_a_grid_dialogue_has_its_turns_and_words(tmp_path: Path, media: Path, recogniser: Recogniser) -> None:
-    """Eleven clips end to end: no utterance crosses a turn, every turn is found, word error below 25 %."""
+    """Eleven clips end to end: no utterance crosses a turn, every turn is found, word error near that of the clips alone."""
     clips = sorted((media / "grid").glob("*.mpg"))
     turns = join(tmp_path / "x.wav", clips)
     result = found(tmp_path / "x.wav", recogniser)
@@ -59,7 +59,7 @@ def test_a_grid_dialogue_has_its_turns_and_words(tmp_path: Path, media: Path, re
     assert sorted(set(holders)) == list(range(11)) and len(holders) <= 13
     told = [grid_sentence(clip) for clip in clips]
     heard = [words([u for u, k in zip(result.utterances, holders, strict=True) if k == turn]) for turn in range(11)]
-    assert jiwer.wer(told, heard) < 0.25
+    assert jiwer.wer(told, heard) < 0.16  # .106 one by one; .212 when a region takes the words of its neighbour
     assert all(type(u.start) is float and type(u.end) is float for u in result.utterances)  # JSON wants no numpy
     assert "model" not in result.source or str(tmp_path) not in repr(result.source)
 
