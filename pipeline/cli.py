@@ -18,6 +18,8 @@ app = typer.Typer(name="merc", no_args_is_help=True, add_completion=False, prett
 pretrain_app = typer.Typer(no_args_is_help=True, help="Train the weights that extractors need.")
 app.add_typer(pretrain_app, name="pretrain")
 app.add_typer(store_app, name="store")
+finetune_app = typer.Typer(no_args_is_help=True, help="Fine-tune an encoder on a corpus.")
+app.add_typer(finetune_app, name="finetune")
 corpus_app = typer.Typer(no_args_is_help=True, help="Look at a raw release of IEMOCAP or MELD.")
 app.add_typer(corpus_app, name="corpus")
 
@@ -62,7 +64,13 @@ def label(
 
 @app.command()
 def extract(
-    paths: Annotated[list[Path], typer.Argument(help="Videos or sound files; folders are searched.")],
+    paths: Annotated[list[Path] | None, typer.Argument(help="Videos or sound files; folders are searched.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Instead of PATHS: iemocap or meld, the raw release.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the raw release; default: $MERC_DATA.")] = None,
+    table: Annotated[Path | None, typer.Option(help="With --dataset: write a table for merc train to this folder.")
+                     ] = None,
+    left: Annotated[str, typer.Option(help="IEMOCAP: who sits left, the actor of the dialogue's letter (letter), or "
+                                           "the other one (other).")] = "letter",
     out: Annotated[Path | None, typer.Option(help="Folder of the store; default: $MERC_STORE, else merc's "
                                                   "cache (~/.cache/merc/store).")] = None,
     profile: Annotated[str, typer.Option(help="roberta: as in the paper; offline: packaged weights only.")] = "roberta",
@@ -82,15 +90,23 @@ def extract(
     json: Json = False,
 ) -> None:
     """Text, audio and visual features of every utterance of PATHS, into a store; what is there is not made again."""
+    if bool(paths) == bool(dataset):
+        fail("name either media (PATHS) or --dataset with --data")
+    if not dataset and (data or table):
+        fail("--data and --table go with --dataset; name media as PATHS")
+    if dataset and (transcript or speakers or language):
+        fail("--dataset brings its own transcripts; leave --transcript, --speakers and --language out")
     from pipeline.extract import ExtractOptions
-    from pipeline.extract_command import run
+    from pipeline.extract_command import run, run_corpus
     from pipeline.profiles import ExtractorOptions
 
     chosen = ExtractorOptions(text_model, text_layers, audio_variant, str(face_weights) if face_weights else None,
                               face_detector, face_choice, device)
     options = ExtractOptions(profile, chosen, tuple(modality or ("text", "audio", "visual")), whisper, language,
                              speakers, transcript)
-    raise typer.Exit(run(paths, out, options, jobs, json))
+    if dataset:
+        raise typer.Exit(run_corpus(dataset, data, out, options, jobs, left, table, json))
+    raise typer.Exit(run(paths or [], out, options, jobs, json))
 
 
 @app.command()
@@ -101,13 +117,15 @@ def train(
     protocol: Annotated[str, typer.Option(help="clean: select on valid; published: on test, leaky; both.")] = "clean",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
     set: Annotated[list[str] | None, typer.Option(help="Override a setting, as train.epochs=2.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")] = False,
     json: Json = False,
 ) -> None:
     """Train CSS and write a run: model, predictions, metrics, pictures, card."""
     from pipeline.show import run_figures
     from pipeline.train import train as run
 
-    _report(lambda: run(dataset, data, protocol, seeds, out, set or [], sys.stderr.isatty()), json, run_figures)
+    _report(lambda: run(dataset, data, protocol, seeds, out, set or [], sys.stderr.isatty(), tensorboard), json,
+            run_figures)
 
 
 @app.command()
@@ -144,7 +162,7 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Folder of the tables and of every row's run; a second call resumes.")],
     data: Annotated[Path | None, typer.Option(help="Where the data set's files are; default: $MERC_DATA.")] = None,
     rows: Annotated[str | None, typer.Option(help="Comma-separated rows or groups (components, modalities, fusion, "
-                                                  "objectives); default: all.")] = None,
+                                                  "objectives, open); default: all.")] = None,
     protocol: Annotated[str, typer.Option(help="clean or published.")] = "clean",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds a row.")] = 5,
     set: Annotated[list[str] | None, typer.Option(help="Override a setting of every row.")] = None,
@@ -190,6 +208,33 @@ def corpus_check(
 
     _report(work, json, show)
     raise typer.Exit(0 if complete[0] else 1)
+
+
+@finetune_app.command("text")
+def finetune_text(
+    dataset: Annotated[str, typer.Option(help="meld, iemocap, or a table folder (utterances.csv is enough).")],
+    out: Annotated[Path, typer.Option(help="Folder of the encoder and its figures; a second call resumes.")],
+    data: Annotated[Path | None, typer.Option(help="Raw release, MELD's *_sent_emo.csv, or published file; default: "
+                                                   "$MERC_DATA.")] = None,
+    model: Annotated[str, typer.Option(help="Encoder of a hub (fetched once), minilm (comes with merc), or a "
+                                            "folder.")] = "FacebookAI/roberta-large",
+    method: Annotated[str, typer.Option(help="full: all weights; lora: low-rank changes.")] = "full",
+    folds: Annotated[int, typer.Option(help="Also features of the training part by encoders that did not see it; "
+                                            "5 is usual, 0 is none.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; the best on valid is kept.")] = 1,
+    set: Annotated[list[str] | None, typer.Option(help="Override a setting, as train.epochs=2.")] = None,
+    json: Json = False,
+) -> None:
+    """Fine-tune a text encoder on single utterances, as COSMIC did; extract with --text-model OUT."""
+    from pipeline.finetune import finetune_text as run
+    from pipeline.show import finetune_figures
+    from pipeline.watch import tuning
+
+    def work() -> dict:
+        with tuning(sys.stderr.isatty()) as report:
+            return run(dataset, data, model, method, folds, seeds, out, set or [], report)
+
+    _report(work, json, finetune_figures)
 
 
 @pretrain_app.command("visual")

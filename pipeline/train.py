@@ -8,14 +8,15 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipeline.board import board, summary_writer
 from pipeline.configuration import Configuration, load_configuration, to_yaml
 from pipeline.corpora import load_corpus
 from pipeline.dialogue import Corpus
@@ -28,22 +29,26 @@ from pipeline.summary import summarise
 __all__ = ["fit_seeds", "train", "train_corpus"]
 
 WORK = ".work"  # checkpoints of an unfinished run
+BOARD = "tensorboard"  # event files, on request
 
 
 def train(dataset: str, data: Path | None, protocol: str, seeds: int, out: Path, overrides: list[str],
-          progress: bool = False) -> dict[str, Any]:
+          progress: bool = False, tensorboard: bool = False) -> dict[str, Any]:
     """Train on a corpus by name or a table folder; returns the content of metrics.json.
 
-    A run that was cut short goes on where it stopped.  Raises ValueError or OSError with the remedy.
+    A run that was cut short goes on where it stopped.  tensorboard: event files in `out/tensorboard` too.
+    Raises ValueError or OSError with the remedy.
     """
     if protocol not in (*PROTOCOLS, "both"):
         raise ValueError(f"no protocol {protocol!r}; choose {', '.join(PROTOCOLS)} or both")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: want at least one")
+    if tensorboard:
+        summary_writer()  # refused before hours of work, not after
     config = load_configuration(dataset, overrides)
     corpus = load_corpus(dataset, data)
     try:
-        result = train_corpus(corpus, config, protocol, seeds, Path(out), progress)
+        result = train_corpus(corpus, config, protocol, seeds, Path(out), progress, tensorboard)
         if ranks()[0]:
             raise SystemExit(0)  # rank 0 alone writes and speaks
         return result
@@ -53,11 +58,11 @@ def train(dataset: str, data: Path | None, protocol: str, seeds: int, out: Path,
 
 
 def train_corpus(corpus: Corpus, config: Configuration, protocol: str, seeds: int, out: Path,
-                 progress: bool = False) -> dict[str, Any]:
+                 progress: bool = False, tensorboard: bool = False) -> dict[str, Any]:
     """As `train`, on a corpus at hand.  Under protocol `both` the leaky run goes to `out/published`."""
     if protocol == "both":
-        clean = train_corpus(corpus, config, "clean", seeds, out, progress)
-        leaky = train_corpus(corpus, config, "published", seeds, out / "published", progress)
+        clean = train_corpus(corpus, config, "clean", seeds, out, progress, tensorboard)
+        leaky = train_corpus(corpus, config, "published", seeds, out / "published", progress, tensorboard)
         return write_run(out, clean, config, published=leaky) if ranks()[0] == 0 else clean
     parts = part_corpus(corpus, config.data, protocol)
     identity = _identity(corpus, config, protocol, seeds)
@@ -65,7 +70,7 @@ def train_corpus(corpus: Corpus, config: Configuration, protocol: str, seeds: in
     if finished is not None:
         return finished
     numbers = [config.train.seed + k for k in range(seeds)]
-    folders = fit_seeds(parts, config, numbers, out / WORK, progress)
+    folders = fit_seeds(parts, config, numbers, out / WORK, progress, out / BOARD if tensorboard else None)
     if ranks()[0]:
         return {}
     metrics, tables = summarise(parts, config, dict(zip(numbers, folders, strict=True)))
@@ -78,14 +83,20 @@ def train_corpus(corpus: Corpus, config: Configuration, protocol: str, seeds: in
     return result
 
 
-def fit_seeds(parts: Parts, config: Configuration, seeds: list[int], work: Path, progress: bool = False) -> list[Path]:
-    """Fit every seed, as many at a time as there are cores; the folder of each, in order."""
+def fit_seeds(parts: Parts, config: Configuration, seeds: list[int], work: Path, progress: bool = False,
+              events: Path | None = None) -> list[Path]:
+    """Fit every seed, as many at a time as there are cores; the folder of each, in order.
+
+    events: a folder for TensorBoard's event files.
+    """
     folders = [work / f"seed-{seed}" for seed in seeds]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     alone = ranks()[1] > 1 or (config.train.device != "cpu" and torch.cuda.is_available())
     jobs = 1 if alone else min(len(seeds), cores)
-    threads = config.train.threads or max(1, cores // jobs)
-    with _watch(progress and ranks()[0] == 0, seeds, config.train.epochs) as show:
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks of torchrun on this machine
+    threads = config.train.threads or max(1, cores // max(jobs, beside))
+    first = ranks()[0] == 0
+    with _watch(progress and first, seeds, config.train.epochs, events if first else None) as show:
         if jobs == 1:
             before = torch.get_num_threads()
             torch.set_num_threads(threads)
@@ -137,13 +148,24 @@ def _listen(queue: Any, show: Callable[[dict[str, Any]], None]) -> None:
         show(row)
 
 
-def _watch(progress: bool, seeds: list[int], epochs: int) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
-    """A live bar per seed with losses and γ, or silence."""
-    if not progress:
-        return nullcontext(lambda row: None)
-    from pipeline.watch import bars
+@contextmanager
+def _watch(progress: bool, seeds: list[int], epochs: int,
+           events: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A live bar per seed with losses and γ, and TensorBoard's files, each where wanted."""
+    watchers: list[Callable[[dict[str, Any]], None]] = []
+    with ExitStack() as stack:
+        if events is not None:
+            watchers.append(stack.enter_context(board(events)))
+        if progress:
+            from pipeline.watch import bars
 
-    return bars(seeds, epochs)
+            watchers.append(stack.enter_context(bars(seeds, epochs)))
+
+        def show(row: dict[str, Any]) -> None:
+            for watch in watchers:
+                watch(row)
+
+        yield show
 
 
 def _claim(out: Path, identity: str) -> dict[str, Any] | None:
