@@ -13,7 +13,7 @@ from css_model.fusion import wide
 from css_model.min_norm import min_norm_weights
 from css_model.model import CSS, Output
 
-__all__ = ["ParetoGradientModulator", "gram_matrix", "min_norm_weights"]
+__all__ = ["ParetoGradientModulator", "gram_matrix", "mean_over_ranks", "min_norm_weights"]
 
 NEGLIGIBLE = 1e-6  # a gradient shorter than this share of the longest is dropped, its γ = 0
 
@@ -190,6 +190,16 @@ def _combine(gradients: Sequence[Sequence[Tensor]], factors: Sequence[float], in
         if factor and result:
             torch._foreach_add_(result, list(tensors), alpha=factor)
     return result
+
+
+def mean_over_ranks(losses: Sequence[Tensor]) -> list[float]:
+    """The losses' values on all of the data, whichever rank holds which part of it."""
+    own = torch.stack([loss.detach().double() for loss in losses])
+    if _distributed():
+        shares = torch.tensor(_shares(losses), dtype=torch.float64, device=own.device)
+        own = torch.where(shares > 0, own * shares, 0)
+        _reduce([own])
+    return own.tolist()
 
 
 def _shares(losses: Sequence[Tensor]) -> list[float]:

@@ -29,6 +29,7 @@ from css_model import (
     save_checkpoint,
 )
 from css_model.directions import make_modulator
+from css_model.pareto import mean_over_ranks
 from pipeline.calibrate import fit_temperatures
 from pipeline.configuration import Configuration
 from pipeline.dialogue import Dialogue
@@ -36,8 +37,8 @@ from pipeline.files import write_bytes, write_text
 from pipeline.metrics import scores
 from pipeline.predict import logits_of, prepare
 from pipeline.protocols import Parts, count_labels, restrict
-
 from pipeline.selection import select_columns
+
 __all__ = ["fit", "ranks"]
 
 Report = Callable[[dict[str, Any]], None]
@@ -63,8 +64,8 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
         if config.data.select_audio and "audio" in widths else None
     normaliser = Normaliser({m: getattr(config.data, f"normalise_{m}") for m in widths}, columns=columns).fit(
         replace(d, features={m: rows for m, rows in d.features.items() if m in widths}) for d in first)
-    counts = count_labels([d for d in first if d.odds is None], len(corpus.labels))
     inner = tuple(normaliser.widths(widths).items())
+    counts = count_labels([d for d in first if d.odds is None], len(corpus.labels))
     power = {"none": 0.0, "mild": 0.25, "inverse": 1.0}[chosen.class_weights]
     balance = inverse_frequency(torch.from_numpy(np.repeat(np.arange(len(counts)), counts)), len(counts), power) \
         if power else None
@@ -108,7 +109,7 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
             if any(d.odds is not None for d in share):
                 output = output.shifted(_odds(share, output.logits))
             terms = losses(output, batch, chosen.temperature, chosen.detach_teacher, chosen.literal, balance)
-            values = [term.item() for term in terms]
+            values = mean_over_ranks(terms)
             try:
                 if not np.isfinite(values).all():
                     raise FloatingPointError(f"losses {values}")
@@ -147,10 +148,10 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
 
     if rank == 0:
         model.load_state_dict(best["state"])
-        # fitting temperatures on the test part would leak once more: protocol `published` goes without
-        heat = fit_temperatures(model, select) if parts.protocol == "clean" else {}
         prior = (1 - power) * np.log(counts + 1)  # what the weighted loss makes the model believe
         prior -= logsumexp(prior)
+        # fitting temperatures on the test part would leak once more: protocol `published` goes without
+        heat = fit_temperatures(model, select, prior) if parts.protocol == "clean" else {}
         prints = None if corpus.fingerprints is None else {m: corpus.fingerprints[m] for m in widths}
         write_text(folder / "history.json", json.dumps({"best_epoch": best["epoch"], "epochs": history}))
         save_checkpoint(final, Checkpoint(

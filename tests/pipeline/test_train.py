@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +18,13 @@ from _asserts import assert_distribution
 from pipeline.compare import compare
 from pipeline.configuration import Configuration, load_configuration
 from pipeline.corpora.synthetic import make_synthetic
-from pipeline.corpora.table import save_table
+from pipeline.corpora.table import load_table, save_table
 from pipeline.dialogue import Corpus, Dialogue
 from pipeline.evaluate import evaluate
 from pipeline.fit import fit
 from pipeline.predict import Predictor
 from pipeline.protocols import part_corpus
-from pipeline.train import fit_seeds, train_corpus
+from pipeline.train import fit_seeds, train, train_corpus
 
 FILES = {"model.safetensors", "predictions.csv", "predictions-per-seed.csv", "config.yaml", "metrics.json",
          "history.csv", "card.md", "losses.png", "gamma.png", "confusion.png", "per_class_f1.png"}
@@ -265,3 +267,38 @@ def test_labelling_refuses_features_of_unknown_origin(corpus: Corpus, run: Path)
     predictor.fingerprints = None
     with pytest.raises(ValueError, match="unknown origin"):
         predictor.check(corpus.fingerprints)
+
+
+def test_tensorboard_has_what_the_history_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    small = ["model.d=8", "model.heads=2", "model.hidden=8", "train.epochs=2", "train.threads=1"]
+    train("synthetic", None, "clean", 1, tmp_path / "run", small, tensorboard=True)
+    curves = events.EventAccumulator(str(tmp_path / "run" / "tensorboard" / "seed-0"))
+    curves.Reload()
+    history = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    for tag, column in (("loss/loss3", "loss3"), ("gamma/gamma1", "gamma1"),
+                        ("select/select_weighted_f1", "select_weighted_f1")):
+        found = {event.step: event.value for event in curves.Scalars(tag)}
+        assert found == pytest.approx({int(row["epoch"]): float(row[column]) for row in history}, rel=1e-5)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"merc\[tensorboard\]"):
+        train("synthetic", None, "clean", 1, tmp_path / "other", small, tensorboard=True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_torchrun_with_two_processes_equals_one(table: Path, tmp_path: Path) -> None:
+    """The whole command; without dropout, whose masks belong to a rank.  The last batch leaves a rank without data."""
+    settings = [*TINY, "train.batch=23", "model.dropout=0", "train.class_weights=inverse"]
+    train_corpus(load_table(table), load_configuration(str(table), settings), "clean", 1, tmp_path / "one")
+    command = ["-c", "from pipeline.cli import main; main()", "train", "--dataset", str(table), "--seeds", "1",
+               *(part for value in settings for part in ("--set", value)), "--out", str(tmp_path / "two")]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", sys.executable]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *torchrun, *command], env=environment, capture_output=True, text=True,
+                          timeout=500)
+    assert done.returncode == 0, done.stderr
+    one, two = (np.loadtxt(tmp_path / name / "history.csv", delimiter=",", skiprows=1) for name in ("one", "two"))
+    np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-4)
+    one, two = (np.array([[float(row[k]) for k in row if k.startswith("p_")] for row in csv.DictReader(
+        (tmp_path / name / "predictions.csv").open())]) for name in ("one", "two"))
+    np.testing.assert_allclose(two, one, atol=2e-3)
