@@ -87,14 +87,17 @@ class FactorisedBilinear(nn.Module):
 
 
 class PolynomialPooling(nn.Module):
-    """PTP (Hou et al. 2019) with projections shared by the modalities: Π_j (W_j Σ_m h^(m) + w_j), linear, ungated."""
+    """PTP (Hou et al. 2019) with projections shared by the modalities: Π_j (W_j Σ_m h^(m) + w_j), linear, ungated.
+
+    Its constant path is a column of the same random projection: it starts as small as the others, as SPF's starts at 0.
+    """
 
     def __init__(self, config: CSSConfig) -> None:
         super().__init__()
         self.order, self.rank = config.order, config.rank
         self.factor = nn.Linear(config.d, config.order * config.rank)
-        nn.init.normal_(self.factor.weight, std=1 / math.sqrt(len(config.modalities) * config.d))
-        nn.init.ones_(self.factor.bias)  # the constant 1 that PTP concatenates
+        for parameter in self.factor.parameters():
+            nn.init.normal_(parameter, std=1 / math.sqrt(len(config.modalities) * config.d))
         self.out = nn.Linear(config.rank, config.d)
 
     def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:

@@ -34,7 +34,7 @@ class Row:
 
 
 ROWS: dict[str, Row] = {
-    "css": Row("CSS", ("components", "modalities", "fusion", "objectives")),
+    "css": Row("CSS", ("components", "modalities", "fusion", "objectives", "open")),
     "no-spf": Row("without SPF = linear concatenation", ("components", "fusion"), ["model.fusion=concat"]),
     "no-msp": Row("without MSP (shared projections, no gate)", ("components",), ["model.modality_specific=false"]),
     "no-pgm": Row("without PGM = weights 1, 1, 1", ("components", "objectives"), ["train.objective=equal"]),
@@ -55,10 +55,14 @@ ROWS: dict[str, Row] = {
     "mgda": Row("MGDA on raw gradients", ("objectives",), ["train.objective=mgda"]),
     "pcgrad": Row("PCGrad", ("objectives",), ["train.objective=pcgrad"]),
     "cagrad": Row("CAGrad", ("objectives",), ["train.objective=cagrad"]),
-    "unit-gamma": Row("PGM, γ on rescaled unit gradients", ("objectives",), ["train.gamma=unit"]),
+    "unit-gamma": Row("PGM, γ on rescaled unit gradients", ("objectives", "open"), ["train.gamma=unit"]),
+    "parallel": Row("IAE fed in parallel, as eqs. 3-5 write it", ("open",), ["model.iae_input=parallel"]),
+    "attached": Row("teacher of L3 not detached, as in SDT", ("open",), ["train.detach_teacher=false"]),
+    "last": Row("PGM on the last projection alone", ("open",), ["train.theta=last"]),
+    "repr": Row("PGM on h̃ alone", ("open",), ["train.theta=repr"]),
 }
 GROUPS = {"components": "Components (the paper's Table 3)", "modalities": "Modalities (the paper's Table 4)",
-          "fusion": "Fusion", "objectives": "Objectives"}
+          "fusion": "Fusion", "objectives": "Objectives", "open": "Points that the paper leaves open (choose by valid)"}
 
 
 def ablate(dataset: str, data: Path | None, out: Path, rows: list[str] | None = None, protocol: str = "clean",
@@ -121,6 +125,7 @@ def _table(runs: dict[str, dict[str, Any]], out: Path, corpus: str) -> pd.DataFr
             "row": name, "title": ROWS[name].title, "groups": " ".join(ROWS[name].groups),
             **{f"{figure}_{kind}": run[figure][kind] for figure in ("accuracy", "weighted_f1", "macro_f1")
                for kind in ("mean", "sd")},
+            "valid_weighted_f1": run["valid"]["weighted_f1"]["mean"] if "valid" in run else np.nan,
             "low": run["weighted_f1"]["interval"][0], "high": run["weighted_f1"]["interval"][1],
             "difference": test["difference"], "p": test["p"], "p_holm": adjusted.get(name, np.nan),
             "parameters": run["parameters"], "printed_accuracy": printed.get(name, (np.nan,) * 2)[0],
@@ -135,13 +140,14 @@ def _markdown(table: pd.DataFrame, reasons: dict[str, str], css: dict[str, Any])
             "dialogues. Per cent, mean ± sd over seeds. Difference of seed-mean weighted F1 to CSS; p by approximate "
             f"randomisation over dialogues, Holm over the {len(table) - 1} rows; p is conditional on these seeds, so a "
             "difference within their sd says nothing of other seeds.\n"]
-    header = ["", "accuracy", "weighted F1", "macro F1", "difference", "p", "p (Holm)"]
+    header = ["", "accuracy", "weighted F1", "macro F1", "valid w-F1", "difference", "p", "p (Holm)"]
     for group, title in GROUPS.items():
         own = table[[group in groups.split() for groups in table["groups"]]]
         if len(own) < 2:
             continue
         lines = [[r.title, *(f"{100 * getattr(r, f'{k}_mean'):.2f} ± {100 * getattr(r, f'{k}_sd'):.2f}"
                              for k in ("accuracy", "weighted_f1", "macro_f1")),
+                  "" if np.isnan(r.valid_weighted_f1) else f"{100 * r.valid_weighted_f1:.2f}",
                   *(["", "", ""] if r.row == "css" else [f"{100 * r.difference:+.2f}", f"{r.p:.4f}",
                                                         f"{r.p_holm:.4f}"]),
                   *([f"{r.printed_accuracy:.2f} / {r.printed_weighted_f1:.2f}"] if printed else [])]
