@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.dialogue import MODALITIES, Segmentation
 from pipeline.exports.json import plain
 from pipeline.failures import Failure, printable, run_each
-from pipeline.features import features_of
+from pipeline.features import DialogueFeatures, features_of
 from pipeline.inputs import Input, UsageError, check_folder, check_transcript, find_media
 from pipeline.media import Media, open_media
 from pipeline.profiles import ExtractorOptions, build_extractors
@@ -25,7 +25,7 @@ from pipeline.speakers import METHOD
 from pipeline.store import DamagedError, Features, Store, default_store
 from pipeline.transcripts import find_transcript
 
-__all__ = ["ExtractOptions", "Extracted", "Summary", "extract"]
+__all__ = ["AGAIN", "KEPT", "MADE", "ExtractOptions", "Extracted", "Summary", "extract", "stored_features"]
 
 MADE, KEPT, AGAIN = "made", "kept", "made again"  # again: the file in the store was damaged
 
@@ -123,7 +123,7 @@ class _Work:
             segmentation, done["utterances"] = self._segmentation(store, media, tell)
             for modality, extractor in self.extractors.items():
                 tell(modality)
-                features, done[modality] = _features(store, media, segmentation, modality, extractor)
+                features, done[modality] = stored_features(store, media, segmentation, modality, extractor)
                 present[modality] = int((~np.isnan(features.vectors).all(1)).sum())
             store.note_name(medium, printable(item.path.name))
             return Extracted(printable(item), medium, len(segmentation.utterances), done, present,
@@ -159,10 +159,11 @@ class _Work:
             raise
 
 
-def _features(store: Store, media: Media, segmentation: Segmentation, modality: str,
-              extractor: Any) -> tuple[Features, str]:
-    """From the store, or made and stored."""
-    fingerprint = {"extractor": extractor.fingerprint, "segmentation": segmentation.source}
+def stored_features(store: Store, media: Media, segmentation: Segmentation, modality: str, extractor: Any,
+                    make: Callable[..., DialogueFeatures] = features_of,
+                    view: dict[str, Any] | None = None) -> tuple[Features, str]:
+    """From the store, or made and stored, and which.  view: what else than the whole medium `make` looks at."""
+    fingerprint = {"extractor": extractor.fingerprint, "segmentation": segmentation.source} | (view or {})
     how = MADE
     try:
         kept = store.read(media.sha256, modality, fingerprint)
@@ -170,7 +171,7 @@ def _features(store: Store, media: Media, segmentation: Segmentation, modality: 
             return kept, KEPT
     except DamagedError:
         how = AGAIN
-    made = features_of(media, segmentation, {modality: extractor})
+    made = make(media, segmentation, {modality: extractor})
     features = Features(media.sha256, modality, fingerprint, segmentation.utterances, made.vectors[modality],
                         plain(made.quality[modality]))
     store.write(features)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.corpora.splits import SPLITS
 from pipeline.extract import AGAIN, KEPT, ExtractOptions, Summary, extract
-from pipeline.failures import exit_code, write_failures
+from pipeline.failures import Failure, exit_code, write_failures
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from pipeline.extract_corpus import CorpusSummary
+
+__all__ = ["run", "run_corpus", "show_corpus"]
 
 
 def run(paths: list[Path], out: Path | None, options: ExtractOptions, jobs: int, as_json: bool) -> int:
@@ -24,13 +31,7 @@ def run(paths: list[Path], out: Path | None, options: ExtractOptions, jobs: int,
     except (ValueError, OSError) as error:
         print(f"merc: {error}", file=sys.stderr)
         return 2
-    code = exit_code(summary.failures)
-    listed = None
-    try:
-        listed = write_failures(summary.failures, out or Path.cwd())
-    except OSError as error:
-        print(f"merc: {error}", file=sys.stderr)
-        code = 1
+    code, listed = _listed(summary.failures, out)
     if as_json:
         files = [asdict(file) for file in summary.files]
         print(json.dumps({"store": str(summary.store), "files": files, "nothing_done": summary.nothing_done,
@@ -41,6 +42,79 @@ def run(paths: list[Path], out: Path | None, options: ExtractOptions, jobs: int,
         print(f"merc: {len(summary.failures)} of {len(summary.files) + len(summary.failures)} inputs failed, see "
               f"{listed}", file=sys.stderr)
     return code
+
+
+def run_corpus(dataset: str, data: Path | None, out: Path | None, options: ExtractOptions, jobs: int, left: str,
+               table: Path | None, as_json: bool) -> int:
+    """A raw release; the exit code as of `run`.  table: a folder for the corpus as a table of its own."""
+    from pipeline.corpora.locate import place_of
+    from pipeline.corpora.table import save_table
+    from pipeline.extract_corpus import extract_corpus
+    from pipeline.inputs import check_folder
+
+    try:
+        if table:
+            check_folder(table)
+        summary = extract_corpus(dataset, place_of(dataset, data), out, options, jobs, left)
+        if table:
+            save_table(summary.corpus, table)
+    except (ValueError, OSError) as error:
+        print(f"merc: {error}", file=sys.stderr)
+        return 2
+    code, listed = _listed(summary.failures, out)
+    if as_json:
+        print(json.dumps(_told(summary) | {"table": table and str(table)}, ensure_ascii=False))
+    else:
+        show_corpus(summary)
+        if table:
+            print(f"table: {table} (merc train --dataset {dataset} --data {table})")
+    if listed:
+        print(f"merc: {len(summary.failures)} media failed, see {listed}", file=sys.stderr)
+    return code
+
+
+def show_corpus(summary: CorpusSummary, console: Console | None = None) -> None:
+    """Utterances of each part and how many have each modality; findings; what was done."""
+    told, console = _told(summary), console or Console(highlight=False)
+    table = Table(title=Text(f"{told['dataset']}: utterances"), title_justify="left")
+    for name in ("", "dialogues", "lines", "labelled", *summary.corpus.widths):
+        table.add_column(name)
+    for name, part in told["parts"].items():
+        table.add_row(name, *map(str, part.values()))
+    console.print(table)
+    for warning in [*told["notes"], *told["warnings"]]:
+        console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
+    steps = told["steps"]
+    if summary.nothing_done:
+        console.print(Text(f"nothing to do: all {len(summary.files)} media in {summary.store} already"), soft_wrap=True)
+    else:
+        console.print(Text(f"{len(summary.files)} media, features {', '.join(f'{how} {n}' for how, n in steps.items())}"
+                           f": {summary.store}"), soft_wrap=True)
+
+
+def _told(summary: CorpusSummary) -> dict[str, Any]:
+    corpus = summary.corpus
+    parts = {}
+    for split in SPLITS:
+        own = corpus.split(split)
+        present = {m: sum(int((~np.isnan(d.features[m]).all(1)).sum()) for d in own) for m in corpus.widths}
+        parts[split] = {"dialogues": len(own), "lines": sum(len(d.utterances) for d in own),
+                        "labelled": sum(int((d.labels >= 0).sum()) for d in own)} | present
+    return {"dataset": corpus.name, "store": str(summary.store), "media": len(summary.files), "parts": parts,
+            "steps": dict(sorted(Counter(how for file in summary.files for how in file.done.values()).items())),
+            "nothing_done": summary.nothing_done, "notes": summary.raw.notes, "warnings": summary.warnings,
+            "sides": {name: list(pair) for name, pair in summary.sides.items()},
+            "findings": [asdict(finding) for finding in summary.raw.findings],
+            "failures": [asdict(failure) for failure in summary.failures]}
+
+
+def _listed(failures: list[Failure], out: Path | None) -> tuple[int, Path | None]:
+    """The exit code, and where the failures are listed."""
+    try:
+        return exit_code(failures), write_failures(failures, out or Path.cwd())
+    except OSError as error:
+        print(f"merc: {error}", file=sys.stderr)
+        return 1, None
 
 
 def _show(summary: Summary) -> None:

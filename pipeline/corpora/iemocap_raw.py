@@ -10,10 +10,9 @@ from pipeline.containers import MediaError
 from pipeline.corpora.raw import RawCorpus, RawUtterance, clip_seconds, packed, walk_files
 from pipeline.corpora.splits import expected_dialogues, iemocap_utterances, official_split
 
-__all__ = ["CODES", "SPLIT_X", "read_iemocap_raw"]
+__all__ = ["CODES", "read_iemocap_raw"]
 
 CODES = {"hap": 0, "sad": 1, "neu": 2, "ang": 3, "exc": 4, "fru": 5}  # others: context only
-SPLIT_X = 360  # pixels: the actors sit side by side in 720 x 480
 LINE = re.compile(r"(\S+_\S+)\s+\[(\d+\.?\d*)-(\d+\.?\d*)\]:?\s*(.*)")
 LABEL = re.compile(r"\[(\d+\.?\d*) - (\d+\.?\d*)\]\t(\S+)\t(\w+)\t\[.*\]")
 DIALOGUE = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w+", re.IGNORECASE)
@@ -97,7 +96,7 @@ def _dialogue(name: str, places: dict[tuple[str, str], Path], probe: bool, left:
         found[utterance] = RawUtterance(
             name, utterance, official_split("iemocap", name) or "", letter, text.strip(),
             labels.pop(utterance, -1), float(start), float(end), video, sound or whole,
-            "left" if (letter == name[5]) == (left == "letter") else "right")
+            "left" if (letter == name[5]) == (left == "letter") else "right", sound is None and whole is not None)
     for utterance in labels:
         corpus.add("label without line", utterance)
     if silent:

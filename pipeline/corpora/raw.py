@@ -16,8 +16,8 @@ __all__ = ["POLICIES", "Finding", "RawCorpus", "RawUtterance", "clip_seconds", "
 
 POLICIES = {  # what is done about each kind of finding
     "no transcript": "its dialogues are lost", "no dialogue": "lost", "no video": "no visual features",
-    "no clip": "text only", "broken clip": "text only", "mis-cut clip": "text only: the clip is not the line",
-    "doubtful clip": "used, listed", "clip without row": "ignored", "row again": "the first is kept",
+    "no clip": "text only", "broken clip": "not used: no face, and no voice but from a file of its own",
+    "mis-cut clip": "text only: the clip is not the line", "doubtful clip": "used, listed", "clip without row": "ignored", "row again": "the first is kept",
     "bad row": "left out", "bad time": "the clip's own length counts", "several clips": "one is used",
     "unplaced clip": "ignored: no folder says train, dev or test", "still packed": "unpack it",
     "no sound": "cut from the dialogue's", "no label": "context only", "label without line": "left out",
@@ -29,7 +29,8 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip", ".rar", ".7z", ".part", ".crdownl
 class RawUtterance:
     """One line of a corpus.  clip: the medium to read between start and end (seconds in that medium), or None.
 
-    sound: a file of its own for the voice; side: the half of a split screen where the speaker is; label -1 = none.
+    sound: a file of its own for the voice, or (whole_sound) that of the dialogue; side: "left" or "right" half of a
+    split screen, where the speaker is; label -1 = none.
     """
 
     dialogue: str  # as in the published files
@@ -43,6 +44,7 @@ class RawUtterance:
     clip: Path | None = None
     sound: Path | None = None
     side: str = ""
+    whole_sound: bool = False
 
 
 @dataclass(frozen=True)
