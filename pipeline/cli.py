@@ -118,14 +118,32 @@ def train(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
     set: Annotated[list[str] | None, typer.Option(help="Override a setting, as train.epochs=2.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")] = False,
+    profile: Annotated[str | None, typer.Option(help="Raw release: roberta (default) or offline.")] = None,
+    text_model: Annotated[str | None, typer.Option(help="Raw release: another text encoder, a name or folder.")] = None,
+    finetune: Annotated[Path | None, typer.Option(help="Raw release: fine-tune the text encoder first, into this "
+                                                       "folder.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Raw release: folder of the store, as of merc extract.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Raw release: media extracted at once.")] = None,
     json: Json = False,
 ) -> None:
-    """Train CSS and write a run: model, predictions, metrics, pictures, card."""
+    """Train CSS and write a run: model, predictions, metrics, pictures, card.
+
+    DATA may be a raw release of IEMOCAP or MELD: its features are extracted first.
+    """
+    from pipeline.release import RawOptions
     from pipeline.show import run_figures
     from pipeline.train import train as run
 
-    _report(lambda: run(dataset, data, protocol, seeds, out, set or [], sys.stderr.isatty(), tensorboard), json,
-            run_figures)
+    raw, failed = RawOptions(profile, text_model, finetune, store, jobs), []
+
+    def work() -> dict:
+        result = run(dataset, data, protocol, seeds, out, set or [], sys.stderr.isatty(), tensorboard, raw)
+        failed.append(result.get("failures", 0))
+        return result
+
+    _report(work, json, run_figures)
+    if failed[0]:
+        fail(f"{failed[0]} media of the release failed, see {out / 'failures.csv'}", 1)
 
 
 @app.command()

@@ -18,12 +18,13 @@ import torch
 
 from pipeline.board import board, summary_writer
 from pipeline.configuration import Configuration, load_configuration, to_yaml
-from pipeline.corpora import load_corpus
 from pipeline.dialogue import Corpus
 from pipeline.files import write_text
+from pipeline.failures import write_failures
 from pipeline.fit import fit, ranks
 from pipeline.protocols import PROTOCOLS, Parts, part_corpus
 from pipeline.report import write_run
+from pipeline.release import RawOptions, corpus_of
 from pipeline.summary import summarise
 
 __all__ = ["fit_seeds", "train", "train_corpus"]
@@ -33,8 +34,9 @@ BOARD = "tensorboard"  # event files, on request
 
 
 def train(dataset: str, data: Path | None, protocol: str, seeds: int, out: Path, overrides: list[str],
-          progress: bool = False, tensorboard: bool = False) -> dict[str, Any]:
-    """Train on a corpus by name or a table folder; returns the content of metrics.json.
+          progress: bool = False, tensorboard: bool = False, raw: RawOptions | None = None) -> dict[str, Any]:
+    """Train on a corpus by name or a table folder; returns the content of metrics.json, of a raw release with
+    `failures`, the number of media in `out/failures.csv`.
 
     A run that was cut short goes on where it stopped.  tensorboard: event files in `out/tensorboard` too.
     Raises ValueError or OSError with the remedy.
@@ -46,12 +48,14 @@ def train(dataset: str, data: Path | None, protocol: str, seeds: int, out: Path,
     if tensorboard:
         summary_writer()  # refused before hours of work, not after
     config = load_configuration(dataset, overrides)
-    corpus = load_corpus(dataset, data)
+    _check_free(Path(out))
+    corpus, failures = corpus_of(dataset, data, raw or RawOptions(), config.data.left, ranks()[1] == 1)
     try:
         result = train_corpus(corpus, config, protocol, seeds, Path(out), progress, tensorboard)
         if ranks()[0]:
             raise SystemExit(0)  # rank 0 alone writes and speaks
-        return result
+        write_failures(failures, Path(out))
+        return result | ({"failures": len(failures)} if failures else {})
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -202,3 +206,10 @@ def _identity(corpus: Corpus, config: Configuration, protocol: str, seeds: int) 
         for modality in sorted(d.features):
             digest.update(d.features[modality].tobytes())
     return digest.hexdigest()
+def _check_free(out: Path) -> None:
+    """Raise FileExistsError for a folder with content that is no run, before hours of work."""
+    runs = [name for name in ("metrics.json", WORK) if (out / name).exists()]
+    if out.exists() and not runs and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is not empty and holds no run; name a new folder for --out")
+
+

@@ -12,7 +12,7 @@ from pipeline.corpora.table import load_table
 from pipeline.corpora.unpickle import load
 from pipeline.dialogue import Corpus
 
-__all__ = ["find_corpus", "load_iemocap", "load_meld", "missing_data", "place_of"]
+__all__ = ["RawReleaseError", "find_corpus", "load_iemocap", "load_meld", "missing_data", "place_of"]
 
 ENDINGS = (".pkl", ".pickle", ".p", ".pk")
 SOURCES = {  # file -> repository, by corpus
@@ -29,6 +29,16 @@ TERMS = {
     "iemocap": "IEMOCAP needs a licence from USC (SAIL) and must never be passed on, features included",
     "meld": "MELD is under GPL-3 (declare-lab/MELD); its clips are for research",
 }
+
+
+class RawReleaseError(FileNotFoundError):
+    """A folder that has no features of its own, but the media to make them from."""
+
+    def __init__(self, place: Path, corpus: str) -> None:
+        super().__init__(f"{place}: the raw release of {corpus}, without features; make them: merc extract --dataset "
+                         f"{corpus} --data {place} --table TABLE, then name the table with --data TABLE "
+                         f"(merc corpus check {place} examines the release)")
+        self.place = place
 
 
 def missing_data(corpus: str) -> str:
@@ -54,7 +64,8 @@ def load_meld(data: Path | None = None) -> Corpus:
 def find_corpus(corpus: str, data: Path | None = None) -> Corpus:
     """iemocap or meld out of the one published file, or imported table, at or under `data` (default $MERC_DATA).
 
-    Raises FileNotFoundError with `missing_data` when there is none, ValueError when there are several or it is bad.
+    Raises FileNotFoundError with `missing_data` when there is none, RawReleaseError for a raw release, ValueError when
+    there are several or it is bad.
     """
     place = place_of(corpus, data)
     if place.is_file():
@@ -68,7 +79,9 @@ def find_corpus(corpus: str, data: Path | None = None) -> Corpus:
     fitting = [path for path, what in found.items() if what == corpus]
     if not fitting:
         raw = recognise_release(place)
-        hint = f"\n  It looks like the raw release of {raw}: merc corpus check {place} examines it." if raw else ""
+        if raw == corpus:
+            raise RawReleaseError(place, raw)
+        hint = f"\n  It looks like the raw release of {raw}: use --dataset {raw}." if raw else ""
         others = hint + "".join(f"\n  seen: {path.name}: {what}" for path, what in list(found.items())[:8])
         raise FileNotFoundError(f"{place}: no feature file of {corpus} in this folder; {missing_data(corpus)}{others}")
     if len(fitting) > 1:

@@ -17,8 +17,9 @@ __all__ = ["POLICIES", "Finding", "RawCorpus", "RawUtterance", "clip_seconds", "
 POLICIES = {  # what is done about each kind of finding
     "no transcript": "its dialogues are lost", "no dialogue": "lost", "no video": "no visual features",
     "no clip": "text only", "broken clip": "not used: no face, and no voice but from a file of its own",
-    "mis-cut clip": "text only: the clip is not the line", "doubtful clip": "used, listed", "clip without row": "ignored", "row again": "the first is kept",
-    "bad row": "left out", "bad time": "the clip's own length counts", "several clips": "one is used",
+    "mis-cut clip": "text only: the clip is not the line", "doubtful clip": "used, listed",
+    "clip without row": "ignored", "row again": "the first is kept", "bad row": "left out",
+    "bad time": "the clip's own length counts", "several clips": "one is used",
     "unplaced clip": "ignored: no folder says train, dev or test", "still packed": "unpack it",
     "no sound": "cut from the dialogue's", "no label": "context only", "label without line": "left out",
 }
