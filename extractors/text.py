@@ -1,4 +1,4 @@
-"""What was said to one vector: the first token of RoBERTa-Large, the packaged MiniLM, or any local encoder.
+"""What was said to one vector: the first token of RoBERTa-Large, the packaged MiniLM, a fine-tuned or local encoder.
 
 RoBERTa: hidden state of <s> (position 0), of the last layer or the mean of the last four (COSMIC, Ghosal et
 al. 2020, Findings of EMNLP).  MiniLM: mean over tokens, 384 numbers, never padded to 1024.
@@ -6,6 +6,7 @@ al. 2020, Findings of EMNLP).  MiniLM: mean over tokens, 384 numbers, never padd
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 from collections.abc import Iterator
@@ -20,11 +21,14 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from extractors import sha256_of
+from extractors.delta import apply_delta, read_delta
 
-__all__ = ["TextExtractor", "clean_text"]
+__all__ = ["DELTAS", "PACKAGED", "TextExtractor", "clean_text", "pooled"]
 
 HUB = {"roberta-large": "FacebookAI/roberta-large"}
 PACKAGED = "minilm"
+DELTAS = {"minilm-meld": Path(__file__).parent / "weights" / "text.safetensors"}  # fine-tuned, as changes of another
+ABOUT = "merc.json"  # in the folder of an encoder that `merc finetune text` wrote: how its features are made
 LAYERS = ("last", "last4", "four")
 VERSION = "1"  # of this file's recipe: raise it when the same weights give other numbers
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "\x91": "'", "\x92": "'",
@@ -44,8 +48,10 @@ def clean_text(text: str, cleaning: str = "quotes") -> str:
 class TextExtractor:
     """Hidden states of a Hugging Face encoder.
 
-    name: "minilm" (comes with a package, works offline), "roberta-large", "owner/name" of a hub, or a folder with a
-    checkpoint: an encoder, or a classifier fine-tuned from one.  Only safetensors are read; no checkpoint's code runs.
+    name: "minilm" (comes with a package, works offline), "minilm-meld" (the same, fine-tuned), "roberta-large",
+    "owner/name" of a hub, a folder with a checkpoint (an encoder, or a classifier fine-tuned from one), or a file of
+    low-rank changes to one of these (`delta.safetensors` of `merc finetune text --method lora`).  Only safetensors are
+    read; no checkpoint's code runs.  cleaning: see `clean_text`; None: as the encoder was fine-tuned, else "quotes".
     layers: "last", "last4" for the mean of the last four, or "four" for these side by side, the last first (r1 to r4 of
     the published files).  precision "bfloat16" is 4x faster where the processor
     has it (cosine .9999).
@@ -54,7 +60,11 @@ class TextExtractor:
     """
 
     def __init__(self, name: str | Path = PACKAGED, layers: str = "last", device: str = "cpu", batch: int = 32,
-                 cleaning: str = "quotes", precision: str = "float32") -> None:
+                 cleaning: str | None = None, precision: str = "float32") -> None:
+        delta, base = _delta_of(str(name))
+        folder, shown = _find(base)
+        about = delta[1] if delta else _about(folder)
+        cleaning = cleaning or about.get("cleaning", "quotes")
         for what, value, known in (("layers", layers, LAYERS), ("cleaning", cleaning, ("quotes", "cosmic")),
                                    ("precision", precision, ("float32", "bfloat16"))):
             if value not in known:
@@ -62,10 +72,9 @@ class TextExtractor:
         if batch < 1:
             raise ValueError(f"a batch of {batch} texts: want at least 1")
         self.layers, self.device, self.batch, self.cleaning, self.precision = layers, device, batch, cleaning, precision
-        folder, shown = _find(str(name))
-        self.pooling = "mean" if name == PACKAGED else "first"
+        self.pooling = about.get("pooling", "mean" if base == PACKAGED else "first")
         config, self._tokenizer = _read(folder)
-        self._checkpoint = folder, config
+        self._checkpoint, self._delta = (folder, config), delta[0] if delta else None
         self.dim = int(config.hidden_size) * (4 if layers == "four" else 1)
         self.longest = _longest(self._tokenizer, config)
         if self.pooling == "first" and self._encode("a")[0] != self._tokenizer.cls_token_id:
@@ -78,11 +87,43 @@ class TextExtractor:
             "extractor": "text-encoder", "version": VERSION, "weights": sha256_of(*weights),
             "options": {"name": shown, "layers": layers, "pooling": self.pooling, "cleaning": cleaning,
                         "precision": precision, "longest": self.longest, "tokenizer": sha256_of(*words)}}
+        if delta:
+            here = self.fingerprint["weights"]
+            if about["weights"] != here:
+                raise ValueError(f"{delta[0]}: changes other weights of {base} than those here (sha256 "
+                                 f"{about['weights'][:12]}… against {here[:12]}…); fine-tune again")
+            self.fingerprint["options"] |= {"name": str(name) if str(name) in DELTAS else "delta",
+                                            "base": shown, "delta": sha256_of(delta[0])}
 
     @cached_property
     def _model(self) -> Any:
         """Opened by the first text: a fingerprint alone needs no weights in memory."""
-        return _load(*self._checkpoint).to(self.device)
+        return self.encoder().to(self.device)
+
+    def encoder(self, dropout: float | None = None) -> Any:
+        """The transformers model in eval mode, newly opened; dropout: of states and attention, where it is trained."""
+        folder, config = self._checkpoint
+        if dropout is not None:
+            config = copy.deepcopy(config)
+            for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
+                if hasattr(config, name):
+                    setattr(config, name, dropout)
+        model = _load(folder, config)
+        if self._delta:
+            apply_delta(model, self._delta)
+        return model
+
+    def tokens(self, texts: list[str]) -> list[list[int]]:
+        """What the encoder reads of each text, cleaned and cut to its length.  Raises ValueError as `extract`."""
+        return [self._encode(text, index) for index, text in enumerate(texts)]
+
+    def pad(self, rows: list[list[int]]) -> Any:
+        """Rows of `tokens` as tensors input_ids and attention_mask."""
+        return self._tokenizer.pad({"input_ids": rows}, return_tensors="pt")
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files beside a copy of the encoder."""
+        self._tokenizer.save_pretrained(folder)
 
     @torch.inference_mode()
     def extract(self, texts: list[str]) -> np.ndarray:
@@ -92,7 +133,7 @@ class TextExtractor:
         """
         if isinstance(texts, str):
             raise ValueError("one string: want a list of texts")
-        rows = [self._encode(text, index) for index, text in enumerate(texts)]
+        rows = self.tokens(texts)
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))  # padding to the longest costs 4.5x
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         for start in range(0, len(order), self.batch):
@@ -112,7 +153,7 @@ class TextExtractor:
         return self._tokenizer(cleaned, truncation=True, max_length=self.longest)["input_ids"]
 
     def _embed(self, rows: list[list[int]]) -> np.ndarray:
-        filled = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self.device)
+        filled = self.pad(rows).to(self.device)
         mask = filled["attention_mask"]
         kind = torch.device(self.device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -124,10 +165,38 @@ class TextExtractor:
             states = torch.cat([layer.float() for layer in output.hidden_states[:-5:-1]], -1)
         else:
             states = output.last_hidden_state.float()
-        if self.pooling == "first":
-            return states[:, 0].cpu().numpy()
-        weights = mask.unsqueeze(-1).float()
-        return ((states * weights).sum(1) / weights.sum(1)).cpu().numpy()
+        return pooled(states, mask, self.pooling).cpu().numpy()
+
+
+def pooled(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """(n, tokens, d) states to (n, d): of the first token, or the mean over the tokens that mask (n, tokens) has."""
+    if pooling == "first":
+        return states[:, 0]
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1)
+
+
+def _delta_of(name: str) -> tuple[tuple[Path, dict[str, Any]] | None, str]:
+    """(file of changes, what it says) where the name is one, and the name of the encoder to open."""
+    path = DELTAS.get(name, Path(name).expanduser())
+    if name not in DELTAS and not (path.suffix == ".safetensors" and path.is_file()):
+        return None, name
+    about = read_delta(path)
+    return (path, about), about["base"]
+
+
+def _about(folder: Path) -> dict[str, str]:
+    """What `merc finetune text` wrote about an encoder; of others nothing is known."""
+    path = folder / ABOUT
+    if not path.is_file():
+        return {}
+    try:
+        about = json.loads(path.read_text("utf-8"))
+        if about["pooling"] not in ("first", "mean") or about["cleaning"] not in ("quotes", "cosmic"):
+            raise ValueError("values that merc does not know")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not what merc finetune writes ({error!r}); want pooling and cleaning") from error
+    return about
 
 
 def _find(name: str) -> tuple[Path, str]:
