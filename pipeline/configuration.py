@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from css_model import CSSConfig
 from pipeline.dialogue import MODALITIES
 
-__all__ = ["Configuration", "DataConfig", "ModelConfig", "TrainConfig", "load_configuration", "to_yaml"]
+__all__ = ["Configuration", "DataConfig", "ModelConfig", "TrainConfig", "check_values", "load_configuration",
+           "settle", "to_yaml"]
 
 
 @dataclass
@@ -30,9 +31,9 @@ class DataConfig:
     normalise_text: str = "corpus"
     normalise_audio: str = "corpus"
     normalise_visual: str = "corpus"
-    valid_share: float = 0.1  # of the training dialogues, where the corpus has no valid part
     select_audio: int = 0  # audio columns kept by L2 weights of a linear SVM of the training utterances; 0 = all
     left: str = "letter"  # raw IEMOCAP: who sits left, the actor of the dialogue's letter (F in Ses01F), or other
+    valid_share: float = 0.1  # of the training dialogues, where the corpus has no valid part
     test_share: float = 0.15  # of all dialogues, where the corpus has no test part
     split_seed: int = 0
 
@@ -97,8 +98,8 @@ CHOICES = {
 }
 BOUNDS = {  # least, greatest
     "data.valid_share": (0.01, 0.5), "data.test_share": (0.01, 0.5), "data.split_seed": (0, 2**31),
-    "train.epochs": (1, 100_000), "train.lr": (1e-12, 10.0), "train.batch": (1, 100_000),
     "data.select_audio": (0, 1 << 20),
+    "train.epochs": (1, 100_000), "train.lr": (1e-12, 10.0), "train.batch": (1, 100_000),
     "train.weight_decay": (0.0, 10.0), "train.temperature": (1e-3, 1e3), "train.drop_modality": (0.0, 0.95),
     "train.clip": (0.0, 1e9), "train.average": (0.0, 0.99999), "train.threads": (0, 1024), "train.seed": (0, 2**31),
 }
@@ -119,24 +120,48 @@ def load_configuration(dataset: str, overrides: list[str] | None = None) -> Conf
             source, text = str(own), own.read_text("utf-8")
         else:
             source, text = "configs/table.yaml", (resources.files("configs") / "table.yaml").read_text("utf-8")
-        chosen = _merge(OmegaConf.structured(Configuration), OmegaConf.create(text), source)
     except UnicodeDecodeError as error:
         raise ValueError(f"{own}: not UTF-8 text ({error}); save it as UTF-8") from error
-    for override in overrides or []:
+    chosen = settle(Configuration, [(source, text)], overrides or [])
+    return _check(chosen)
+
+
+def to_yaml(configuration: Any) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(configuration))
+
+
+def settle(schema: type, layers: list[tuple[str, str]], overrides: list[str]) -> DictConfig:
+    """A typed configuration under layers of YAML, each (its source, its text), under `section.key=value` overrides.
+
+    Raises ValueError for an unknown key (naming the nearest) or a value of the wrong type.
+    """
+    chosen = OmegaConf.structured(schema)
+    for source, text in layers:
+        chosen = _merge(chosen, OmegaConf.create(text), source)
+    for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals or "." not in key:
             raise ValueError(f"--set {override}: write it as section.key=value, such as train.epochs=2")
         chosen = _merge(chosen, OmegaConf.from_dotlist([override]), f"--set {override}")
-    return _check(chosen)
+    return chosen
 
 
-def to_yaml(configuration: Configuration) -> str:
-    return OmegaConf.to_yaml(OmegaConf.structured(configuration))
+def check_values(chosen: DictConfig, choices: dict[str, tuple[str, ...]],
+                 bounds: dict[str, tuple[float, float]]) -> None:
+    """Raise ValueError for a value that is none of its key's choices or out of its bounds."""
+    for key, known in choices.items():
+        value = OmegaConf.select(chosen, key)
+        if value not in known:
+            raise ValueError(f"{key} = {value!r}: choose {', '.join(known)}")
+    for key, (least, greatest) in bounds.items():
+        value = OmegaConf.select(chosen, key)
+        if not (math.isfinite(value) and least <= value <= greatest):
+            raise ValueError(f"{key} = {value}: want a number from {least} to {greatest}")
 
 
 def _merge(base: DictConfig, extra: Any, source: str) -> DictConfig:
     if not isinstance(extra, DictConfig):
-        raise ValueError(f"{source}: want the sections data, model, train, each with its keys")
+        raise ValueError(f"{source}: want the sections {', '.join(map(str, base))}, each with its keys")
     known = [f"{section!s}.{key!s}" for section in base for key in base[section]]
     for name, values in extra.items():
         section = str(name)
@@ -163,14 +188,7 @@ def _nearest(wrong: str, known: list[str]) -> str:
 
 
 def _check(chosen: DictConfig) -> Configuration:
-    for key, choices in CHOICES.items():
-        value = OmegaConf.select(chosen, key)
-        if value not in choices:
-            raise ValueError(f"{key} = {value!r}: choose {', '.join(choices)}")
-    for key, (least, greatest) in BOUNDS.items():
-        value = OmegaConf.select(chosen, key)
-        if not (math.isfinite(value) and least <= value <= greatest):
-            raise ValueError(f"{key} = {value}: want a number from {least} to {greatest}")
+    check_values(chosen, CHOICES, BOUNDS)
     modalities = list(chosen.data.modalities)
     if not modalities or len(set(modalities)) < len(modalities) or not set(modalities) <= set(MODALITIES):
         raise ValueError(f"data.modalities = {modalities}: choose from {', '.join(MODALITIES)}, each once")
