@@ -22,6 +22,7 @@ from pipeline.engines import Died, engine_map
 from pipeline.fit import fit
 from pipeline.metrics import dialogue_confusions, interval, weighted_f1
 from pipeline.predict import Predictor, logits_of
+from pipeline.probe import probe
 from pipeline.protocols import Parts
 
 __all__ = ["calibration", "faces_alone", "only", "text_alone", "together", "voices_alone"]
@@ -154,15 +155,10 @@ def _scored(seeds: list[Predictor], dialogues: list[Dialogue]) -> dict[str, Any]
 
 def _regression(train: Words, valid: Words) -> float:
     """Weighted F1 of multinomial logistic regression on standardised text vectors."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import f1_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
-    model.fit(np.concatenate(train.vectors), np.concatenate([t.labels for t in train.transcripts]))
     truth = np.concatenate([t.labels for t in valid.transcripts])
-    return float(f1_score(truth, model.predict(np.concatenate(valid.vectors)), average="weighted"))
+    guess = probe(np.concatenate(train.vectors), np.concatenate([t.labels for t in train.transcripts]),
+                  {"valid": np.concatenate(valid.vectors)})["valid"]
+    return float(weighted_f1(dialogue_confusions([truth], [guess], len(EMOTIONS))[0]))
 
 
 def _calibration_error(model: Predictor, dialogues: list[Dialogue], name: str) -> float:

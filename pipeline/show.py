@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["ablation", "figures", "run_figures", "utterances"]
+__all__ = ["ablation", "figures", "finetune_figures", "run_figures", "utterances"]
 
 COLOURS = {"neutral": "white", "joy": "yellow", "happy": "yellow", "excited": "bright_yellow", "surprise": "magenta",
            "sadness": "blue", "sad": "blue", "anger": "red", "angry": "red", "frustrated": "bright_red",
@@ -63,6 +63,31 @@ def run_figures(metrics: dict[str, Any]) -> None:
     console.print(table)
     low, high = metrics["weighted_f1"]["interval"]
     console.print(f"test weighted F1, 95 % over dialogues and seeds: {low:.4f} to {high:.4f}")
+    for note in metrics["notes"]:
+        console.print(Text(f"! {note}", style="yellow"))
+
+
+def finetune_figures(metrics: dict[str, Any]) -> None:
+    """Weighted F1 of a fine-tuned encoder beside what it had to beat."""
+    console = Console()
+    table = Table(title=Text(f"{metrics['model']}, {metrics['method']}, {metrics['dataset']}, {len(metrics['seeds'])} "
+                             f"seeds: weighted F1"), title_justify="left")
+    splits = [split for split in ("train", "valid", "test") if split in metrics["parts"]]
+    for title in ("", *splits):
+        table.add_column(title)
+    for name, parts in (("fine-tuned", metrics), ("its vectors, logistic regression", metrics["probe"])):
+        table.add_row(name, *(f"{parts[split]['weighted_f1']['mean']:.4f} ± {parts[split]['weighted_f1']['sd']:.4f}"
+                              for split in splits))
+    for name, parts in metrics["baselines"].items():
+        table.add_row(name, *(f"{parts[split]['weighted_f1']:.4f}" for split in splits))
+    console.print(table)
+    against = metrics["against_frozen"]["valid"]
+    console.print(f"valid, against the frozen encoder: {against['difference']:+.4f}, p {against['p']:.4f}, better in "
+                  f"{against['better_seeds']} of {len(metrics['seeds'])} seeds; valid chose epochs and seed")
+    if "folds" in metrics:
+        values = metrics["folds"]["probe_valid_weighted_f1"]
+        console.print(f"{metrics['folds']['folds']} folds: logistic regression reaches {values['folds']:.4f} on valid, "
+                      f"{values['finished encoder']:.4f} from the encoder's own training features")
     for note in metrics["notes"]:
         console.print(Text(f"! {note}", style="yellow"))
 

@@ -25,15 +25,15 @@ COLUMNS = ("dialogue", "utterance", "speaker", "text", "label", "split")
 SPLITS = {"train": "train", "valid": "valid", "test": "test", "dev": "valid", "val": "valid", "validation": "valid"}
 
 
-def load_table(folder: Path) -> Corpus:
-    """Read and check a table.
+def load_table(folder: Path, features: bool = True) -> Corpus:
+    """Read and check a table; features False: its words alone, arrays are neither wanted nor read.
 
     Raises ValueError or FileNotFoundError naming the file, the dialogue and what to do.
     """
     folder = Path(folder)
     rows = _rows(folder / "utterances.csv")
-    features = {m: _matrix(folder / f"{m}.npy", rows) for m in MODALITIES if (folder / f"{m}.npy").exists()}
-    if not features:
+    arrays = {m: _matrix(folder / f"{m}.npy", rows) for m in MODALITIES if features and (folder / f"{m}.npy").exists()}
+    if features and not arrays:
         raise FileNotFoundError(f"{folder}: no features; want at least one of text.npy, audio.npy, visual.npy")
     about = _json(folder / "table.json")
     found = sorted(set(rows["label"]) - {""})
@@ -54,10 +54,11 @@ def load_table(folder: Path) -> Corpus:
             id=str(name), split=SPLITS[part["split"].iloc[0]], utterances=list(part["utterance"]),
             speakers=list(part["speaker"]), texts=list(part["text"]),
             labels=np.array([number[label] for label in part["label"]], np.int64),
-            features={m: matrix[index] for m, matrix in features.items()},
+            features={m: matrix[index] for m, matrix in arrays.items()},
             times=None if times is None else times[index]))
     return Corpus(about.get("name", folder.resolve().name), labels, dialogues,
-                  {m: matrix.shape[1] for m, matrix in features.items()}, _fingerprints(folder, features))
+                  {m: matrix.shape[1] for m, matrix in arrays.items()},
+                  _fingerprints(folder, arrays) if features else None)
 
 
 def save_table(corpus: Corpus, folder: Path) -> None:
