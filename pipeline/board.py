@@ -16,7 +16,7 @@ def summary_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError(f"--tensorboard: the package tensorboard is not installed ({error}); "
-                         "pip install 'merc[tensorboard]', or leave the option out: history.csv has the same") from error
+                         "pip install 'merc[tensorboard]', or leave the option out: history.csv has it all") from error
     return SummaryWriter
 
 

@@ -59,13 +59,17 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Labelled dialogues.  fingerprints: modality -> what made it, or None when unknown (only widths are checked)."""
+    """Labelled dialogues.  fingerprints: modality -> what made it, or None when unknown (only widths are checked).
+
+    notes: what a report on the corpus should say.
+    """
 
     name: str
     labels: tuple[str, ...]
     dialogues: list[Dialogue]
     widths: dict[str, int]
     fingerprints: dict[str, dict[str, Any]] | None = None
+    notes: list[str] = field(default_factory=list)
 
     def split(self, name: str) -> list[Dialogue]:
         return [dialogue for dialogue in self.dialogues if dialogue.split == name]

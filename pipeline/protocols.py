@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.configuration import DataConfig
 from pipeline.dialogue import Corpus, Dialogue
 
-__all__ = ["PROTOCOLS", "Parts", "part_corpus", "restrict"]
+__all__ = ["PROTOCOLS", "Parts", "part_corpus", "restrict", "speaker_notes"]
 
 PROTOCOLS = ("clean", "published")
 
@@ -53,7 +53,7 @@ def part_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
     if not labelled:
         raise ValueError(f"{corpus.name}: no dialogue of the train split has a label; nothing to learn from")
     order = list(np.random.default_rng(config.split_seed).permutation(len(labelled)))
-    notes, held, moved = [], set(), {d.id: d for d in corpus.split("train")}
+    notes, held, moved = list(corpus.notes), set(), {d.id: d for d in corpus.split("train")}
     wants = {"test": round(config.test_share * len(labelled)), "valid": round(config.valid_share * len(labelled))}
     for name, own in (("test", test), ("valid", valid)):
         if own:
@@ -78,7 +78,9 @@ def part_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
         if not any((d.labels >= 0).any() for d in dialogues):
             raise ValueError(f"{corpus.name}: the {name} split has no labelled utterance; label some, or empty the "
                              "split so that one is taken from train")
-    counts = count_labels(parts.train(0, 0), len(corpus.labels))
+    first = parts.train(0, 0)
+    notes += _missing(parts, first)
+    counts = count_labels(first, len(corpus.labels))
     if (counts > 0).sum() < 2:
         raise ValueError(f"{corpus.name}: the training part has only the class "
                          f"{corpus.labels[int(counts.argmax())]!r}; want at least two")
@@ -86,6 +88,30 @@ def part_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
     if absent:
         notes.append(f"Without a training example, hence never to be predicted with reason: {', '.join(absent)}.")
     return parts
+
+
+def speaker_notes(corpus: Corpus, rows: int) -> list[str]:
+    """Dialogues with more speakers than the model's table has rows (`model.speakers`), if any."""
+    many = [d for d in corpus.dialogues if len(set(d.speakers)) > rows]
+    return [f"{len(many)} dialogues have more speakers than model.speakers = {rows}, such as {d.id} "
+            f"({len(set(d.speakers))}): the later ones share embeddings with the first." for d in many[:1]]
+
+
+def _missing(parts: Parts, train: list[Dialogue]) -> list[str]:
+    """What share of each modality is missing.  Raises ValueError when the training part has no feature at all."""
+    notes, found = [], 0
+    for modality in parts.corpus.widths:
+        shares = {}
+        for name, dialogues in (("train", train), ("valid", parts.valid), ("test", parts.test)):
+            rows = [d.features[modality] for d in dialogues if modality in d.features]
+            there = sum(int((~np.isnan(matrix).any(1)).sum()) for matrix in rows)
+            shares[name] = 1 - there / max(1, sum(len(d.utterances) for d in dialogues))
+            found += there if name == "train" else 0
+        if any(shares.values()):
+            notes.append(f"{modality} is missing in {', '.join(f'{s:.1%} of {name}' for name, s in shares.items())}.")
+    if not found:
+        raise ValueError(f"{parts.corpus.name}: every feature of the training part is missing (rows of NaN)")
+    return notes
 
 
 def count_labels(dialogues: list[Dialogue], classes: int) -> np.ndarray:

@@ -24,18 +24,21 @@ PROTOCOL = {
     "published": "**Leaky, for comparison with printed tables only:** trained on train and valid, and the epoch with "
                  "the best *test* score was kept, as the scripts behind the printed tables do.",
 }
+PICTURES = {"losses": "training losses", "gamma": "weights through training", "confusion": "confusion matrix",
+            "per_class_f1": "F1 of each class"}
 NAMES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1", "macro_recall": "macro recall"}
 
 
 def write_run(out: Path, metrics: dict[str, Any], config: Configuration, tables: dict[str, pd.DataFrame] | None = None,
-              published: dict[str, Any] | None = None) -> dict[str, Any]:
+              beside: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """Write a run folder beside its model.safetensors, metrics.json last; returns what that holds.
 
-    published: the metrics of the leaky run of the same corpus, set side by side.
+    beside: name -> metrics of another run of the same corpus, set side by side: `published`, `attached`.
     """
-    if published is not None:
-        gap = {name: published[name]["mean"] - metrics[name]["mean"] for name in HEADLINES}
-        metrics = metrics | {"published": {name: published[name] for name in HEADLINES}, "gap": gap}
+    for name, other in (beside or {}).items():
+        metrics = metrics | {name: _digest(other)}
+        if name == "published":
+            metrics["gap"] = {figure: other[figure]["mean"] - metrics[figure]["mean"] for figure in HEADLINES}
     head = f"# dataset: {metrics['dataset']}, protocol: {metrics['protocol']}, seeds: {len(metrics['seeds'])}\n"
     write_text(out / "config.yaml", head + to_yaml(config))
     if tables is not None:
@@ -59,11 +62,38 @@ def picture(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def _digest(run: dict[str, Any]) -> dict[str, Any]:
+    """What a report says of a run beside its own, and of the best of its seeds."""
+    single = next(entry for entry in run["per_seed"] if entry["seed"] == run["best_seed"])
+    return {**{name: run[name] for name in HEADLINES}, "per_class": run["per_class"],
+            "single": {name: single["test"][name] for name in HEADLINES} | {"seed": run["best_seed"]},
+            **({"attached": run["attached"]} if "attached" in run else {})}
+
+
+def _side_by_side(metrics: dict[str, Any]) -> str:
+    """Protocols beside each other, test part; empty for a clean run alone."""
+    leaky = metrics if metrics["protocol"] == "published" else metrics.get("published")
+    if leaky is None:
+        return ""
+    clean = metrics if leaky is not metrics else None
+    single = leaky["single"] if clean else _digest(metrics)["single"]
+    columns: dict[str, list[str]] = {"": [NAMES[name] for name in HEADLINES]}
+    if clean:
+        columns["clean"] = [_spread(clean[name]) for name in HEADLINES]
+    columns["published (leaky)"] = [_spread(leaky[name]) for name in HEADLINES]
+    if clean:
+        columns["gap"] = [f"{100 * metrics['gap'][name]:+.2f}" for name in HEADLINES]
+    columns[f"published, best single seed ({single['seed']})"] = [_percent(single[name]) for name in HEADLINES]
+    if "attached" in leaky:
+        columns["published, teacher not detached"] = [_spread(leaky["attached"][name]) for name in HEADLINES]
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    return "## Protocols side by side\n\n" + markdown(list(columns), rows)
+
+
 def _card(metrics: dict[str, Any]) -> str:
     labels, many = metrics["labels"], len(metrics["seeds"])
     low, high = metrics["weighted_f1"]["interval"]
-    columns = {"test": metrics} | ({"valid": metrics["valid"]} if "valid" in metrics else {}) | (
-        {"test, protocol published (leaky)": metrics["published"]} if "published" in metrics else {})
+    columns = {"test": metrics} | ({"valid": metrics["valid"]} if "valid" in metrics else {})
     rows = [[NAMES[name], *(_spread(part[name]) for part in columns.values()), _percent(metrics["majority"][name])]
             for name in HEADLINES]
     parts = [[name, *(str(size[k]) for k in ("dialogues", "utterances", "labelled"))]
@@ -90,8 +120,10 @@ def _card(metrics: dict[str, Any]) -> str:
         text += [markdown(["speaker (test)", "utterances", "weighted F1"], [
             [name, str(own["utterances"]), _spread(own["weighted_f1"])]
             for name, own in metrics["per_speaker"].items()])]
+    text += [_side_by_side(metrics)]
     if metrics["dataset"] in PAPER:
         text += ["## Beside the paper\n", _beside(metrics)]
+    text += ["## Pictures\n", *(f"![{title}]({name}.png)\n" for name, title in PICTURES.items())]
     text += ["## Data\n", markdown(["part", "dialogues", "utterances", "labelled"], parts),
              *(f"- {note}\n" for note in metrics["notes"]), _origin(metrics["fingerprints"]),
              "## Use\n", "`merc evaluate RUN --dataset TABLE` scores it on another table; `merc compare RUN OTHER` "
@@ -104,14 +136,19 @@ def _card(metrics: dict[str, Any]) -> str:
 def _beside(metrics: dict[str, Any]) -> str:
     printed = PAPER[metrics["dataset"]]
     totals = [[f"{name} (printed)", f"{a:.2f}", f"{f:.2f}"] for name, (a, f) in printed["total"].items()]
-    for protocol, part in ((metrics["protocol"], metrics), ("published", metrics.get("published"))):
-        if part:
-            name = f"this run, {protocol}"
-            totals.append([name, _spread(part["accuracy"]), _spread(part["weighted_f1"])])
-    classes = [[label, f"{p:.2f}", f"{f:.2f}", *(_spread(metrics["per_class"][label][k]) for k in ("precision", "f1"))]
+    runs = {metrics["protocol"]: metrics} | ({"published": metrics["published"]} if "published" in metrics else {})
+    for protocol, part in runs.items():
+        totals.append([f"this run, {protocol}", _spread(part["accuracy"]), _spread(part["weighted_f1"])])
+        if protocol == "published":
+            single = part.get("single") or _digest(part)["single"]
+            totals.append(["this run, published, best single seed",
+                           *(_percent(single[name]) for name in ("accuracy", "weighted_f1"))])
+    header = ["class", "CSS precision (printed as ACC)", "CSS F1 (printed)",
+              *(f"{figure}, {protocol}" for protocol in runs for figure in ("precision", "F1"))]
+    classes = [[label, f"{p:.2f}", f"{f:.2f}", *(_spread(part["per_class"][label][k]) for part in runs.values()
+                                                for k in ("precision", "f1"))]
                for label, (p, f) in printed["css"].items() if label in metrics["per_class"]]
-    return (markdown(["", "accuracy", "weighted F1"], totals) + "\n"
-            + markdown(["class", "CSS precision (printed as ACC)", "CSS F1 (printed)", "precision", "F1"], classes)
+    return (markdown(["", "accuracy", "weighted F1"], totals) + "\n" + markdown(header, classes)
             + "\nPrinted figures are the best test epoch of one seed; compare them with protocol `published` only.\n")
 
 

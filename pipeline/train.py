@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,15 @@ import torch
 from pipeline.board import board, summary_writer
 from pipeline.configuration import Configuration, load_configuration, to_yaml
 from pipeline.dialogue import Corpus
-from pipeline.files import write_text
 from pipeline.failures import write_failures
+from pipeline.files import write_text
 from pipeline.fit import fit, ranks
-from pipeline.protocols import PROTOCOLS, Parts, part_corpus
-from pipeline.report import write_run
+from pipeline.protocols import PROTOCOLS, Parts, part_corpus, speaker_notes
 from pipeline.release import RawOptions, corpus_of
+from pipeline.report import write_run
 from pipeline.summary import summarise
 
-__all__ = ["fit_seeds", "train", "train_corpus"]
+__all__ = ["fit_seeds", "train", "train_corpus", "train_protocols"]
 
 WORK = ".work"  # checkpoints of an unfinished run
 BOARD = "tensorboard"  # event files, on request
@@ -51,7 +52,7 @@ def train(dataset: str, data: Path | None, protocol: str, seeds: int, out: Path,
     _check_free(Path(out))
     corpus, failures = corpus_of(dataset, data, raw or RawOptions(), config.data.left, ranks()[1] == 1)
     try:
-        result = train_corpus(corpus, config, protocol, seeds, Path(out), progress, tensorboard)
+        result = train_protocols(corpus, config, protocol, seeds, Path(out), progress, tensorboard)
         if ranks()[0]:
             raise SystemExit(0)  # rank 0 alone writes and speaks
         write_failures(failures, Path(out))
@@ -61,14 +62,31 @@ def train(dataset: str, data: Path | None, protocol: str, seeds: int, out: Path,
             torch.distributed.destroy_process_group()
 
 
+def train_protocols(corpus: Corpus, config: Configuration, protocol: str, seeds: int, out: Path,
+                    progress: bool = False, tensorboard: bool = False) -> dict[str, Any]:
+    """As `train`, on a corpus at hand.
+
+    both: the clean run with the leaky one beside it in `out/published`.  published: with the teacher of L3 detached,
+    and in `out/attached` not, as SDT's program has it.
+    """
+    watched = (progress, tensorboard)
+    main = train_corpus(corpus, config, "clean" if protocol == "both" else protocol, seeds, out, *watched)
+    if protocol == "both":
+        leaky = train_protocols(corpus, config, "published", seeds, out / "published", *watched)
+        beside = {"published": leaky}
+    elif protocol == "published" and config.train.detach_teacher:
+        attached = replace(config, train=replace(config.train, detach_teacher=False))
+        beside = {"attached": train_corpus(corpus, attached, protocol, seeds, out / "attached", *watched)}
+    else:
+        return main
+    return main if ranks()[0] else write_run(out, main, config, beside=beside)
+
+
 def train_corpus(corpus: Corpus, config: Configuration, protocol: str, seeds: int, out: Path,
                  progress: bool = False, tensorboard: bool = False) -> dict[str, Any]:
-    """As `train`, on a corpus at hand.  Under protocol `both` the leaky run goes to `out/published`."""
-    if protocol == "both":
-        clean = train_corpus(corpus, config, "clean", seeds, out, progress, tensorboard)
-        leaky = train_corpus(corpus, config, "published", seeds, out / "published", progress, tensorboard)
-        return write_run(out, clean, config, published=leaky) if ranks()[0] == 0 else clean
+    """One run folder of one protocol, clean or published."""
     parts = part_corpus(corpus, config.data, protocol)
+    parts.notes.extend(speaker_notes(corpus, config.model.speakers))
     identity = _identity(corpus, config, protocol, seeds)
     finished = _claim(out, identity)
     if finished is not None:
@@ -98,7 +116,8 @@ def fit_seeds(parts: Parts, config: Configuration, seeds: list[int], work: Path,
     alone = ranks()[1] > 1 or (config.train.device != "cpu" and torch.cuda.is_available())
     jobs = 1 if alone else min(len(seeds), cores)
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks of torchrun on this machine
-    threads = config.train.threads or max(1, cores // max(jobs, beside))
+    # at most what torch took at its start: $OMP_NUM_THREADS, else the physical cores
+    threads = config.train.threads or max(1, min(torch.get_num_threads(), cores // max(jobs, beside)))
     first = ranks()[0] == 0
     with _watch(progress and first, seeds, config.train.epochs, events if first else None) as show:
         if jobs == 1:
@@ -196,6 +215,13 @@ def _claim(out: Path, identity: str) -> dict[str, Any] | None:
     return None
 
 
+def _check_free(out: Path) -> None:
+    """Raise FileExistsError for a folder with content that is no run, before hours of work."""
+    runs = [name for name in ("metrics.json", WORK) if (out / name).exists()]
+    if out.exists() and not runs and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is not empty and holds no run; name a new folder for --out")
+
+
 def _identity(corpus: Corpus, config: Configuration, protocol: str, seeds: int) -> str:
     """A hash of everything that the result depends on."""
     digest = hashlib.sha256(json.dumps([
@@ -206,10 +232,3 @@ def _identity(corpus: Corpus, config: Configuration, protocol: str, seeds: int) 
         for modality in sorted(d.features):
             digest.update(d.features[modality].tobytes())
     return digest.hexdigest()
-def _check_free(out: Path) -> None:
-    """Raise FileExistsError for a folder with content that is no run, before hours of work."""
-    runs = [name for name in ("metrics.json", WORK) if (out / name).exists()]
-    if out.exists() and not runs and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} is not empty and holds no run; name a new folder for --out")
-
-

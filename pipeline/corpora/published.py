@@ -7,7 +7,7 @@ RoBERTa-Large, r1 the last: SDT trains on r1, COSMIC and M3NET on the mean.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,8 @@ def read_published(path: Path, text: str = "r1") -> Published:
         if reader.widths[modality] not in WIDTHS[source]:
             notes.append(f"{modality} is {reader.widths[modality]} wide; published files have "
                          f"{' or '.join(map(str, WIDTHS[source]))}")
-    return Published(corpus, layout, notes + _counts(corpus))
+    notes += _counts(corpus)
+    return Published(replace(corpus, notes=[f"{path.name}, {layout.name}'s layout", *notes]), layout, notes)
 
 
 def recognise(value: Any, path: Path) -> tuple[Layout, dict[str, Any]]:

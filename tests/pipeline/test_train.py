@@ -24,7 +24,7 @@ from pipeline.evaluate import evaluate
 from pipeline.fit import fit
 from pipeline.predict import Predictor
 from pipeline.protocols import part_corpus
-from pipeline.train import fit_seeds, train, train_corpus
+from pipeline.train import fit_seeds, train, train_corpus, train_protocols
 
 FILES = {"model.safetensors", "predictions.csv", "predictions-per-seed.csv", "config.yaml", "metrics.json",
          "history.csv", "card.md", "losses.png", "gamma.png", "confusion.png", "per_class_f1.png"}
@@ -46,7 +46,7 @@ def run(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     out = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)  # one core: seeds in this process
-        train_corpus(corpus, tiny(), "both", 2, out)
+        train_protocols(corpus, tiny(), "both", 2, out)
     yield out
 
 
@@ -63,7 +63,8 @@ def edited(corpus: Corpus, change) -> Corpus:
 
 def test_the_run_folder_is_whole(run: Path, corpus: Corpus) -> None:
     assert {f.name for f in run.iterdir()} == FILES | {"published"}
-    assert {f.name for f in (run / "published").iterdir()} == FILES
+    assert {f.name for f in (run / "published").iterdir()} == FILES | {"attached"}
+    assert {f.name for f in (run / "published" / "attached").iterdir()} == FILES
     metrics = json.loads((run / "metrics.json").read_text())
     per_seed = [entry["test"]["weighted_f1"] for entry in metrics["per_seed"]]
     assert metrics["weighted_f1"]["mean"] == pytest.approx(np.mean(per_seed))
@@ -167,6 +168,8 @@ HOSTILE = {
     "wrong width": (lambda d: replace(d, features=d.features | {"text": d.features["text"][:, 1:]}), "train000, text"),
     "infinite": (lambda d: replace(d, features={m: rows * np.inf for m, rows in d.features.items()}), "train000"),
     "one name": (lambda d: replace(d, id="same"), "same comes twice"),
+    "nothing but NaN": (lambda d: replace(d, features={m: rows * np.nan for m, rows in d.features.items()}),
+                        "every feature of the training part is missing"),
     "valid without labels": (lambda d: replace(d, labels=np.full_like(d.labels, -1)) if d.split == "valid" else d,
                              "valid split has no labelled"),
 }
@@ -205,6 +208,8 @@ def test_odd_dialogues_train(tmp_path: Path) -> None:
     metrics = train_corpus(odd, tiny("train.drop_modality=0.5", "train.class_weights=inverse", "model.speakers=2"),
                            "clean", 1, tmp_path / "run")
     assert any("never" in note for note in metrics["notes"])
+    assert any("more speakers than model.speakers = 2, such as" in note for note in metrics["notes"])
+    assert any(note.startswith("visual is missing in") for note in metrics["notes"])
     predictor = Predictor.load(tmp_path / "run")
     rows = {prior: predictor.probabilities(odd.dialogues[0], prior) for prior in ("train", "uniform")}
     for p in rows.values():
