@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from pathlib import Path
 
 from pipeline.containers import MediaError
-from pipeline.corpora.raw import RawCorpus, RawUtterance, clip_seconds, packed, walk_files
+from pipeline.corpora.raw import RawCorpus, RawUtterance, clip_seconds, read_text, release_files
 from pipeline.corpora.splits import expected_dialogues, iemocap_utterances, official_split
 
 __all__ = ["CODES", "read_iemocap_raw"]
@@ -29,8 +30,7 @@ def read_iemocap_raw(root: Path, probe: bool = True, left: str = "letter") -> Ra
     if left not in ("letter", "other"):
         raise ValueError(f"left {left!r}: want letter or other")
     corpus = RawCorpus("iemocap")
-    files = list(walk_files(root, SKIP))
-    packed(files, root, corpus)
+    files = release_files(root, corpus, SKIP)
     places: dict[tuple[str, str], Path] = {}  # (folder, lower-case file name) -> path, any case of endings
     for path in files:
         places.setdefault((_place(path), path.name.lower()), path)
@@ -64,17 +64,17 @@ def _place(path: Path) -> str:
 
 def _dialogue(name: str, places: dict[tuple[str, str], Path], probe: bool, left: str,
               corpus: RawCorpus) -> list[RawUtterance]:
-    lines = _read(places.get(("transcriptions", f"{name.lower()}.txt")))
+    lines = _read(places.get(("transcriptions", f"{name.lower()}.txt")), corpus)
     if lines is None:
         corpus.add("no dialogue", name, "no dialog/transcriptions/" + name + ".txt", blocking=True)
         return []
-    labels = _labels(_read(places.get(("emoevaluation", f"{name.lower()}.txt"))), name, corpus)
-    video = places.get(("divx", f"{name.lower()}.avi"))
+    labels = _labels(_read(places.get(("emoevaluation", f"{name.lower()}.txt")), corpus), name, corpus)
+    video, length = places.get(("divx", f"{name.lower()}.avi")), math.inf  # seconds
     if video is None:
         corpus.add("no video", name, f"no dialog/avi/DivX/{name}.avi", blocking=True)
     elif probe:
         try:
-            clip_seconds(video)
+            length = clip_seconds(video)
         except (MediaError, OSError) as error:
             corpus.add("broken clip", name, str(error).removeprefix(str(video)).lstrip(": "), blocking=True)
             video = None
@@ -97,6 +97,9 @@ def _dialogue(name: str, places: dict[tuple[str, str], Path], probe: bool, left:
             name, utterance, official_split("iemocap", name) or "", letter, text.strip(),
             labels.pop(utterance, -1), float(start), float(end), video, sound or whole,
             "left" if (letter == name[5]) == (left == "letter") else "right", sound is None and whole is not None)
+    last = max((u.end for u in found.values()), default=0.0)
+    if last > length + 1:
+        corpus.add("short video", name, f"{length:.0f} s, the last line ends at {last:.0f} s")
     for utterance in labels:
         corpus.add("label without line", utterance)
     if silent:
@@ -114,11 +117,5 @@ def _labels(lines: list[str] | None, name: str, corpus: RawCorpus) -> dict[str, 
     return {match[3]: CODES.get(match[4].lower(), -1) for match in matches}
 
 
-def _read(path: Path | None) -> list[str] | None:
-    if path is None:
-        return None
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", errors="replace").splitlines()
+def _read(path: Path | None, corpus: RawCorpus) -> list[str] | None:
+    return None if path is None else read_text(path, corpus).splitlines()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.containers import MediaError
 from pipeline.corpora.meld_text import EMOTIONS, meld_rows
-from pipeline.corpora.raw import RawCorpus, RawUtterance, clip_seconds, packed, walk_files
+from pipeline.corpora.raw import RawCorpus, RawUtterance, clip_seconds, read_text, release_files
 from pipeline.corpora.splits import OFFSETS, SPLITS, expected_dialogues
 
 __all__ = ["read_meld_raw", "seconds"]
@@ -40,8 +40,8 @@ def read_meld_raw(root: Path, probe: bool = True) -> RawCorpus:
 
     probe opens each clip's container (nothing is decoded): broken and mis-cut clips are found and not used.
     """
-    corpus, files = RawCorpus("meld"), list(walk_files(root))
-    packed(files, root, corpus)
+    corpus = RawCorpus("meld")
+    files = release_files(root, corpus)
     clips = _clips(files, root, corpus)
     used: set[tuple[str, int, int]] = set()
     for split in SPLITS:
@@ -52,6 +52,7 @@ def read_meld_raw(root: Path, probe: bool = True) -> RawCorpus:
             continue
         if len(tables) > 1:
             corpus.notes.append(f"{name} is there {len(tables)} times; {tables[0].relative_to(root)} is read")
+        read_text(tables[0], corpus)
         rows = _rows(tables[0], split, corpus)
         for key, row in rows.items():
             used.add(key)

@@ -11,8 +11,8 @@ from pathlib import Path
 from pipeline.containers import MediaError, check_local, open_container
 from pipeline.corpora.splits import LABELS, SPLITS
 
-__all__ = ["POLICIES", "Finding", "RawCorpus", "RawUtterance", "clip_seconds", "packed", "recognise_release",
-           "walk_files"]
+__all__ = ["POLICIES", "Finding", "RawCorpus", "RawUtterance", "clip_seconds", "read_text", "recognise_release",
+           "release_files", "walk_files"]
 
 POLICIES = {  # what is done about each kind of finding
     "no transcript": "its dialogues are lost", "no dialogue": "lost", "no video": "no visual features",
@@ -21,6 +21,8 @@ POLICIES = {  # what is done about each kind of finding
     "clip without row": "ignored", "row again": "the first is kept", "bad row": "left out",
     "bad time": "the clip's own length counts", "several clips": "one is used",
     "unplaced clip": "ignored: no folder says train, dev or test", "still packed": "unpack it",
+    "hidden copy": "ignored", "other case": "read all the same", "other encoding": "read as Windows-1252",
+    "short video": "lines beyond its end have no picture",
     "no sound": "cut from the dialogue's", "no label": "context only", "label without line": "left out",
 }
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip", ".rar", ".7z", ".part", ".crdownload")
@@ -97,11 +99,28 @@ def recognise_release(root: Path) -> str | None:
     return None
 
 
-def packed(files: list[Path], root: Path, corpus: RawCorpus) -> None:
-    """Archives that lie in the tree: a release half unpacked."""
+def release_files(root: Path, corpus: RawCorpus, skip: tuple[str, ...] = ()) -> list[Path]:
+    """`walk_files`, and as findings: archives (a release half unpacked), copies that macOS left, names in capitals."""
+    files = list(walk_files(root, skip))
+    copies = sorted(path for path in root.rglob("._*") if path.is_file())
+    capitals = [path for path in files if path.suffix != path.suffix.lower()]
+    for kind, what, found in (("hidden copy", "._*", copies), ("other case", "endings in capitals", capitals)):
+        if found:
+            corpus.add(kind, what, f"{len(found)}, the first: {found[0].relative_to(root)}")
     for path in files:
         if path.name.lower().endswith(ARCHIVES):
             corpus.add("still packed", str(path.relative_to(root)))
+    return files
+
+
+def read_text(path: Path, corpus: RawCorpus) -> str:
+    """UTF-8, else Windows-1252, which is a finding."""
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        corpus.add("other encoding", path.name, "not UTF-8")
+        return raw.decode("cp1252", errors="replace")
 
 
 def clip_seconds(path: Path) -> float:

@@ -68,6 +68,7 @@ def test_meld_faults_each_have_their_policy(tmp_path, media, layout):
     found = kinds(corpus)
     assert found.pop("train_sent_emo.csv row 10") == "bad row"
     assert found.pop("test.tar.gz") == "still packed"
+    assert [found.pop(item) for item in ("._*", "endings in capitals")] == ["hidden copy", "other case"]
     assert found.pop("dia7_utt7.mp4") == "unplaced clip"
     assert found == {"train dia0_utt2": "row again", "train dia1_utt0": "no clip", "train dia3_utt0": "broken clip",
                      "train dia4_utt0": "bad time", "train dia99_utt9": "clip without row",
@@ -103,7 +104,8 @@ def test_times_and_encodings(tmp_path):
     assert seconds("0:05:52,435") == pytest.approx(352.435)
     assert math.isnan(seconds("5 minutes")) and math.isnan(seconds(""))
     meld(tmp_path / "m", {"train": [row(0, 0, text="It’s “fine” … é")], "dev": [], "test": []}, encoding="cp1252")
-    assert read_meld_raw(tmp_path / "m").utterances[0].text == "It’s “fine” … é"
+    corpus = read_meld_raw(tmp_path / "m")
+    assert corpus.utterances[0].text == "It’s “fine” … é" and kinds(corpus)["train_sent_emo.csv"] == "other encoding"
 
 
 def test_a_whole_meld_is_complete(tmp_path, shared):
@@ -157,7 +159,8 @@ def test_a_whole_iemocap_is_complete(tmp_path, media):
     root = tmp_path / "IEMOCAP_full_release"
     iemocap(root, iemocap_utterances(), (media / "grid" / "bbaf2n.mpg").resolve())
     result = check(root, probe=False)
-    assert result["complete"] and result["dataset"] == "iemocap" and not result["findings"]
+    assert result["complete"] and result["dataset"] == "iemocap"
+    assert {f["kind"] for f in result["findings"]} == {"hidden copy", "other case"}
     assert result["counts"] == {"train": [108, 5163], "valid": [12, 647], "test": [31, 1623]}
     assert result["utterances"] == 7433 + 2 * 151
     assert any("0 dialogues differ" in note and "7380" in note for note in result["notes"])
@@ -187,16 +190,20 @@ def test_iemocap_lines_and_faults(tmp_path, media):
     everything = {d for split in ("train", "valid", "test") for d in expected_dialogues("iemocap", split)}
     assert absent == everything - set(names)
     assert sorted((f.item, f.kind, f.blocking) for f in corpus.findings if f.kind != "no dialogue") == [
-        ("Ses01F_impro01", "no sound", False), ("Ses01F_impro01_F099", "label without line", False),
+        ("._*", "hidden copy", False),
+        ("Ses01F_impro01", "no sound", False), ("Ses01F_impro01", "short video", False),
+        ("Ses01F_impro01_F099", "label without line", False),
         ("Ses01M_impro02", "no label", True), ("Ses01M_impro02", "no video", True),
-        ("Ses05F_impro01", "broken clip", True)]
+        ("Ses05F_impro01", "broken clip", True), ("endings in capitals", "other case", False)]
     assert {u.clip is None for u in corpus.utterances if u.dialogue != "Ses01F_impro01"} == {True}
 
 
-def test_training_on_a_raw_release_says_that_it_is_one(tmp_path):
+def test_a_raw_release_without_features_says_how_to_make_them(tmp_path):
     meld(tmp_path, {"train": [row(0, 0)], "dev": [], "test": []})
-    with pytest.raises(FileNotFoundError, match=r"raw release of meld: merc corpus check"):
+    with pytest.raises(FileNotFoundError, match=r"raw release of meld, without features; .*merc extract --dataset meld"):
         load_corpus("meld", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"raw release of meld: use --dataset meld"):
+        load_corpus("iemocap", tmp_path)
 
 
 def test_other_folders_are_refused(tmp_path):
