@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,9 @@ def _before(job: Job) -> dict[str, np.ndarray]:
         save_file(vectors, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
     features = {split: rows.numpy() for split, rows in load_file(path).items()}
+    if not all(np.isfinite(rows).all() for rows in features.values()):
+        name = job.extractor.fingerprint["options"]["name"]
+        raise ValueError(f"{name}: its vectors are not finite numbers: damaged weights, get them anew")
     return probe(features["train"], job.lines.truth("train"), features)
 
 
@@ -118,7 +122,8 @@ def _identity(lines: Lines, extractor: TextExtractor, method: str, folds: int, s
     """A hash of everything that the result depends on."""
     parts = {split: [(line.dialogue, line.utterance, line.text, line.label) for line in part]
              for split, part in lines.parts.items()}
-    text = json.dumps([lines.name, lines.labels, parts, extractor.fingerprint, method, folds, seeds, to_yaml(config)],
+    same = replace(config, train=replace(config.train, pause=0.0, threads=0))  # how it is done, not what
+    text = json.dumps([lines.name, lines.labels, parts, extractor.fingerprint, method, folds, seeds, to_yaml(same)],
                       sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

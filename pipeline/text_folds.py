@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from scipy.linalg import orthogonal_procrustes
 
+from extractors import sha256_of
 from extractors.text import TextExtractor, clean_text
 from pipeline.corpora.lines import Line
 from pipeline.dialogue import Corpus
@@ -31,7 +32,7 @@ from pipeline.metrics import scores
 from pipeline.probe import probe
 from pipeline.tuning import Examples, tune
 
-__all__ = ["FOLDS", "fold_of", "with_folds", "write_folds"]
+__all__ = ["FOLDS", "Folds", "fold_of", "read_folds", "with_folds", "write_folds"]
 
 FOLDS = "folds.safetensors"
 
@@ -93,10 +94,42 @@ def write_folds(job: Job, full: Path, seed: int, folds: int,
             rows[fold == k], truth["train"][fold == k], {"other": rows[fold != k]})["other"], job.lines.labels)
             for k in range(folds)])) for name, rows in (("folds", turned), ("folds, not turned", raw))}
     keys = np.stack([_key(line.dialogue, line.text) for line in lines])
-    about = {"folds": folds, "seed": seed, "encoder": TextExtractor(full / "model").fingerprint}
+    changes = full / "model" / "delta.safetensors"
+    about = {"folds": folds, "seed": seed, "encoder": TextExtractor(full / "model").fingerprint,
+             "delta": sha256_of(changes) if changes.exists() else None}
     save_file({"features": torch.from_numpy(turned), "keys": torch.from_numpy(keys)}, job.work / FOLDS,
               {"merc": json.dumps(about, sort_keys=True)})
     return result
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Features (n, width) of training utterances, found by dialogue and words; the encoder they belong to."""
+
+    rows: np.ndarray
+    places: dict[bytes, int]
+    encoder: dict[str, Any]  # fingerprint
+    delta: str | None  # sha256
+
+    def vector(self, dialogue: str, text: str) -> np.ndarray | None:
+        found = self.places.get(_key(dialogue, text).tobytes())
+        return None if found is None else self.rows[found]
+
+    def match(self, fingerprint: dict[str, Any]) -> bool:
+        """Did the finished encoder make this, as its folder or as its changes (delta.safetensors)?"""
+        return fingerprint == self.encoder or self.delta == fingerprint.get("options", {}).get("delta", "")
+
+
+def read_folds(run: Path) -> Folds:
+    """What `merc finetune text --folds` wrote.  Raises ValueError where there is none."""
+    path = Path(run) / FOLDS
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["merc"])
+            keys, rows = file.get_tensor("keys").numpy(), file.get_tensor("features").numpy()
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: no features of folds ({error}); run: merc finetune text --folds 5") from error
+    return Folds(rows, {key.tobytes(): k for k, key in enumerate(keys)}, about["encoder"], about["delta"])
 
 
 def with_folds(corpus: Corpus, run: Path) -> Corpus:
@@ -105,30 +138,23 @@ def with_folds(corpus: Corpus, run: Path) -> Corpus:
     run: a folder of `merc finetune text --folds`.  Raises ValueError when the corpus' text features are not this run's,
     or a training utterance with text features is not among the folds.
     """
-    path = Path(run) / FOLDS
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["merc"])
-            keys, rows = file.get_tensor("keys").numpy(), file.get_tensor("features").numpy()
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: no features of folds ({error}); run: merc finetune text --folds 5") from error
+    folds, dialogues = read_folds(run), []
     made = (corpus.fingerprints or {}).get("text")
-    if made is not None and made != about["encoder"]:
-        raise ValueError(f"{path}: its encoder is not the one that made the text features of {corpus.name}; "
+    if made is not None and not folds.match(made):
+        raise ValueError(f"{run}: its encoder is not the one that made the text features of {corpus.name}; "
                          f"extract with --text-model {run}")
-    if corpus.widths.get("text") != rows.shape[1]:
-        raise ValueError(f"{path}: {rows.shape[1]} numbers an utterance, {corpus.name} has {corpus.widths.get('text')}")
-    place = {key.tobytes(): k for k, key in enumerate(keys)}
-    dialogues = []
+    if corpus.widths.get("text") != folds.rows.shape[1]:
+        raise ValueError(f"{run}: {folds.rows.shape[1]} numbers an utterance where {corpus.name} has "
+                         f"{corpus.widths.get('text', 'no text')}")
     for d in corpus.dialogues:
         if d.split == "train" and "text" in d.features:
             text = d.features["text"].copy()
             for k in np.flatnonzero(~np.isnan(text).any(1) & (d.labels >= 0)):
-                found = place.get(_key(d.id, d.texts[k]).tobytes())
+                found = folds.vector(d.id, d.texts[k])
                 if found is None:
-                    raise ValueError(f"{path}: dialogue {d.id}, utterance {d.utterances[k]} of {corpus.name} is not in "
-                                     "it; the folds belong to other dialogues or words")
-                text[k] = rows[found]
+                    raise ValueError(f"{run}: dialogue {d.id}, utterance {d.utterances[k]} of {corpus.name} is not in "
+                                     "its folds; they belong to other dialogues or words")
+                text[k] = found
             d = replace(d, features=d.features | {"text": text})
         dialogues.append(d)
     return replace(corpus, dialogues=dialogues)

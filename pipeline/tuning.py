@@ -64,7 +64,8 @@ def tune(extractor: TextExtractor, train: Examples, valid: Examples, classes: in
         return
     chosen = config.train
     torch.manual_seed(seed)
-    reader = Reader(extractor, classes, method, config, train.labels)
+    with quiet():
+        reader = Reader(extractor, classes, method, config, train.labels)
     if head is not None:
         reader.head.load_state_dict(head)
         reader.head.requires_grad_(False)
