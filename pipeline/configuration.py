@@ -151,6 +151,9 @@ def check_values(chosen: DictConfig, choices: dict[str, tuple[str, ...]],
     """Raise ValueError for a value that is none of its key's choices or out of its bounds."""
     for key, known in choices.items():
         value = OmegaConf.select(chosen, key)
+        if "yes" in known and value in ("True", "False"):  # YAML takes the words yes and no for these
+            value = "yes" if value == "True" else "no"
+            OmegaConf.update(chosen, key, value)
         if value not in known:
             raise ValueError(f"{key} = {value!r}: choose {', '.join(known)}")
     for key, (least, greatest) in bounds.items():

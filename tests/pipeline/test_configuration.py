@@ -40,6 +40,11 @@ def test_a_folder_brings_its_own_and_a_run_s_settings_can_be_used_again(tmp_path
     assert load_configuration(str(tmp_path)) == config
 
 
+def test_yes_and_no_are_words() -> None:
+    assert [load_configuration("meld", [f"train.bf16={word}"]).train.bf16 for word in ("no", "yes", "auto")] == [
+        "no", "yes", "auto"]
+
+
 @pytest.mark.parametrize(("override", "said"), [
     ("train.epoch=2", r"did you mean train\.epochs"), ("trian.epochs=2", "did you mean train"),
     ("model.rnk=2", r"did you mean model\.rank"), ("train.epochs=two", "epochs"), ("train.epochs", "section.key=value"),
