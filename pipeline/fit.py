@@ -28,6 +28,7 @@ from css_model import (
     losses,
     save_checkpoint,
 )
+from css_model.allocator import keep_freed_memory
 from css_model.directions import make_modulator
 from css_model.pareto import mean_over_ranks
 from pipeline.calibrate import fit_temperatures
@@ -70,6 +71,8 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
     balance = inverse_frequency(torch.from_numpy(np.repeat(np.arange(len(counts)), counts)), len(counts), power) \
         if power else None
 
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(seed)
     model = CSS(CSSConfig(widths=inner, labels=corpus.labels, **vars(config.model))).to(device)
     optimizer = torch.optim.Adam(model.parameters(), chosen.lr, weight_decay=chosen.weight_decay, fused=True)
