@@ -101,7 +101,9 @@ def _per_speaker(dialogues: list[Dialogue], seeds: list[list[np.ndarray]], label
     truth = np.concatenate([d.labels for d in dialogues])
     who = np.concatenate([np.array(d.speakers, dtype=object) for d in dialogues])
     found = {}
-    for name in names if len(names) <= 10 and not all(map(str.isdigit, names)) else []:  # MELD's number within dialogues
+    if all(name.isdigit() for name in names):  # the published MELD counts speakers within a dialogue: no persons
+        names = []
+    for name in names if len(names) <= 10 else []:
         rows = (who == name) & (truth >= 0)
         if rows.any():
             own = [scores(truth[rows], np.concatenate([p.argmax(1) for p in seed])[rows], labels)["weighted_f1"]
