@@ -32,6 +32,7 @@ class DataConfig:
     normalise_audio: str = "corpus"
     normalise_visual: str = "corpus"
     select_audio: int = 0  # audio columns kept by L2 weights of a linear SVM of the training utterances; 0 = all
+    text_folds: str = ""  # a run of merc finetune text --folds: its held-out features for the training part; "" = none
     left: str = "letter"  # raw IEMOCAP: who sits left, the actor of the dialogue's letter (F in Ses01F), or other
     valid_share: float = 0.1  # of the training dialogues, where the corpus has no valid part
     test_share: float = 0.15  # of all dialogues, where the corpus has no test part

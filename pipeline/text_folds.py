@@ -26,6 +26,7 @@ from scipy.linalg import orthogonal_procrustes
 from extractors import sha256_of
 from extractors.text import TextExtractor, clean_text
 from pipeline.corpora.lines import Line
+from pipeline.corpora.paired import PairedCorpus
 from pipeline.dialogue import Corpus
 from pipeline.encoder_folder import Job, write_encoder
 from pipeline.metrics import scores
@@ -35,6 +36,7 @@ from pipeline.tuning import Examples, tune
 __all__ = ["FOLDS", "Folds", "fold_of", "read_folds", "with_folds", "write_folds"]
 
 FOLDS = "folds.safetensors"
+NOTE = "Text features of training dialogues are by encoders that did not see them (folds)."
 
 
 def fold_of(lines: list[Line], folds: int, seed: int) -> np.ndarray:
@@ -146,6 +148,8 @@ def with_folds(corpus: Corpus, run: Path) -> Corpus:
     if corpus.widths.get("text") != folds.rows.shape[1]:
         raise ValueError(f"{run}: {folds.rows.shape[1]} numbers an utterance where {corpus.name} has "
                          f"{corpus.widths.get('text', 'no text')}")
+    if isinstance(corpus, PairedCorpus):
+        return _paired(corpus, folds, run)
     for d in corpus.dialogues:
         if d.split == "train" and "text" in d.features:
             text = d.features["text"].copy()
@@ -157,7 +161,19 @@ def with_folds(corpus: Corpus, run: Path) -> Corpus:
                 text[k] = found
             d = replace(d, features=d.features | {"text": text})
         dialogues.append(d)
-    return replace(corpus, dialogues=dialogues)
+    return replace(corpus, dialogues=dialogues, notes=[*corpus.notes, NOTE])
+
+
+def _paired(corpus: PairedCorpus, folds: Folds, run: Path) -> Corpus:
+    """The paired corpus, whose test part is of MELD's training dialogues too, with the folds' vectors of words."""
+    words = dict(corpus.words)
+    for split in ("train", "test"):
+        found = [[folds.vector(str(t.id), text) for text in t.texts] for t in words[split].transcripts]
+        if any(row is None for rows in found for row in rows):
+            raise ValueError(f"{run}: its folds lack some of MELD's training utterances; they belong to other words")
+        words[split] = replace(words[split], vectors=[np.array(rows, np.float32) for rows in found])
+    held = replace(corpus, words=words, notes=[*corpus.notes, NOTE])
+    return replace(held, dialogues=held.epoch(0, 0) + held.split("valid") + held.draw("test", np.random.default_rng(0)))
 
 
 def _key(dialogue: str, text: str) -> np.ndarray:

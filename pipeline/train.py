@@ -51,6 +51,10 @@ def train(dataset: str, data: Path | None, protocol: str, seeds: int, out: Path,
     config = load_configuration(dataset, overrides)
     _check_free(Path(out))
     corpus, failures = corpus_of(dataset, data, raw or RawOptions(), config.data.left, ranks()[1] == 1)
+    if config.data.text_folds:
+        from pipeline.text_folds import with_folds  # transformers: training on tables does without
+
+        corpus = with_folds(corpus, Path(config.data.text_folds))
     try:
         result = train_protocols(corpus, config, protocol, seeds, Path(out), progress, tensorboard)
         if ranks()[0]:
