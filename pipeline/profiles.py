@@ -29,6 +29,7 @@ class ExtractorOptions:
 
 
 TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm"}
+PACKAGED_TEXT = ("minilm", "minilm-meld")  # text encoders that come with packages or with merc
 PROFILES = tuple(TEXT_MODEL)
 
 
@@ -60,7 +61,7 @@ def check_device(name: str) -> None:
 
 def profile_of(fingerprints: dict[str, dict[str, Any]] | None) -> str:
     """The profile whose features a run was trained on; a run of unknown features counts as roberta."""
-    return "offline" if _option(fingerprints, "text", "name") == TEXT_MODEL["offline"] else "roberta"
+    return "offline" if _option(fingerprints, "text", "name") in PACKAGED_TEXT else "roberta"
 
 
 def options_of(fingerprints: dict[str, dict[str, Any]] | None, device: str = "cpu") -> ExtractorOptions:
