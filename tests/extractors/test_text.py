@@ -18,8 +18,8 @@ from transformers import (
     RobertaTokenizerFast,
 )
 
-from extractors import TextExtractor, fingerprint_id
-from extractors.text import clean_text
+from extractors import TextExtractor, fingerprint_id, sha256_of
+from extractors.text import DELTAS, clean_text
 
 TEXTS = ["I don't know.", "What?!", "We were on a break, and you know it as well as I do.", "oh", "Yes. " * 60]
 
@@ -73,6 +73,21 @@ def test_minilm_knows_meaning():
     glad, happy, sad = extractor.extract(["I am so glad!", "This makes me really happy.", "The bus leaves at nine."])
     cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
     assert cosine(glad, happy) > cosine(glad, sad) + 0.2
+
+
+def test_the_shipped_changes_are_minilm_tuned():
+    """minilm-meld: another encoder than minilm, of the same weights; its changes are in the fingerprint."""
+    tuned, plain = TextExtractor("minilm-meld"), TextExtractor("minilm")
+    assert (tuned.dim, tuned.pooling, tuned.cleaning) == (384, "mean", "quotes")
+    assert tuned.fingerprint["weights"] == plain.fingerprint["weights"]
+    assert tuned.fingerprint["options"]["delta"] == sha256_of(DELTAS["minilm-meld"])
+    assert DELTAS["minilm-meld"].stat().st_size < 2_000_000
+    rows = tuned.extract(TEXTS)
+    assert np.abs(rows - plain.extract(TEXTS)).max() > 0.05
+    np.testing.assert_allclose(np.concatenate([tuned.extract([text]) for text in TEXTS]), rows, atol=1e-5)
+    happy, glad, angry = tuned.extract(["That's wonderful!", "I'm so happy for you!", "Get out! I hate you!"])
+    cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
+    assert cosine(happy, glad) > cosine(happy, angry) + 0.2
 
 
 def test_quotes_are_normalised_not_lost(roberta: Path):
