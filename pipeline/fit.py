@@ -43,8 +43,7 @@ from pipeline.selection import select_columns
 __all__ = ["fit", "ranks"]
 
 Report = Callable[[dict[str, Any]], None]
-CHECKPOINT_PAUSE = 30.0  # seconds between checkpoints of models too large to write every epoch
-LARGE = 8_000_000  # parameters
+CHECKPOINT_SHARE = 0.1  # of the time, at most, goes into writing checkpoints
 
 
 def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Report = lambda row: None) -> None:
@@ -94,7 +93,7 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
             average.load_state_dict(saved["average"])
         history, best = json.loads(saved["history"]), saved["best"]
     select = [prepare(d, widths, normaliser) for d in parts.select]
-    written = -math.inf
+    written, cost = -math.inf, 0.0  # when the last checkpoint was, what it took; seconds
 
     for epoch in range(len(history), chosen.epochs):
         # seeding every epoch anew makes a resumed run equal to one never killed
@@ -140,14 +139,15 @@ def fit(parts: Parts, config: Configuration, seed: int, folder: Path, report: Re
             best = {"score": value["weighted_f1"], "epoch": epoch + 1,
                     "state": {k: v.detach().cpu().clone() for k, v in judged.state_dict().items()}}
         report({"seed": seed, "epochs": chosen.epochs, **history[-1]})
-        large = sum(p.numel() for p in model.parameters()) > LARGE
-        if rank == 0 and not (large and time.monotonic() - written < CHECKPOINT_PAUSE):
+        began = time.monotonic()
+        if rank == 0 and cost <= CHECKPOINT_SHARE * (began - written):
             buffer = io.BytesIO()
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": best,
                         "history": json.dumps(history),
                         "average": {} if average is None else average.state_dict()}, buffer)
             write_bytes(checkpoint, buffer.getvalue())
             written = time.monotonic()
+            cost = written - began
 
     if rank == 0:
         model.load_state_dict(best["state"])
