@@ -135,8 +135,10 @@ def _claim(out: Path, identity: str) -> dict[str, Any] | None:
         found = json.loads((finished if finished.exists() else unfinished).read_text("utf-8"))
         if found.get("identity") != identity:
             raise FileExistsError(f"{out} holds another run (other data or settings); name another --out, or delete it")
+        if finished.exists():
+            shutil.rmtree(out / WORK, ignore_errors=True)  # a kill may have come before this
         return found if finished.exists() else None
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name != WORK for path in out.iterdir())):
         raise FileExistsError(f"{out} is there and no run of merc finetune; name another --out")
     write_text(unfinished, json.dumps({"identity": identity}))
     return None

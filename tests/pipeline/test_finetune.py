@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from transformers import AutoModel
 from extractors import TextExtractor, fingerprint_id
 from pipeline.corpora.lines import Line, load_lines
 from pipeline.corpora.meld_text import EMOTIONS, read_meld_csv
-from pipeline.corpora.table import load_table
+from pipeline.corpora.table import load_table, save_table
 from pipeline.dialogue import Corpus, Dialogue
 from pipeline.finetune import finetune_text
 from pipeline.finetune_settings import load_settings
-from pipeline.text_folds import FOLDS, _turn, fold_of, read_folds, with_folds
+from pipeline.text_folds import FOLDS, NOTE, _turn, fold_of, read_folds, with_folds
+from pipeline.train import train
 from pipeline.tuning import Batches
 
 SMALL = ["train.epochs=3", "train.lr=3e-3", "train.threads=1", "train.batch=16", "train.class_weights=mild",
@@ -214,6 +216,19 @@ def test_folds_take_the_place_of_training_features(run: Path, table: Path) -> No
                         {"text": np.zeros((1, extractor.dim), np.float32)})]
     with pytest.raises(ValueError, match="dialogue new, utterance 0"):
         with_folds(Corpus("t", found.labels, strange, {"text": extractor.dim}), run)
+
+
+def test_merc_train_takes_the_folds(run: Path, table: Path, tmp_path: Path) -> None:
+    extractor, found = TextExtractor(run), load_table(table, False)
+    made = [replace(d, features={"text": extractor.extract(d.texts)}) for d in found.dialogues[::4]]
+    corpus = Corpus("t", found.labels, made, {"text": extractor.dim}, {"text": extractor.fingerprint})
+    save_table(corpus, tmp_path / "t")
+    small = ["model.d=16", "model.heads=2", "model.hidden=16", "model.rank=4", "train.epochs=1", "train.threads=1"]
+    plain, held = (train(str(tmp_path / "t"), None, "clean", 1, tmp_path / name, [*small, *more])
+                   for name, more in (("plain", []), ("held", [f"data.text_folds={run}"])))
+    assert NOTE in held["notes"] and NOTE not in plain["notes"]
+    assert held["fingerprints"] == plain["fingerprints"] == {"text": extractor.fingerprint}
+    assert held["identity"] != plain["identity"]
 
 
 def test_batches_are_of_like_length_and_whole() -> None:
