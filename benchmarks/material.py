@@ -10,18 +10,18 @@ import av
 WIDTH, HEIGHT, FPS, RATE = 640, 360, 25, 44100
 
 
-def join(sources: list[Path], out: Path, seconds: float) -> Path:
-    """Real clips one after the other, over and over, as H.264 and AAC of 640×360 at 25 frames/s."""
+def join(sources: list[Path], out: Path, seconds: float, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
+    """Real clips one after the other, over and over, as H.264 and AAC of that width and height at 25 frames/s."""
     with av.open(str(out), "w") as film:
         picture = film.add_stream("libx264", FPS, options={"preset": "veryfast", "crf": "23"})
-        picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        picture.width, picture.height, picture.pix_fmt = *size, "yuv420p"
         sound = film.add_stream("aac", RATE, layout="mono")
         frames = samples = 0
         while frames < seconds * FPS:
             for source in sources:
                 if frames >= seconds * FPS:
                     break
-                count, pieces = _frames(source, film, picture, frames, round(seconds * FPS))
+                count, pieces = _frames(source, film, picture, frames, round(seconds * FPS), size)
                 frames += count
                 samples = _samples(pieces, film, sound, samples, round(frames / FPS * RATE))
         for stream in (picture, sound):
@@ -47,7 +47,7 @@ def repeat(source: Path, out: Path, seconds: float) -> Path:
     return out
 
 
-def _frames(source: Path, film, picture, at: int, most: int) -> tuple[int, list]:
+def _frames(source: Path, film, picture, at: int, most: int, size: tuple[int, int]) -> tuple[int, list]:
     """Encode one clip's frames, centred on black; return their number and the clip's sound."""
     from av.audio.resampler import AudioResampler
 
@@ -56,9 +56,9 @@ def _frames(source: Path, film, picture, at: int, most: int) -> tuple[int, list]
         for frame in clip.decode(video=0):
             if at + count >= most:
                 break
-            image = frame.reformat(width=round(frame.width * HEIGHT / frame.height), height=HEIGHT, format="rgb24")
+            image = frame.reformat(width=round(frame.width * size[1] / frame.height), height=size[1], format="rgb24")
             canvas = image.to_ndarray()
-            wide = _centred(canvas)
+            wide = _centred(canvas, *size)
             encoded = av.VideoFrame.from_ndarray(wide, format="rgb24")
             encoded.pts, encoded.time_base = at + count, Fraction(1, FPS)
             film.mux(picture.encode(encoded))
@@ -69,12 +69,12 @@ def _frames(source: Path, film, picture, at: int, most: int) -> tuple[int, list]
     return count, pieces
 
 
-def _centred(image):
+def _centred(image, width: int, height: int):
     import numpy as np
 
-    canvas = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    image = image[:, :WIDTH]
-    left = (WIDTH - image.shape[1]) // 2
+    canvas = np.zeros((height, width, 3), np.uint8)
+    image = image[:, :width]
+    left = (width - image.shape[1]) // 2
     canvas[:, left:left + image.shape[1]] = image
     return canvas
 
