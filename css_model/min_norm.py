@@ -82,6 +82,8 @@ def _on_face(c: list[list[float]], w: list[float], face: Sequence[int]) -> list[
         i, j = face
         a, b = w[i] - c[i][j] * w[j], w[j] - c[i][j] * w[i]
         return None if a < 0 or b < 0 or a + b <= TOLERANCE * (w[i] + w[j]) else [a, b]
+    if len(face) == 3:
+        return _on_triangle(c, w, face)
     size = len(face)
     rows = [[c[i][j] for j in face] + [w[i]] for i in face]
     for p in range(size - 1):
@@ -105,6 +107,24 @@ def _on_face(c: list[list[float]], w: list[float], face: Sequence[int]) -> list[
             return None
         u[p] = value / rows[p][p]
     return u
+
+
+def _on_triangle(c: list[list[float]], w: list[float], face: Sequence[int]) -> list[float] | None:
+    """The elimination of `_on_face` written out: three objectives are what is solved in every step of a training."""
+    i, j, k = face
+    ij, ik, jk, wi = c[i][j], c[i][k], c[j][k], w[i]
+    jj, cross, bj = 1 - ij * ij, jk - ij * ik, w[j] - ij * wi
+    if jj <= TOLERANCE:
+        return None
+    factor = cross / jj
+    scale, last = max(1 - ik * ik - factor * cross, 0.0), w[k] - ik * wi - factor * bj
+    if last < 0 or (scale <= TOLERANCE and last <= TOLERANCE * max(wi, w[j], w[k])):
+        return None
+    second = (scale * bj - cross * last) / jj
+    if second < 0:
+        return None
+    first = scale * wi - ij * second - ik * last
+    return None if first < 0 else [first, second, last]
 
 
 def _violation(c: list[list[float]], w: list[float], face: Sequence[int], u: list[float]) -> tuple[float, bool]:
