@@ -46,7 +46,7 @@ def finetune_text(dataset: str, data: Path | None, model: str, method: str, fold
     if seeds < 1 or folds < 0 or folds == 1:
         raise ValueError(f"--seeds {seeds}, --folds {folds}: want at least one seed, and 0 (none) or at least 2 folds")
     config = load_settings(dataset, model, overrides)
-    lines = load_lines(dataset, data).spoken(lambda text: clean_text(text, config.data.cleaning))
+    lines = load_lines(dataset, data, lambda text: clean_text(text, config.data.cleaning))
     device = "cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu"
     if config.train.device == "cuda" and device == "cpu":
         raise ValueError("train.device=cuda: torch sees no CUDA device here; leave it at auto")

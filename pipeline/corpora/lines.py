@@ -59,10 +59,11 @@ class Lines:
             else self
 
 
-def load_lines(dataset: str, data: Path | None = None) -> Lines:
+def load_lines(dataset: str, data: Path | None = None, clean: Callable[[str], str] = str.strip) -> Lines:
     """The labelled lines of meld or iemocap (a raw release, MELD's transcripts alone, a published file) or of a table.
 
-    Raises FileNotFoundError or ValueError with what was wrong and what to do: nothing there, an empty part, one class.
+    Lines of which `clean` leaves nothing are left out.  Raises FileNotFoundError or ValueError with what was wrong and
+    what to do: nothing there, an empty part, one class.
     """
     if dataset in RAW:
         place = _place(dataset, data)
@@ -77,9 +78,10 @@ def load_lines(dataset: str, data: Path | None = None) -> Lines:
     else:
         raise FileNotFoundError(f"{dataset}: no corpus with words that merc knows ({', '.join(RAW)}) and no folder of "
                                 "a table (utterances.csv)")
+    lines = lines.spoken(clean)
     for split, what in (("train", "nothing to learn from"), ("valid", "no part to choose the best epoch on")):
         if not lines.parts[split]:
-            raise ValueError(f"{lines.name}: no labelled line in the {split} part, so {what}"
+            raise ValueError(f"{lines.name}: no labelled line with words in the {split} part, so {what}"
                              + "".join(f"\n  {note}" for note in lines.notes))
     if len(set(lines.truth("train").tolist())) < 2:
         only = lines.labels[lines.parts["train"][0].label]
@@ -117,7 +119,4 @@ def _corpus(corpus: Corpus) -> Lines:
     parts = {split: [Line(d.id, d.utterances[k], d.texts[k], int(d.labels[k]))
                      for d in corpus.split(split) for k in range(len(d.utterances)) if d.labels[k] >= 0]
              for split in SPLITS}
-    if not any(line.text.strip() for part in parts.values() for line in part):
-        raise ValueError(f"{corpus.name}: no words in it (the column text is empty, or the published file holds no "
-                         "sentences); use the raw release, or a table with text")
     return Lines(corpus.name, corpus.labels, parts)

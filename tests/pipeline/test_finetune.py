@@ -19,6 +19,7 @@ from transformers import AutoModel
 from extractors import TextExtractor, fingerprint_id
 from pipeline.corpora.lines import Line, load_lines
 from pipeline.corpora.meld_text import EMOTIONS, read_meld_csv
+from pipeline.corpora.splits import expected_dialogues
 from pipeline.corpora.table import load_table, save_table
 from pipeline.dialogue import Corpus, Dialogue
 from pipeline.finetune import finetune_text
@@ -249,9 +250,12 @@ def test_words_of_raw_releases(shared: Path, tmp_path: Path) -> None:
     assert meld.parts["valid"][0].dialogue == "1039" and any("test_sent_emo.csv" in note for note in meld.notes)
     with pytest.raises(ValueError, match="use --dataset meld"):
         load_lines("iemocap", shared / "data" / "meld")
-    build_iemocap(tmp_path / "release", shared, ["Ses01F_impro01", "Ses01F_impro02"], seconds=1.0)
-    with pytest.raises(ValueError, match="valid part"):  # these two dialogues are of one part
-        load_lines("iemocap", tmp_path / "release")
+    names = [expected_dialogues("iemocap", split)[0] for split in ("train", "valid")]
+    build_iemocap(tmp_path / "release", shared, names, seconds=1.0)
+    iemocap = load_lines("iemocap", tmp_path / "release")
+    assert {line.dialogue for line in iemocap.parts["train"]} == {names[0]}
+    assert {line.dialogue for line in iemocap.parts["valid"]} == {names[1]} and not iemocap.parts["test"]
+    assert all(line.text and line.utterance.startswith(line.dialogue) for line in iemocap.parts["train"])
 
 
 def test_bad_input_is_named(table: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,10 +268,10 @@ def test_bad_input_is_named(table: Path, encoder: Path, tmp_path: Path, monkeypa
     good = [("a", "1", "x", "Hi.", "joy", "train"), ("a", "2", "x", "No!", "anger", "train"),
             ("b", "1", "x", "Hi.", "joy", "valid")]
     for name, rows, words in (
-            ("novalid", good[:2], "no labelled line in the valid part"),
+            ("novalid", good[:2], "no labelled line with words in the valid part"),
             ("one", [good[0], good[2]], "every line of the train part is 'joy'"),
-            ("notrain", good[2:], "no labelled line in the train part"),
-            ("wordless", [(*row[:3], " ", *row[4:]) for row in good], "no words in it")):
+            ("notrain", good[2:], "no labelled line with words in the train part"),
+            ("wordless", [(*row[:3], " ", *row[4:]) for row in good], "3 lines without words")):
         with pytest.raises(ValueError, match=words):
             tune(write_table(tmp_path / name, rows))
     (tmp_path / "one" / "table.json").write_text('{"labels": ["anger"]}')
