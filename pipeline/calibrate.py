@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 
 from css_model import CSS
 from pipeline.dialogue import MODALITIES, Dialogue
-from pipeline.predict import logits_of, modality_sets
+from pipeline.predict import logits_of, modality_sets, tempered
 
 __all__ = ["fit_temperatures"]
 
@@ -19,8 +19,8 @@ LEAST = 30  # labelled utterances; fewer fit noise
 RANGE = (0.2, 10.0)
 
 
-def fit_temperatures(model: CSS, dialogues: list[Dialogue]) -> dict[str, float]:
-    """Modality set, as "text+audio", to the temperature with the least negative log-likelihood.
+def fit_temperatures(model: CSS, dialogues: list[Dialogue], log_prior: np.ndarray) -> dict[str, float]:
+    """Modality set, as "text+audio", to the temperature of the evidence with the least negative log-likelihood.
 
     Each set is made by hiding the other modalities of prepared, labelled dialogues.
     """
@@ -38,13 +38,14 @@ def fit_temperatures(model: CSS, dialogues: list[Dialogue]) -> dict[str, float]:
                 labels.append(d.labels[use])
             rows, truth = np.concatenate(logits), np.concatenate(labels)
             if len(truth) >= LEAST:
-                result[name] = _best(rows, truth)
+                result[name] = _best(rows, truth, log_prior)
     return result
 
 
-def _best(logits: np.ndarray, truth: np.ndarray) -> float:
+def _best(logits: np.ndarray, truth: np.ndarray, log_prior: np.ndarray) -> float:
     def loss(log_heat: float) -> float:
-        return -float(log_softmax(logits / np.exp(log_heat), axis=1)[np.arange(len(truth)), truth].mean())
+        scores = log_softmax(tempered(logits, log_prior, np.exp(log_heat)), axis=1)
+        return -float(scores[np.arange(len(truth)), truth].mean())
 
     found = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded")
     return round(float(np.exp(found.x)), 4)

@@ -66,9 +66,9 @@ def faces_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
 def voices_alone(corpus: PairedCorpus, config: Configuration, folder: Path, jobs: int = 1) -> dict[str, Any]:
     """UAR of six for each EmoDB speaker by a voice branch that never heard that speaker, clean and distorted.
 
-    The branch is the same CSS with the voice as its only modality, trained on the paired corpus (wrong clips
-    included) with all other voices.  A clip is judged alone, uniform prior, surprise not offered, normalised by the
-    statistics of all the speaker's clips of the same condition.
+    The branch is the same CSS with the voice as its only modality, trained on all other voices, each with its own
+    label (wrong clips are there to be weighed against words).  A clip is judged alone, uniform prior, surprise not
+    offered, normalised by the statistics of all the speaker's clips of the same condition.
     """
     voices = corpus.voices
     assert voices is not None
@@ -111,7 +111,7 @@ class _Fold:
     """Work of one process: train without a speaker, guess all of that speaker's clips."""
 
     def __init__(self, corpus: PairedCorpus, config: Configuration, folder: Path) -> None:
-        self.corpus = replace(corpus, dialogues=[], rates=Rates(lost=(0.0,) * 3, absent=(0.0,) * 3))
+        self.corpus = replace(corpus, dialogues=[], rates=Rates(voice=0.0, lost=(0.0,) * 3, absent=(0.0,) * 3))
         self.config = replace(config, data=replace(config.data, modalities=["audio"]))
         self.folder = folder
 

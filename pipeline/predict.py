@@ -17,7 +17,7 @@ from css_model import CSS, Normaliser, collate, load_checkpoint
 from pipeline.dialogue import MODALITIES, Dialogue
 from pipeline.profiles import profile_of
 
-__all__ = ["PRIORS", "Predictor", "logits_of", "modality_sets", "prepare"]
+__all__ = ["PRIORS", "Predictor", "logits_of", "modality_sets", "prepare", "tempered"]
 
 PRIORS = ("train", "uniform")
 SHIPPED = "merc-offline"
@@ -60,6 +60,11 @@ def logits_of(model: CSS, dialogues: list[Dialogue]) -> list[np.ndarray]:
         for k, part in zip(taken, np.split(rows, ends), strict=True):
             result[k] = part
     return result
+
+
+def tempered(logits: np.ndarray, log_prior: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """The evidence divided by the temperature, the prior left as it is: under a uniform prior no label changes."""
+    return log_prior + (logits - log_prior) / temperature
 
 
 class Predictor:
@@ -147,8 +152,8 @@ class Predictor:
         ready = prepare(dialogue, self.widths, self.checkpoint.normaliser)
         sets = modality_sets(ready)
         heat = np.array([self.checkpoint.temperatures.get(s, 1.0) for s in sets])
-        scores = logits_of(self.model, [ready])[0] / heat[:, None]
         log_prior = np.asarray(self.checkpoint.log_prior, np.float64)
+        scores = tempered(logits_of(self.model, [ready])[0], log_prior, heat[:, None])
         scores[[not s for s in sets]] = log_prior
         return softmax(scores - log_prior if prior == "uniform" else scores, axis=1)
 

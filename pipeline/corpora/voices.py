@@ -17,7 +17,7 @@ from pipeline.corpora.meld_text import EMOTIONS
 
 __all__ = ["COPIES", "HELD_OUT", "VoicePool", "load_voices"]
 
-COPIES = 3  # distorted copies of each clip; with fewer the model leans on the studio
+COPIES = 5  # distorted copies of each clip; with fewer than three the model leans on the studio
 HELD_OUT = ("09", "12")  # EmoDB speakers of validation, a woman and a man: never heard in training
 RATE = 16_000
 
