@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.corpus_cli import corpus_app
 from pipeline.store_cli import store_app
 
 __all__ = ["app", "main"]
@@ -20,7 +21,6 @@ app.add_typer(pretrain_app, name="pretrain")
 app.add_typer(store_app, name="store")
 finetune_app = typer.Typer(no_args_is_help=True, help="Fine-tune an encoder on a corpus.")
 app.add_typer(finetune_app, name="finetune")
-corpus_app = typer.Typer(no_args_is_help=True, help="Look at a raw release of IEMOCAP or MELD.")
 app.add_typer(corpus_app, name="corpus")
 
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
@@ -206,26 +206,6 @@ def import_(
     from pipeline.importing import import_file, show
 
     _report(lambda: import_file(file, out, text, overwrite), json, show)
-
-
-@corpus_app.command("check")
-def corpus_check(
-    path: Annotated[Path, typer.Argument(help="IEMOCAP_full_release or MELD.Raw.")],
-    probe: Annotated[bool, typer.Option(help="Open every clip to find broken and mis-cut ones.")] = True,
-    json: Json = False,
-) -> None:
-    """What is there, missing, broken or mis-cut; exit code 1 if anything the splits need is absent."""
-    from pipeline.corpus_check import check, show
-
-    complete: list[bool] = []
-
-    def work() -> dict:
-        result = check(path, probe)
-        complete.append(result["complete"])
-        return result
-
-    _report(work, json, show)
-    raise typer.Exit(0 if complete[0] else 1)
 
 
 @finetune_app.command("text")

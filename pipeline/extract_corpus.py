@@ -16,7 +16,7 @@ from pipeline.corpora.iemocap_raw import read_iemocap_raw
 from pipeline.corpora.meld_raw import read_meld_raw
 from pipeline.corpora.pieces import Piece, Plan, plan_of, words_of
 from pipeline.corpora.raw import POLICIES, RawCorpus, recognise_release
-from pipeline.corpora.splits import LABELS
+from pipeline.corpora.splits import LABELS, describe_counts
 from pipeline.dialogue import Corpus, Dialogue
 from pipeline.extract import KEPT, Extracted, ExtractOptions, stored_features
 from pipeline.failures import Failure, run_each
@@ -54,11 +54,15 @@ class CorpusSummary:
         """Of the corpus as a whole."""
         kinds = Counter(finding.kind for finding in self.raw.findings)
         told = [f"{kind}: {count} ({POLICIES[kind]})" for kind, count in sorted(kinds.items())]
+        own, looked = (sum(pair[0] for pair in self.sides.values()), sum(sum(pair) for pair in self.sides.values()))
+        if looked:
+            told.append(f"sides: the mouth that moves with the sound is in the speaker's half in {own} of {looked} "
+                        "utterances looked at")
         against = [name for name, (own, other) in self.sides.items() if other > own]
         if against:
-            told.append(f"in {len(against)} of {len(self.sides)} dialogues the mouth that moves with the sound is not "
-                        f"in the speaker's half: {', '.join(against[:5])}{' …' if len(against) > 5 else ''}; if that "
-                        "is most of them, exchange the sides (--left other, or --set data.left=other)")
+            told.append(f"sides: against it in {len(against)} of {len(self.sides)} dialogues: {', '.join(against[:5])}"
+                        f"{' …' if len(against) > 5 else ''}; if that is most of them, exchange the sides (--left "
+                        "other, or --set data.left=other)")
         return told
 
 
@@ -103,8 +107,11 @@ def extract_corpus(dataset: str, data: Path, out: Path | None = None, options: E
                   for f in raw.findings if f.kind == "broken clip" and f.blocking]
     hashes = {piece: one.medium if one else _sha256(piece.path) for piece, one in made.items()}
     corpus, sides = _assemble(Store(root), plan, work.extractors, hashes)
-    return CorpusSummary(root, raw, [one for one in made.values() if one], [*unreadable, *failures, *also], corpus,
-                         sides)
+    summary = CorpusSummary(root, raw, [one for one in made.values() if one], [*unreadable, *failures, *also], corpus,
+                            sides)
+    corpus.notes.extend([f"Raw release: {'; '.join(describe_counts(dataset, raw.counts()))}.",
+                         *raw.notes, *summary.warnings])
+    return summary
 
 
 def _words_lost(plan: Plan, made: dict[Piece, Extracted | None]) -> list[Piece]:
