@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.corpora.splits import SPLITS
+from pipeline.dialogue import MODALITIES
 from pipeline.extract import AGAIN, KEPT, ExtractOptions, Summary, extract
 from pipeline.failures import Failure, exit_code, write_failures
 
@@ -47,7 +49,6 @@ def run(paths: list[Path], out: Path | None, options: ExtractOptions, jobs: int,
 def run_corpus(dataset: str, data: Path | None, out: Path | None, options: ExtractOptions, jobs: int, left: str,
                table: Path | None, as_json: bool) -> int:
     """A raw release; the exit code as of `run`.  table: a folder for the corpus as a table of its own."""
-    from pipeline.corpora.locate import place_of
     from pipeline.corpora.table import save_table
     from pipeline.extract_corpus import extract_corpus
     from pipeline.inputs import check_folder
@@ -55,8 +56,14 @@ def run_corpus(dataset: str, data: Path | None, out: Path | None, options: Extra
     try:
         if table:
             check_folder(table)
-        summary = extract_corpus(dataset, place_of(dataset, data), out, options, jobs, left)
+            _check_table(table, dataset)
+        named = data or os.environ.get("MERC_DATA")
+        if not named:
+            raise ValueError(f"--dataset {dataset}: name the folder of its raw release with --data, or in MERC_DATA")
+        summary = extract_corpus(dataset, Path(named), out, options, jobs, left)
         if table:
+            for modality in set(MODALITIES) - set(summary.corpus.widths):  # of an earlier table
+                (table / f"{modality}.npy").unlink(missing_ok=True)
             save_table(summary.corpus, table)
     except (ValueError, OSError) as error:
         print(f"merc: {error}", file=sys.stderr)
@@ -106,6 +113,14 @@ def _told(summary: CorpusSummary) -> dict[str, Any]:
             "sides": {name: list(pair) for name, pair in summary.sides.items()},
             "findings": [asdict(finding) for finding in summary.raw.findings],
             "failures": [asdict(failure) for failure in summary.failures]}
+
+
+def _check_table(table: Path, dataset: str) -> None:
+    """Raise FileExistsError for a table that is not of an earlier call."""
+    about = table / "table.json"
+    if (table / "utterances.csv").exists() and not (
+            about.exists() and f'"name": "{dataset}"' in about.read_text("utf-8", errors="replace")):
+        raise FileExistsError(f"--table {table}: another table is there; name another folder")
 
 
 def _listed(failures: list[Failure], out: Path | None) -> tuple[int, Path | None]:

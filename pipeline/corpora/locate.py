@@ -12,7 +12,7 @@ from pipeline.corpora.table import load_table
 from pipeline.corpora.unpickle import load
 from pipeline.dialogue import Corpus
 
-__all__ = ["RawReleaseError", "find_corpus", "load_iemocap", "load_meld", "missing_data", "place_of"]
+__all__ = ["RawReleaseError", "find_corpus", "load_iemocap", "load_meld", "missing_data"]
 
 ENDINGS = (".pkl", ".pickle", ".p", ".pk")
 SOURCES = {  # file -> repository, by corpus
@@ -67,7 +67,13 @@ def find_corpus(corpus: str, data: Path | None = None) -> Corpus:
     Raises FileNotFoundError with `missing_data` when there is none, RawReleaseError for a raw release, ValueError when
     there are several or it is bad.
     """
-    place = place_of(corpus, data)
+    named = data or os.environ.get("MERC_DATA")
+    if not named:
+        raise FileNotFoundError(missing_data(corpus))
+    place = Path(named)
+    if not place.exists():
+        raise FileNotFoundError(f"{'--data' if data else 'MERC_DATA'} {place}: no such file or folder; "
+                                + missing_data(corpus))
     if place.is_file():
         return _file(place, corpus)
     for folder in (place, place / corpus):
@@ -88,18 +94,6 @@ def find_corpus(corpus: str, data: Path | None = None) -> Corpus:
         raise ValueError(f"{place}: {len(fitting)} feature files of {corpus}: {', '.join(map(str, fitting))}; "
                          "name one with --data")
     return _file(fitting[0], corpus)
-
-
-def place_of(corpus: str, data: Path | None = None) -> Path:
-    """`data`, else $MERC_DATA.  Raises FileNotFoundError with `missing_data` when neither is named and there."""
-    named = data or os.environ.get("MERC_DATA")
-    if not named and corpus in SOURCES:
-        raise FileNotFoundError(missing_data(corpus))
-    place = Path(named or "")
-    if not place.exists():
-        raise FileNotFoundError(f"{'--data' if data else 'MERC_DATA'} {place}: no such file or folder"
-                                + ("; " + missing_data(corpus) if corpus in SOURCES else ""))
-    return place
 
 
 def _seen(path: Path) -> str:

@@ -182,6 +182,11 @@ def test_iemocap_reads_each_half_and_tells_swapped_sides(iemocap, shared, tmp_pa
     told = json.loads(answer.stdout)
     assert answer.exit_code == 0 and told["nothing_done"] and told["parts"]["train"]["labelled"] == 2
     kept = load_corpus("iemocap", table)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "utterances.csv").write_text("mine", "utf-8")
+    refused = run("extract", "--dataset", "iemocap", "--data", iemocap, "--text-model", roberta, "--table",
+                  tmp_path / "mine")
+    assert refused.exit_code == 2 and "another table" in refused.stderr
     assert kept.fingerprints == summary.corpus.fingerprints
     for d, same in zip(kept.dialogues, summary.corpus.dialogues, strict=True):
         assert all(np.array_equal(d.features[m], same.features[m]) for m in d.features) and d.split == same.split
@@ -205,7 +210,7 @@ def test_what_cannot_be_used_is_refused_before_any_work(meld, tmp_path):
             (["extract", "--dataset", "meld", "--data", tmp_path], "no raw release"),
             (["extract", "--dataset", "friends", "--data", meld], "choose from"),
             (["extract", "--dataset", "meld", "--data", meld, "--profile", "offline", "--transcript", meld], "leave"),
-            (["extract", meld, "--dataset", "meld"], "either"),
+            (["extract", meld, "--dataset", "meld"], "either"), (["extract", "--dataset", "meld"], "with --data"),
             (["train", "--dataset", "meld", "--data", meld, "--profile", "large", "--out", tmp_path / "r"], "profile"),
             (["train", "--dataset", "synthetic", "--profile", "offline", "--out", tmp_path / "r"], "raw release")):
         answer = run(*arguments)
