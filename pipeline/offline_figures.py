@@ -21,7 +21,7 @@ from pipeline.dialogue import MODALITIES, Dialogue
 from pipeline.engines import Died, engine_map
 from pipeline.fit import fit
 from pipeline.metrics import dialogue_confusions, interval, weighted_f1
-from pipeline.predict import Predictor, logits_of
+from pipeline.predict import Predictor
 from pipeline.probe import probe
 from pipeline.protocols import Parts
 
@@ -67,8 +67,8 @@ def voices_alone(corpus: PairedCorpus, config: Configuration, folder: Path, jobs
     """UAR of six for each EmoDB speaker by a voice branch that never heard that speaker, clean and distorted.
 
     The branch is the same CSS with the voice as its only modality, trained on all other voices, each with its own
-    label (wrong clips are there to be weighed against words).  A clip is judged alone, uniform prior, surprise not
-    offered, normalised by the statistics of all the speaker's clips of the same condition.
+    label (wrong clips are there to be weighed against words).  The speaker's clips of one condition make one dialogue;
+    uniform prior, surprise not offered.
     """
     voices = corpus.voices
     assert voices is not None
@@ -96,11 +96,14 @@ def voices_alone(corpus: PairedCorpus, config: Configuration, folder: Path, jobs
 
 
 def calibration(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
-    """Expected calibration error (ten bins) of each modality set on the test part, with and without temperatures."""
+    """Expected calibration error (ten bins) of each modality set on MELD dev, with and without temperatures.
+
+    Its dialogues fitted the temperatures too, with other draws of voices and faces.
+    """
     cold = Predictor(replace(model.checkpoint, temperatures={}), model.name)
     result = {}
     for name in model.checkpoint.temperatures:
-        dialogues = [only(d, *name.split("+")) for d in corpus.draw("test", np.random.default_rng(2))]
+        dialogues = [only(d, *name.split("+")) for d in corpus.draw("valid", np.random.default_rng(2))]
         rows = {"before": cold, "after": model}
         result[name] = {"temperature": model.checkpoint.temperatures[name]} | {
             key: _calibration_error(predictor, dialogues, name) for key, predictor in rows.items()}
@@ -119,7 +122,7 @@ class _Fold:
         """(clips, copies) labels guessed."""
         corpus, voices = replace(self.corpus, held=(speaker,)), self.corpus.voices
         assert voices is not None
-        # the epoch is chosen on voices of the training: the speaker must have no say in it
+        # epochs are compared on voices of the training: the speaker must have no say in it
         valid = pair(corpus.words["valid"], voices.without((speaker,)), corpus.faces["valid"], corpus.rates,
                      np.random.default_rng(0), "valid")
         fit(Parts(corpus, "clean", valid, []), self.config, self.config.train.seed, self.folder / f"without-{speaker}")
@@ -128,14 +131,15 @@ class _Fold:
 
 
 def _guess_clips(model: Predictor, voices: VoicePool) -> np.ndarray:
-    """Normalise as one speaker of one dialogue, then ask for each clip by itself."""
-    normaliser, guesses = model.checkpoint.normaliser, []
-    for copy in range(voices.vectors.shape[1]):
-        rows = normaliser.apply({"audio": voices.vectors[:, copy]}, ["one"] * len(voices.labels))["audio"]
-        logits = np.concatenate(logits_of(model.model, [_single(model, "audio", row) for row in rows]))
-        logits -= np.asarray(model.checkpoint.log_prior)
-        guesses.append(np.array(SIX)[logits[:, SIX].argmax(1)])
-    return np.stack(guesses, 1)
+    """(clips, copies): each condition one dialogue of the speaker's clips, in an order that says nothing of labels."""
+    n, copies = voices.vectors.shape[:2]
+    order = np.random.default_rng(0).permutation(n)
+    guesses = np.empty((n, copies), np.int64)
+    for copy in range(copies):
+        clips = Dialogue("voice", "test", [str(k) for k in order], ["one"] * n, [""] * n, np.full(n, -1),
+                         {"audio": voices.vectors[order, copy]})
+        guesses[order, copy] = np.array(SIX)[model.probabilities(clips, "uniform")[:, SIX].argmax(1)]
+    return guesses
 
 
 def _single(model: Predictor, modality: str, row: np.ndarray) -> Dialogue:

@@ -28,7 +28,7 @@ class ExtractorOptions:
     device: str = "cpu"
 
 
-TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm"}
+TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm-meld"}
 PACKAGED_TEXT = ("minilm", "minilm-meld")  # text encoders that come with packages or with merc
 PROFILES = tuple(TEXT_MODEL)
 

@@ -25,7 +25,7 @@ from pipeline.corpora.meld_text import EMOTIONS, Transcript, read_meld_csv
 from pipeline.corpora.voices import HELD_OUT, VoicePool, load_voices
 from pipeline.dialogue import Corpus, Dialogue
 
-__all__ = ["PairedCorpus", "Rates", "Words", "load_paired", "pair"]
+__all__ = ["JUDGED", "PairedCorpus", "Rates", "Words", "load_paired", "pair"]
 
 WANTED = ("MELD's transcripts (meld/train_sent_emo.csv, meld/dev_sent_emo.csv), FER+ (ferplus_48.npz) and acted voices "
           "(speech/labels.csv with its clips); docs/merc-offline.md says where each is had")
