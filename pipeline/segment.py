@@ -13,13 +13,13 @@ from pipeline.alignment import align
 from pipeline.dialogue import Segmentation, Utterance
 from pipeline.media import Media
 from pipeline.recognise import Recogniser, Word
-from pipeline.speakers import HOP, METHOD, assign_speakers, voice_changes, voice_frames
+from pipeline.speakers import HOP, METHOD, assign_speakers, voice_changes, voice_frames, voices
 from pipeline.transcripts import find_transcript, read_rttm, read_transcript
 from pipeline.turns import join_short, split_turns
 
 __all__ = ["segment"]
 
-VERSION = 2  # of the rules here: enters every fingerprint
+VERSION = 3  # of the rules here: enters every fingerprint
 Progress = Callable[[float, float], None]
 
 
@@ -55,7 +55,7 @@ def segment(media: Media, *, transcript: Path | None = None, recogniser: Recogni
         said = _by_turns(said, read_rttm(path))
     elif said and not any(utterance.speaker for utterance in said):
         source["speakers"] = METHOD | {"count": speakers}
-        numbers = assign_speakers([voice_frames(media, u.start, u.end) for u in said], speakers)
+        numbers = assign_speakers(*voices(media, said), speakers)
         said = [replace(u, speaker="" if k < 0 else f"S{k + 1}") for u, k in zip(said, numbers, strict=True)]
         if max(numbers) > 0:
             warnings.append("speakers are approximate: found by clustering voices")

@@ -1,63 +1,60 @@
-"""The directions in which voices differ and emotions of one voice do not: a (40, 7) matrix that ships.
+"""The voice encoder's weights made again: Resemblyzer's network, and what acted speech adds to it.
 
-A turn is 40 numbers (mean and deviation of 20 cepstra).  Linear discriminant analysis (Fisher 1936) on acted speech of
-known speakers: the scatter within a speaker, over all emotions, is whitened, then the directions between the speakers'
-means are kept.  Made from EmoDB and TESS: python -m pipeline.voice_space SPEECH_FOLDER
+    python -m pipeline.voice_space SPEECH_FOLDER resemblyzer/pretrained.pt
+
+The second part is within-class covariance normalisation: how vectors of one speaker scatter over emotions and words,
+pooled over speakers, is whitened (in part: the scatter is shrunk towards a sphere), so that it counts less.
 """
 
 from __future__ import annotations
 
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
+from safetensors.torch import save_file
 
-__all__ = ["directions", "fit", "statistics"]
+from extractors.voice import WEIGHTS, VoiceEncoder
 
-WEIGHTS = Path(__file__).parents[1] / "extractors" / "weights" / "voice.safetensors"
-_DIAGONAL = 0.3  # weight of the diagonal in the scatter within speakers: ten speakers say little on correlations
-_DIRECTIONS = 7
+__all__ = ["whitening"]
 
-
-def statistics(frames: np.ndarray) -> np.ndarray:
-    """(n, 20) cepstra of a turn → (40,) mean and deviation."""
-    return np.concatenate([frames.mean(0), frames.std(0)]).astype(np.float64)
+SPHERE = 0.7  # weight of the sphere in the scatter within speakers: ten speakers say little on 256 dimensions
+_CORPORA = (("emodb", 2), ("tess", 3))  # folder; letters of a clip's name that are its speaker
 
 
-@cache
-def directions() -> np.ndarray:
-    """(40, 7), read from the weights that ship; distances between products with it compare voices."""
-    return load_file(WEIGHTS)["directions"].astype(np.float64)
+def whitening(rows: np.ndarray, speakers: np.ndarray, sphere: float = SPHERE) -> np.ndarray:
+    """Symmetric square root (d, d) of the inverse scatter within speakers, of rows (n, d).
 
-
-def fit(rows: np.ndarray, speakers: np.ndarray) -> np.ndarray:
-    """(40, 7) from the statistics (n, 40) of turns and who spoke them; needs eight speakers or more."""
+    Every speaker weighs the same.  Raises ValueError for fewer than two speakers.
+    """
     names = np.unique(speakers)
-    if len(names) <= _DIRECTIONS:
-        raise ValueError(f"{len(names)} speakers are too few for {_DIRECTIONS} directions; want {_DIRECTIONS + 1}")
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} speaker: the scatter within speakers needs two or more")
     within = np.mean([np.cov(rows[speakers == name].T) for name in names], axis=0)
-    within = (1 - _DIAGONAL) * within + _DIAGONAL * np.diag(np.diag(within))
+    within = (1 - sphere) * within + sphere * np.eye(len(within)) * np.trace(within) / len(within)
     values, vectors = np.linalg.eigh(within)
-    whitening = vectors / np.sqrt(values)
-    means = np.array([(rows[speakers == name] @ whitening).mean(0) for name in names])
-    return whitening @ np.linalg.svd(means - means.mean(0), full_matrices=False)[2][:_DIRECTIONS].T
+    return (vectors / np.sqrt(values)) @ vectors.T
 
 
-def main(folder: Path) -> None:
-    """Fit on FOLDER/emodb (speaker = first two letters) and FOLDER/tess (first three); every third clip."""
-    from pipeline.media import open_media
-    from pipeline.speakers import voice_frames
+def main(folder: Path, pretrained: Path) -> None:
+    """Every third clip of each corpus, whole and its first second: turns are short."""
+    from pipeline.media import RATE, open_media
 
+    encoder = VoiceEncoder()
+    state = torch.load(pretrained, weights_only=True, map_location="cpu")["model_state"]
+    encoder.load_state_dict({name: state[name] for name in state if name.startswith(("lstm", "linear"))}, strict=False)
+    encoder.eval()
     rows, speakers = [], []
-    for corpus, letters in (("emodb", 2), ("tess", 3)):
+    for corpus, letters in _CORPORA:
         for clip in sorted((folder / corpus).glob("*.flac"))[::3]:
             with open_media(clip) as medium:
-                rows.append(statistics(voice_frames(medium, 0, medium.duration)))
-            speakers.append(clip.name[:letters])
-    save_file({"directions": fit(np.array(rows), np.array(speakers)).astype(np.float32)}, WEIGHTS)
+                sound = medium.sound()
+            rows += list(encoder.raw([sound, sound[len(sound) // 4:][:RATE]]))
+            speakers += 2 * [clip.name[:letters]]
+    encoder.whitening = torch.from_numpy(whitening(np.array(rows, np.float64), np.array(speakers))).float()
+    save_file({name: value.half().contiguous() for name, value in encoder.state_dict().items()}, WEIGHTS)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
