@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.corpora.lines import Lines
 from pipeline.files import write_bytes, write_text
@@ -98,6 +99,8 @@ def _curves(metrics: dict[str, Any], curves: pd.DataFrame) -> bytes:
         line = left.plot(own["epoch"], own["loss"], linewidth=1, label=f"seed {seed}, train")[0]
         left.plot(own["epoch"], own["valid_loss"], linewidth=1, linestyle="--", color=line.get_color())
         right.plot(own["epoch"], own["valid_weighted_f1"], linewidth=1, marker=".", color=line.get_color())
+    for axis in (left, right):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.set(xlabel="epoch", ylabel="loss (dashed: valid)")
     left.legend(fontsize="x-small")
     for (name, parts), style in zip(metrics["baselines"].items(), (":", "--"), strict=True):
