@@ -135,10 +135,10 @@ def offline_card(figures: dict[str, Any]) -> str:
     table = markdown(["present", "temperature", "calibration error before", "after (MELD dev)"], [
         [name.replace("+", ", "), f"{own['temperature']:.2f}", f"{own['before']:.3f}", f"{own['after']:.3f}"]
         for name, own in figures["calibration"].items()])
+    rates = {"voice": Rates().voice, "face": Rates().face, "judged_voice": JUDGED[0], "judged_face": JUDGED[1]}
     return CARD.format(d=figures["d"], parameters=figures["parameters"], megabytes=figures["megabytes"],
-                       seeds=figures["seeds"], voice=Rates().voice, face=Rates().face,
-                       judged_voice=JUDGED["voice"], judged_face=JUDGED["face"], figures=markdown(["what", "figure"], rows), speakers=speakers,
-                       limits=LIMITS.format(calibration=table))
+                       seeds=figures["seeds"], figures=markdown(["what", "figure"], rows), speakers=speakers,
+                       limits=LIMITS.format(calibration=table), **rates)
 
 
 def _span(figure: dict[str, Any], name: str) -> str:
