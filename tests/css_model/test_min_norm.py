@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -39,6 +39,9 @@ def test_conditions_of_optimality(g: np.ndarray) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example(np.array([[1.0], [1.0], [-1.0]]), [22, -140, 22])
+@example(np.array([[0.25], [-0.336], [0.25]]), [0, 0, -9])
+@example(np.array([[0.0, 0.594], [0.0, -0.625], [1.0, 0.0]]), [0, 1, 0])
 @given(vectors(st.just(3)), st.lists(st.integers(-140, 140), min_size=3, max_size=3))
 def test_gradients_of_wildly_different_lengths(g: np.ndarray, powers: list[int]) -> None:
     """Lengths from 1e-140 to 1e140: the answer is as good, in units of each gradient."""
@@ -47,7 +50,8 @@ def test_gradients_of_wildly_different_lengths(g: np.ndarray, powers: list[int])
     gamma = min_norm_weights(torch.tensor(q)).numpy()
     assert np.isfinite(gamma).all() and (gamma >= 0).all() and abs(gamma.sum() - 1) < 1e-12
     best = min(q.diagonal())
-    assert gamma @ q @ gamma <= best * (1 + 1e-9)
+    # opposite gradients cancel to the rounding of the terms, not to that of the shortest gradient
+    assert gamma @ q @ gamma <= best * (1 + 1e-9) + 1e-14 * (gamma @ np.abs(q) @ gamma)
 
 
 @settings(max_examples=60, deadline=None)

@@ -72,7 +72,7 @@ def test_failures_csv(tmp_path):
 
 
 SLEEPER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from pipeline.failures import run_each
 def work(item, tell):
@@ -82,6 +82,7 @@ def work(item, tell):
     finally:
         Path(item).unlink()
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is told to ignore it
     run_each(sys.argv[2:], work, jobs=int(sys.argv[1]))
 """
 
