@@ -148,9 +148,14 @@ class VisualExtractor:
 
     def _run(self, faces: np.ndarray) -> np.ndarray:
         rows = np.empty((len(faces), DIM), dtype=np.float32)
-        for start in range(0, len(faces), BATCH):
-            part = torch.from_numpy(np.ascontiguousarray(faces[start:start + BATCH])).to(self.device)
-            rows[start:start + BATCH] = self._net.features(self._net.prepare(part)).cpu().numpy()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # with more, small batches are summed in another order: features of other bytes
+        try:
+            for start in range(0, len(faces), BATCH):
+                part = torch.from_numpy(np.ascontiguousarray(faces[start:start + BATCH])).to(self.device)
+                rows[start:start + BATCH] = self._net.features(self._net.prepare(part)).cpu().numpy()
+        finally:
+            torch.set_num_threads(threads)
         return rows
 
     def _look(self, time: float, image: np.ndarray, current: list[_Open], tracker: FaceTracker,

@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from extractors import VisualExtractor, fingerprint_id
 from extractors.densenet import DIM, fold_norms, load_face_net
@@ -163,6 +164,18 @@ def test_a_row_depends_on_its_face_only(crops, extractor):
     np.testing.assert_allclose(together[:5], together[-5:], atol=1e-5)
     np.testing.assert_array_equal(extractor.embed_faces(crops), extractor.embed_faces(crops))
     assert extractor.embed_faces(crops[:0]).shape == (0, DIM)
+
+
+def test_threads_change_no_byte(crops, extractor):
+    before, rows = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            rows.append(np.concatenate([extractor.embed_faces(crops[:n]) for n in (1, 5, 12)]))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[0], rows[2])
 
 
 def test_folded_network_is_the_network(crops, extractor):
