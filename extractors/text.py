@@ -22,11 +22,13 @@ from transformers.utils import logging
 
 from extractors import sha256_of
 from extractors.delta import apply_delta, read_delta
+from extractors.threads import one_thread
 
 __all__ = ["DELTAS", "PACKAGED", "TextExtractor", "clean_text", "pooled"]
 
 HUB = {"roberta-large": "FacebookAI/roberta-large"}
 PACKAGED = "minilm"
+SMALL = 512  # tokens of a batch; differences between numbers of threads were seen up to 10
 DELTAS = {"minilm-meld": Path(__file__).parent / "weights" / "text.safetensors"}  # fine-tuned, as changes of another
 ABOUT = "merc.json"  # in the folder of an encoder that `merc finetune text` wrote: how its features are made
 LAYERS = ("last", "last4", "four")
@@ -138,7 +140,8 @@ class TextExtractor:
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         for start in range(0, len(order), self.batch):
             part = order[start:start + self.batch]
-            vectors[part] = self._embed([rows[index] for index in part])
+            with one_thread(len(part) * len(rows[part[-1]]) < SMALL):
+                vectors[part] = self._embed([rows[index] for index in part])
         return vectors
 
     def truncated(self, texts: list[str]) -> list[bool]:

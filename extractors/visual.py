@@ -20,6 +20,7 @@ from extractors import sha256_of
 from extractors.densenet import DIM, fold_norms, load_face_net
 from extractors.faces import CROP, EVERY, MARGIN, SMALLEST, Box, FaceTracker, Track, crop_face, find_detector
 from extractors.speaking import MouthReader, Mouths, choose_speaker
+from extractors.threads import one_thread
 
 __all__ = ["CHOICES", "WEIGHTS", "FaceReading", "VisualExtractor"]
 
@@ -148,14 +149,10 @@ class VisualExtractor:
 
     def _run(self, faces: np.ndarray) -> np.ndarray:
         rows = np.empty((len(faces), DIM), dtype=np.float32)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # with more, small batches are summed in another order: features of other bytes
-        try:
+        with one_thread():
             for start in range(0, len(faces), BATCH):
                 part = torch.from_numpy(np.ascontiguousarray(faces[start:start + BATCH])).to(self.device)
                 rows[start:start + BATCH] = self._net.features(self._net.prepare(part)).cpu().numpy()
-        finally:
-            torch.set_num_threads(threads)
         return rows
 
     def _look(self, time: float, image: np.ndarray, current: list[_Open], tracker: FaceTracker,

@@ -172,3 +172,16 @@ def test_roberta_large_offline_names_both_remedies(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(OSError, match=r"connect to the network.*--profile offline"):
         TextExtractor("roberta-large")
+
+
+def test_threads_change_no_byte():
+    before, encoder = torch.get_num_threads(), TextExtractor("minilm")
+    try:
+        rows = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            rows.append(np.concatenate([encoder.extract(texts) for texts in
+                                        (["no"], ["dog dog dog"], ["dog"] * 3, ["what is this " * 9] * 30)]))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[0], rows[2])
