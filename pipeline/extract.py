@@ -25,7 +25,8 @@ from pipeline.speakers import METHOD
 from pipeline.store import DamagedError, Features, Store, default_store
 from pipeline.transcripts import find_transcript
 
-__all__ = ["AGAIN", "KEPT", "MADE", "ExtractOptions", "Extracted", "Summary", "extract", "stored_features"]
+__all__ = ["AGAIN", "KEPT", "MADE", "ExtractOptions", "ExtractWork", "Extracted", "Summary", "extract",
+           "stored_features"]
 
 MADE, KEPT, AGAIN = "made", "kept", "made again"  # again: the file in the store was damaged
 
@@ -92,8 +93,8 @@ def extract(paths: Sequence[Path], out: Path | None = None, options: ExtractOpti
 
 
 @dataclass(frozen=True)
-class _Work:
-    """Extract one medium; the models are opened when they are first needed, once per process."""
+class ExtractWork:
+    """What extracts one item; the models are opened when they are first needed, once per process."""
 
     root: Path
     options: ExtractOptions
@@ -104,6 +105,10 @@ class _Work:
     @cached_property
     def extractors(self) -> dict[str, Any]:
         return build_extractors(self.options.profile, self.options.extractors, self.options.modalities)
+
+
+class _Work(ExtractWork):
+    """Extract one medium."""
 
     @cached_property
     def recogniser(self) -> Recogniser:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from pipeline.corpora.pieces import Piece, Plan, plan_of, words_of
 from pipeline.corpora.raw import POLICIES, RawCorpus, recognise_release
 from pipeline.corpora.splits import LABELS, describe_counts
 from pipeline.dialogue import Corpus, Dialogue
-from pipeline.extract import KEPT, Extracted, ExtractOptions, stored_features
+from pipeline.extract import KEPT, Extracted, ExtractOptions, ExtractWork, stored_features
 from pipeline.failures import Failure, run_each
 from pipeline.features import features_of
 from pipeline.halves import SidedFeatures, agreement
 from pipeline.inputs import UsageError, check_folder
 from pipeline.media import open_media
-from pipeline.profiles import build_extractors
 from pipeline.progress import Display
 from pipeline.store import Features, Store, default_store
 
@@ -129,19 +127,8 @@ class _Words:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Work:
-    """Extract one piece; the models are opened when they are first needed, once per process."""
-
-    root: Path
-    options: ExtractOptions
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {item.name: getattr(self, item.name) for item in fields(self)}  # models stay in their process
-
-    @cached_property
-    def extractors(self) -> dict[str, Any]:
-        return build_extractors(self.options.profile, self.options.extractors, self.options.modalities)
+class _Work(ExtractWork):
+    """Extract one piece."""
 
     def __call__(self, piece: Piece, tell: Callable[..., None]) -> Extracted:
         tell("open")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ import numpy as np
 
 from pipeline.corpora import load_corpus
 from pipeline.corpora.iemocap_raw import read_iemocap_raw
-from pipeline.corpora.locate import missing_data
+from pipeline.corpora.locate import place_of
 from pipeline.corpora.meld_raw import read_meld_raw
 from pipeline.corpora.raw import RawCorpus, recognise_release
 from pipeline.corpora.splits import LABELS, SPLITS
@@ -66,7 +65,7 @@ def load_lines(dataset: str, data: Path | None = None, clean: Callable[[str], st
     what to do: nothing there, an empty part, one class.
     """
     if dataset in RAW:
-        place = _place(dataset, data)
+        place = place_of(dataset, data)
         release = recognise_release(place) if place.is_dir() else None
         if release and release != dataset:
             raise ValueError(f"{place}: this is a release of {release}, not of {dataset}; use --dataset {release}")
@@ -87,17 +86,6 @@ def load_lines(dataset: str, data: Path | None = None, clean: Callable[[str], st
         only = lines.labels[lines.parts["train"][0].label]
         raise ValueError(f"{lines.name}: every line of the train part is {only!r}; want at least two classes")
     return lines
-
-
-def _place(dataset: str, data: Path | None) -> Path:
-    named = data or os.environ.get("MERC_DATA")
-    if not named:
-        raise FileNotFoundError(missing_data(dataset))
-    place = Path(named)
-    if not place.exists():
-        raise FileNotFoundError(f"{'--data' if data else 'MERC_DATA'} {place}: no such file or folder; "
-                                + missing_data(dataset))
-    return place
 
 
 def _raw(corpus: RawCorpus) -> Lines:

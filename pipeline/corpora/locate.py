@@ -12,7 +12,7 @@ from pipeline.corpora.table import load_table
 from pipeline.corpora.unpickle import load
 from pipeline.dialogue import Corpus
 
-__all__ = ["RawReleaseError", "find_corpus", "load_iemocap", "load_meld", "missing_data"]
+__all__ = ["RawReleaseError", "find_corpus", "load_iemocap", "load_meld", "missing_data", "place_of"]
 
 ENDINGS = (".pkl", ".pickle", ".p", ".pk")
 SOURCES = {  # file -> repository, by corpus
@@ -51,6 +51,18 @@ def missing_data(corpus: str) -> str:
             "or set MERC_DATA to that folder.")
 
 
+def place_of(corpus: str, data: Path | None = None) -> Path:
+    """`data`, else $MERC_DATA.  Raises FileNotFoundError with `missing_data` when neither is there."""
+    named = data or os.environ.get("MERC_DATA")
+    if not named:
+        raise FileNotFoundError(missing_data(corpus))
+    place = Path(named)
+    if not place.exists():
+        raise FileNotFoundError(f"{'--data' if data else 'MERC_DATA'} {place}: no such file or folder; "
+                                + missing_data(corpus))
+    return place
+
+
 def load_iemocap(data: Path | None = None) -> Corpus:
     """IEMOCAP from a published feature file; data is the file or its folder, default $MERC_DATA."""
     return find_corpus("iemocap", data)
@@ -67,13 +79,7 @@ def find_corpus(corpus: str, data: Path | None = None) -> Corpus:
     Raises FileNotFoundError with `missing_data` when there is none, RawReleaseError for a raw release, ValueError when
     there are several or it is bad.
     """
-    named = data or os.environ.get("MERC_DATA")
-    if not named:
-        raise FileNotFoundError(missing_data(corpus))
-    place = Path(named)
-    if not place.exists():
-        raise FileNotFoundError(f"{'--data' if data else 'MERC_DATA'} {place}: no such file or folder; "
-                                + missing_data(corpus))
+    place = place_of(corpus, data)
     if place.is_file():
         return _file(place, corpus)
     for folder in (place, place / corpus):
