@@ -18,7 +18,8 @@ import opensmile
 from measure import measured
 from stages_of_merc import load
 
-from extractors.faces import crop_face, find_detector
+from extractors.detectors import find_detector
+from extractors.faces import crop_face
 from extractors.text import TextExtractor
 from extractors.visual import VisualExtractor
 from pipeline.activity import speech_regions

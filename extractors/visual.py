@@ -18,7 +18,8 @@ import torch
 
 from extractors import sha256_of
 from extractors.densenet import DIM, fold_norms, load_face_net
-from extractors.faces import CROP, EVERY, MARGIN, SMALLEST, Box, FaceTracker, Track, crop_face, find_detector
+from extractors.detectors import Box, find_detector
+from extractors.faces import CROP, EVERY, MARGIN, SMALLEST, FaceTracker, Track, crop_face
 from extractors.speaking import MouthReader, Mouths, choose_speaker
 from extractors.threads import one_thread
 
@@ -26,7 +27,7 @@ __all__ = ["CHOICES", "WEIGHTS", "FaceReading", "VisualExtractor"]
 
 WEIGHTS = Path(__file__).parent / "weights" / "face.safetensors"
 CHOICES = ("auto", "largest", "mean", "boxes")
-VERSION = "1"  # of the recipe in this file, faces.py and speaking.py
+VERSION = "1"  # of the recipe in this file, detectors.py, faces.py and speaking.py
 RATE = 16000  # Hz, of sound from a callable
 KEPT = 100  # crops of one face in one utterance; beyond, evenly thinned
 TRACKS = 32  # faces kept in one utterance, the ones seen longest

