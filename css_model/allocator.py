@@ -14,7 +14,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed; True where it took effect.  For a process that trains on the CPU.
 
     PGM's three gradients are 600 MB at the paper's size, asked for and freed in every step.  Handed back to the kernel
-    in between, every page of them is faulted in again: a tenth of a step, a fifth in bf16.
+    in between, every page of them is faulted in again: a tenth of a step, a fifth in bf16.  Training the face network
+    gains a seventh.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

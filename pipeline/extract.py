@@ -22,6 +22,7 @@ from pipeline.progress import Display
 from pipeline.recognise import Recogniser, RecognitionError
 from pipeline.segment import VERSION, segment
 from pipeline.speakers import METHOD
+from pipeline.speakers_seen import method
 from pipeline.store import DamagedError, Features, Store, default_store
 from pipeline.transcripts import find_transcript
 
@@ -136,7 +137,8 @@ class _Work(ExtractWork):
 
     def _segmentation(self, store: Store, media: Media, tell: Callable[..., None]) -> tuple[Segmentation, str]:
         transcript = self.options.transcript or find_transcript(media.path)
-        request = {"transcript": _sha256(transcript) if transcript else None, "version": VERSION, "voices": METHOD,
+        request = {"transcript": _sha256(transcript) if transcript else None, "version": VERSION,
+                   "voices": METHOD, "faces": method(),
                    "kind": transcript.suffix.lower() if transcript else None, "language": self.options.language,
                    "recogniser": self._recogniser(transcript), "speakers": self.options.speakers}
         name = f"{media.path.name}: "  # the store holds no names

@@ -17,7 +17,7 @@ layer on it gives the eight FER+ classes.
 
 **Make it again** with
 
-    merc pretrain visual --data ferplus_48.npz --out runs/face --stages {stages} --seed {seed}
+{commands}
 
 where the file holds `images` (n, 48, 48) uint8, `votes` (n, 10) uint8 in FER+ order and `split` (0 train, 1 valid).
 The images are in `fer2013.csv` (Kaggle: Challenges in Representation Learning, Facial Expression Recognition
@@ -44,10 +44,16 @@ measured how its errors differ between groups. An expression is not a feeling.
 
 
 def face_card(scores: dict[str, Any]) -> str:
-    """Markdown, from the result of `score_faces` with the configuration of the training."""
-    config = scores["config"]
+    """Markdown, from the result of `score_faces` with the configurations of its trainings, first to last."""
     rows = [f"| {name} | {c['precision']:.2f} | {c['recall']:.2f} | {c['f1']:.2f} | "
             f"{c['f1_interval'][0]:.2f} to {c['f1_interval'][1]:.2f} | {c['support']} |"
             for name, c in scores["per_class"].items()]
+    commands = [_command(k, config) for k, config in enumerate(scores["trainings"], 1)]
+    return CARD.format(**scores, commands="\n".join(commands), classes="\n".join(rows))
+
+
+def _command(number: int, config: dict[str, Any]) -> str:
     stages = ",".join(f"{side}x{epochs}" for side, epochs in config["stages"])
-    return CARD.format(**scores, stages=stages, seed=config["seed"], classes="\n".join(rows))
+    start = f" --start runs/face{number - 1}/model.safetensors" if number > 1 else ""
+    return (f"    merc pretrain visual --data ferplus_48.npz --out runs/face{number}{start} --stages {stages} "
+            f"--lr {config['lr']:g} --jitter {config['jitter']:g} --seed {config['seed']}")

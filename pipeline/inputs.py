@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.failures import Failure, printable
+from pipeline.containers import MediaError, check_local
+from pipeline.failures import Failure, failure_of, printable
 
 __all__ = ["MEDIA", "Input", "UsageError", "check_folder", "check_transcript", "find_media"]
 
@@ -41,17 +42,16 @@ def find_media(paths: Sequence[Path]) -> tuple[list[Input], list[Failure]]:
     failures: list[Failure] = []
     for path in paths:
         try:
+            if not path.is_dir() and not os.path.lexists(path):
+                check_local(path)
             media, unreadable = _walk(path) if path.is_dir() else ([Input(path)], [])
-            problem = "" if path.is_dir() or os.path.lexists(path) else "no such file or folder"
-        except OSError as error:  # a name too long for the file system, a folder without permission
-            media, unreadable, problem = [], [], f"cannot be read: {error.strerror}"
-        name = printable(path)
-        if not problem and not media and not unreadable:
-            problem = "no media in this folder"
-        failures += unreadable
-        if problem:
-            failures.append(Failure(name, "find", problem, "check the spelling and the path"))
+        except (MediaError, OSError) as error:  # missing, a network name, a name too long, no permission
+            failures.append(failure_of(printable(path), "find", error))
             continue
+        failures += unreadable
+        if not media and not unreadable:
+            failures.append(Failure(printable(path), "find", "no media in this folder",
+                                    "check the spelling and the path"))
         for medium in media:
             found.setdefault(medium.path.resolve(), medium)
     if failures and not found and len(paths) == 1:

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from css_model.allocator import keep_freed_memory
 from extractors.densenet import FaceNet, FaceNetConfig, load_face_net, pack_face_net
 from pipeline.face_card import face_card
 from pipeline.ferplus import confusion_picture, load_ferplus, score_faces
@@ -31,10 +32,12 @@ __all__ = ["PretrainConfig", "parse_stages", "pretrain_visual"]
 class PretrainConfig:
     """Stages are (input side in pixels, epochs); small images first are most of the learning for half the time."""
 
-    stages: tuple[tuple[int, int], ...] = ((32, 3), (40, 5), (48, 14))
+    stages: tuple[tuple[int, int], ...] = ((32, 3), (40, 5), (48, 11), (64, 3))
     batch: int = 128
     lr: float = 2e-3
     weight_decay: float = 0.05
+    jitter: float = 1.0  # strength of every change to the training images but the flip
+    start: str = ""  # a model.safetensors of `pretrain_visual` to go on from
     seed: int = 0
 
 
@@ -43,7 +46,7 @@ def parse_stages(text: str) -> tuple[tuple[int, int], ...]:
     try:
         stages = tuple((int(side), int(epochs)) for side, epochs in (part.split("x") for part in text.split(",")))
     except ValueError as error:
-        raise ValueError(f"stages {text!r}: want side x epochs, as 32x3,40x5,48x14") from error
+        raise ValueError(f"stages {text!r}: want side x epochs, as 32x3,40x5,48x11,64x3") from error
     if any(side < 16 or epochs < 1 for side, epochs in stages):
         raise ValueError(f"stages {text!r}: sides from 16 pixels and epochs from 1")
     return stages
@@ -56,10 +59,15 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
     """
     config = config or PretrainConfig()
     train, valid = load_ferplus(data)
+    keep_freed_memory()
     torch.manual_seed(config.seed)
     grey = train.images.float() / 255
     net = FaceNet(FaceNetConfig(config.stages[-1][0], round(grey.mean().item(), 4), round(grey.std().item(), 4)))
     del grey
+    earlier: list[dict] = []
+    if config.start:
+        net.load_state_dict(load_face_net(Path(config.start)).state_dict())
+        earlier = json.loads(Path(config.start).with_name("metrics.json").read_text())["trainings"]
     sizes = [size for size, epochs in config.stages for _ in range(epochs)]
     steps = len(train.images) // config.batch
     if not steps:
@@ -80,7 +88,7 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
         total = 0.0
         for step in range(steps):
             rows = order[step * config.batch:(step + 1) * config.batch]
-            images = _augment(net.prepare(train.images[rows], sizes[epoch]), chance)
+            images = _augment(net.prepare(train.images[rows], sizes[epoch]), chance, config.jitter)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(images)
             loss = F.cross_entropy(logits.float(), train.votes[rows])
@@ -102,7 +110,7 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
 
     write_bytes(out / "model.safetensors", pack_face_net(net))
     final = load_face_net(out / "model.safetensors")
-    scores = score_faces(final, valid) | {"config": asdict(config)}
+    scores = score_faces(final, valid) | {"trainings": [*earlier, {**asdict(config), "start": None}]}
     write_text(out / "metrics.json", json.dumps(scores, indent=1, sort_keys=True) + "\n")
     table = io.StringIO()
     writer = csv.DictWriter(table, list(log[0]))
@@ -123,19 +131,19 @@ def _restore(path: Path, saved: dict, config: PretrainConfig) -> list[dict]:
     return state["log"]
 
 
-def _augment(images: Tensor, chance: torch.Generator) -> Tensor:
-    """Flip, rotate by up to 15 degrees about the centre, scale, shift; contrast, brightness."""
+def _augment(images: Tensor, chance: torch.Generator, jitter: float) -> Tensor:
+    """Flip; and, at jitter 1, rotate by up to 15 degrees about the centre, scale, shift; contrast, brightness."""
     n = len(images)
 
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(n, generator=chance) * (high - low) + low
+    def uniform(most: float) -> Tensor:
+        return (2 * torch.rand(n, generator=chance) - 1) * most * jitter
 
-    angle, scale = uniform(-math.pi / 12, math.pi / 12), uniform(0.9, 1.1)
+    angle, scale = uniform(math.pi / 12), 1 + uniform(0.1)
     flip = (torch.rand(n, generator=chance) < 0.5).float() * 2 - 1
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    theta = torch.stack([torch.stack([cos * flip, -sin, uniform(-0.08, 0.08)], 1),
-                         torch.stack([sin * flip, cos, uniform(-0.08, 0.08)], 1)], 1)
+    theta = torch.stack([torch.stack([cos * flip, -sin, uniform(0.08)], 1),
+                         torch.stack([sin * flip, cos, uniform(0.08)], 1)], 1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    images = images * uniform(0.8, 1.2).view(-1, 1, 1, 1) + uniform(-0.2, 0.2).view(-1, 1, 1, 1)
+    images = images * (1 + uniform(0.2)).view(-1, 1, 1, 1) + uniform(0.2).view(-1, 1, 1, 1)
     return images.contiguous(memory_format=torch.channels_last)

@@ -13,7 +13,8 @@ from pipeline.alignment import align
 from pipeline.dialogue import Segmentation, Utterance
 from pipeline.media import Media
 from pipeline.recognise import Recogniser, Word
-from pipeline.speakers import HOP, METHOD, assign_speakers, voice_changes, voice_frames, voices
+from pipeline.speakers import HOP, METHOD, SHORTEST, assign_speakers, in_order, voice_changes, voice_frames, voices
+from pipeline.speakers_seen import by_faces, method
 from pipeline.transcripts import find_transcript, read_rttm, read_transcript
 from pipeline.turns import join_short, split_turns
 
@@ -54,11 +55,15 @@ def segment(media: Media, *, transcript: Path | None = None, recogniser: Recogni
         source["speakers"] = {"method": "given"}
         said = _by_turns(said, read_rttm(path))
     elif said and not any(utterance.speaker for utterance in said):
-        source["speakers"] = METHOD | {"count": speakers}
-        numbers = assign_speakers(*voices(media, said), speakers)
-        said = [replace(u, speaker="" if k < 0 else f"S{k + 1}") for u, k in zip(said, numbers, strict=True)]
+        source["speakers"] = METHOD | {"count": speakers, "faces": method() if media.has_video else None}
+        vectors, seconds = voices(media, said)
+        numbers, seen = assign_speakers(vectors, seconds, speakers), 0
+        if source["speakers"]["faces"]:
+            numbers, seen = by_faces(media, said, numbers, (seconds < SHORTEST).tolist())
+        said = [replace(u, speaker="" if k < 0 else f"S{k + 1}") for u, k in zip(said, in_order(numbers), strict=True)]
         if max(numbers) > 0:
-            warnings.append("speakers are approximate: found by clustering voices")
+            warnings.append("speakers are approximate: found by clustering voices"
+                            + (f"; {seen} short utterances by their faces" if seen else ""))
     else:
         source["speakers"] = {"method": "given"}
     if source["kind"] == "recognition" or source["format"] == "rttm":

@@ -16,7 +16,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from pipeline.dialogue import Utterance
 from pipeline.media import RATE, Media
 
-__all__ = ["METHOD", "assign_speakers", "voice_changes", "voice_frames", "voices"]
+__all__ = ["METHOD", "SHORTEST", "assign_speakers", "in_order", "voice_changes", "voice_frames", "voices"]
 
 METHOD = {"method": "voice-encoder", "version": 3, "approximate": True}
 # Mean squared difference of two voices, seconds taken off.  Chosen on acted voices left out of the whitening and on
@@ -56,8 +56,13 @@ def assign_speakers(vectors: np.ndarray, seconds: np.ndarray, count: int | None 
     heard = np.flatnonzero(np.isfinite(vectors).all(1)) if len(vectors) else np.zeros(0, int)
     if len(heard):
         labels[heard] = _groups(vectors[heard], seconds[heard], count)
+    return in_order(labels.tolist())
+
+
+def in_order(labels: list[int]) -> list[int]:
+    """Numbers by first appearance; below 0 stays -1."""
     seen: dict[int, int] = {}
-    return [-1 if label < 0 else seen.setdefault(int(label), len(seen)) for label in labels]
+    return [-1 if label < 0 else seen.setdefault(label, len(seen)) for label in labels]
 
 
 def voice_frames(media: Media, start: float, end: float) -> np.ndarray:

@@ -17,14 +17,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from extractors import TextExtractor, fingerprint_id
-from pipeline.corpora.lines import Line, load_lines
+from pipeline.corpora.lines import load_lines
 from pipeline.corpora.meld_text import EMOTIONS, read_meld_csv
 from pipeline.corpora.splits import expected_dialogues
 from pipeline.corpora.table import load_table, save_table
 from pipeline.dialogue import Corpus, Dialogue
 from pipeline.finetune import finetune_text
 from pipeline.finetune_settings import load_settings
-from pipeline.text_folds import FOLDS, NOTE, _turn, fold_of, read_folds, with_folds
+from pipeline.text_folds import FOLDS, NOTE, read_folds, with_folds
 from pipeline.train import train
 from pipeline.tuning import Batches
 
@@ -170,25 +170,6 @@ def test_low_rank_changes_of_minilm(table: Path, tmp_path: Path) -> None:
     other.write_bytes(delta.read_bytes().replace(b'weights\\": \\"', b'weights\\": \\"0', 1)[:-1])
     with pytest.raises(ValueError):
         TextExtractor(other)
-
-
-def test_folds_are_whole_dialogues_of_even_size() -> None:
-    lines = [Line(f"d{k}", str(u), "x", 0) for k in range(40) for u in range(1 + k % 7)]
-    fold = fold_of(lines, 5, 0)
-    assert all(len({fold[i] for i, line in enumerate(lines) if line.dialogue == name}) == 1
-               for name in {line.dialogue for line in lines})
-    assert np.ptp(np.bincount(fold, minlength=5)) <= 7
-    assert (fold == fold_of(lines, 5, 0)).all() and (fold != fold_of(lines, 5, 1)).any()
-    with pytest.raises(ValueError, match="40 dialogues only"):
-        fold_of(lines, 41, 0)
-
-
-def test_turning_undoes_a_rotation() -> None:
-    rng = np.random.default_rng(0)
-    full = rng.normal(size=(200, 16)) + 3
-    rotation, _ = np.linalg.qr(rng.normal(size=(16, 16)))
-    own = (full - 1) @ rotation
-    np.testing.assert_allclose(_turn(own[:150], full[:150])(own[150:]), full[150:], atol=1e-4)
 
 
 def test_folds_take_the_place_of_training_features(run: Path, table: Path) -> None:

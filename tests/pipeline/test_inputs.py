@@ -28,6 +28,8 @@ def test_missing_paths(tmp_path):
     clip = touch(tmp_path / "x.mp4")
     found, failures = find_media([tmp_path / "nowhere.mp4", clip, tmp_path / ("n" * 300)])
     assert [i.path for i in found] == [clip] and len(failures) == 2
+    with pytest.raises(UsageError, match="no network names"):
+        find_media([Path("https://example.org/x.mp4")])
     for alone in (tmp_path / "nowhere.mp4", touch(tmp_path / "empty" / "notes.txt").parent):
         with pytest.raises(UsageError, match=alone.name):
             find_media([alone])

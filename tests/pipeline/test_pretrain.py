@@ -1,3 +1,5 @@
+"""Training the face network: on faces of the real file; resuming, going on, bad input."""
+
 import hashlib
 import json
 
@@ -47,6 +49,20 @@ def test_killed_and_resumed_equals_not_killed(small, tmp_path):
     net = load_face_net(tmp_path / "whole" / "model.safetensors")
     features = net.features(net.prepare(torch.zeros(2, 30, 40, dtype=torch.uint8)))
     assert features.shape == (2, DIM) and (features >= 0).all()
+
+
+def test_a_training_goes_on_from_another(small, tmp_path):
+    """Its card tells both; with nothing learned its weights are those it began with."""
+    first = pretrain_visual(small, tmp_path / "one", PretrainConfig(((16, 1),), batch=32), lambda line: None)
+    weights = str(tmp_path / "one" / "model.safetensors")
+    still = PretrainConfig(((16, 1),), 32, lr=1e-12, jitter=0, start=weights, seed=3)
+    second = pretrain_visual(small, tmp_path / "two", still, lambda line: None)
+    assert [training["seed"] for training in second["trainings"]] == [0, 3] and len(first["trainings"]) == 1
+    one, two = (load_face_net(tmp_path / name / "model.safetensors").net.classifier for name in ("one", "two"))
+    assert torch.allclose(one.weight, two.weight, atol=1e-8)
+    card = (tmp_path / "two" / "card.md").read_text()
+    assert "--out runs/face2 --start runs/face1/model.safetensors --stages 16x1 --lr 1e-12 --jitter 0 --seed 3" in card
+    assert str(tmp_path) not in card
 
 
 @pytest.mark.parametrize("text", ["", "48", "48x0", "4x3", "axb"])
