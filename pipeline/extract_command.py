@@ -146,7 +146,8 @@ def _show(summary: Summary) -> None:
         console.print(table)
     for file in summary.files:
         for warning in file.warnings:
-            console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
+            told = warning.removeprefix(f"{Path(file.input).name}: ")
+            console.print(Text(f"! {file.input}: {told}", style="yellow"), soft_wrap=True)
         if AGAIN in file.done.values():
             steps = [step for step, how in file.done.items() if how == AGAIN]
             console.print(Text(f"! {file.input}: {', '.join(steps)} in the store was damaged and is made again",

@@ -93,7 +93,7 @@ def failure_of(name: str, stage: str, error: Exception) -> Failure:
     for prefix in (f"{name}: ", f"{Path(name).name}: "):
         message = message.removeprefix(prefix)
     reason, _, remedy = message.rpartition("; ")
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
+    if isinstance(error, OSError) and error.errno in NO_SPACE and not reason:
         reason, remedy = message, "free space on that disk, or name a folder on another one with --out"
     elif isinstance(error, PermissionError):
         reason, remedy = message, "give yourself the permission, or name another folder with --out"
