@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from css_model import CSSConfig
 from pipeline.board import board, summary_writer
 from pipeline.configuration import Configuration, load_configuration, to_yaml
 from pipeline.dialogue import Corpus
@@ -91,6 +92,7 @@ def train_corpus(corpus: Corpus, config: Configuration, protocol: str, seeds: in
     """One run folder of one protocol, clean or published."""
     parts = part_corpus(corpus, config.data, protocol)
     parts.notes.extend(speaker_notes(corpus, config.model.speakers))
+    CSSConfig(tuple(corpus.widths.items()), corpus.labels, **vars(config.model))  # refused before a folder is made
     identity = _identity(corpus, config, protocol, seeds)
     finished = _claim(out, identity)
     if finished is not None:

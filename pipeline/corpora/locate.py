@@ -25,6 +25,7 @@ SOURCES = {  # file -> repository, by corpus
              ("meld_multi_features_mmgcn_cosmic.pkl", "lijfrank/CFN-ESA, lijfrank/GraphSmile"),
              ("meld_features_roberta.pkl", "declare-lab/conv-emotion (COSMIC); text only")),
 }
+RELEASES = {"iemocap": "IEMOCAP_full_release", "meld": "MELD.Raw"}
 TERMS = {
     "iemocap": "IEMOCAP needs a licence from USC (SAIL) and must never be passed on, features included",
     "meld": "MELD is under GPL-3 (declare-lab/MELD); its clips are for research",
@@ -46,6 +47,7 @@ def missing_data(corpus: str) -> str:
     files = "\n".join(f"    {name}  ({where})" for name, where in SOURCES[corpus])
     return (f"no data for {corpus}: merc does not ship it.\n"
             f"  Any one of these files, linked from the README of its repository on GitHub:\n{files}\n"
+            f"  Or the release itself, {RELEASES[corpus]} unpacked: its features are then made first.\n"
             f"  Terms: {TERMS[corpus]}.\n"
             f"  Put it anywhere and name it with --data FILE (or its folder with --data FOLDER), "
             "or set MERC_DATA to that folder.")

@@ -242,7 +242,8 @@ def test_missing_data_says_what_from_whom_on_which_terms_and_where_to(tmp_path, 
         with pytest.raises(FileNotFoundError) as missing:
             load_corpus(corpus, data)
         assert missing_data(corpus) in str(missing.value)
-    for word in (f"{corpus}_multimodal_features.pkl", "butterfliesss/SDT", "Terms:", "--data", "MERC_DATA"):
+    for word in (f"{corpus}_multimodal_features.pkl", "butterfliesss/SDT", "release itself", "Terms:", "--data",
+                 "MERC_DATA"):
         assert word in missing_data(corpus)
 
 

@@ -182,6 +182,12 @@ def test_a_corpus_that_cannot_train_is_refused(fault: str, corpus: Corpus) -> No
         part_corpus(edited(corpus, change), tiny().data, "clean")
 
 
+def test_an_impossible_model_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rank"):
+        train("synthetic", None, "clean", 1, tmp_path / "run", ["model.rank=-3"])
+    assert not (tmp_path / "run").exists()
+
+
 def test_train_and_test_sharing_a_dialogue_is_refused(corpus: Corpus) -> None:
     shared = replace(corpus, dialogues=[*corpus.dialogues, replace(corpus.dialogues[0], split="test")])
     with pytest.raises(ValueError, match="train000 is in train and test"):
