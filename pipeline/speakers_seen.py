@@ -8,6 +8,7 @@ faces that never show fail that, and voices alone decide.
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ CLEAR = 0.7  # distance to the speaker's nearest example over that to the neares
 PLACE = 3.0  # weight of a frame's width against two pictures without correlation (1.4)
 
 
+@cache
 def method() -> dict[str, Any] | None:
     """JSON-able, for fingerprints; None where there is no detector.
 
@@ -54,9 +56,10 @@ def by_faces(media: Media, said: list[Utterance], numbers: list[int], brief: lis
              if (look := _look(reading)) is not None}
     seen = [k for k in examples if k in looks]
     tested = [k for k in seen if sum(numbers[j] == numbers[k] for j in seen) > 1]
-    found = [_nearest(looks, k, [j for j in seen if j != k], numbers) for k in tested]
-    right = [number == numbers[k] for k, (number, _) in zip(tested, found, strict=True)]
-    if len({numbers[k] for k in tested}) < 2 or np.mean(right) < FOUND:
+    if len({numbers[k] for k in tested}) < 2:
+        return numbers, 0
+    right = [_nearest(looks, k, [j for j in seen if j != k], numbers)[0] == numbers[k] for k in tested]
+    if np.mean(right) < FOUND:
         return numbers, 0
     told = list(numbers)
     for k in asked:

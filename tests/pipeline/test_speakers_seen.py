@@ -47,6 +47,11 @@ def test_faces_that_do_not_go_with_voices_decide_nothing(opened: Media, voices: 
     assert by_faces(opened, SAID, [*voices, 1, 0], BRIEF) == ([*voices, 1, 0], 0)
 
 
+def test_a_speaker_who_is_never_shown_leaves_it_to_voices(opened: Media) -> None:
+    unseen = [replace(u, start=u.start + 60, end=u.end + 60) if k in (1, 3) else u for k, u in enumerate(SAID)]
+    assert by_faces(opened, unseen, [0, 1, 0, 1, 1, 0], BRIEF) == ([0, 1, 0, 1, 1, 0], 0)
+
+
 def test_without_pictures_voices_decide(media: Path) -> None:
     with open_media(media / "jfk.flac") as sound:
         assert by_faces(sound, SAID, [0, 1, 0, 1, 1, 0], BRIEF) == ([0, 1, 0, 1, 1, 0], 0)
