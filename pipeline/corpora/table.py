@@ -3,7 +3,8 @@
 utterances.csv   dialogue,utterance,speaker,text,label,split and optional start,end (seconds); empty label = context
 <modality>.npy   (rows, width) floats, a row of NaN = missing; a file may be absent
 fingerprints.json   modality -> what made the features; absent = unknown, only widths can be checked
-table.json       {"name": …, "labels": […]}: the order of the labels; absent = alphabetical
+table.json       {"name": …, "labels": […], "notes": […]}: the order of the labels, absent = alphabetical; what a report
+                 on the corpus should say, absent = nothing
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ def load_table(folder: Path, features: bool = True) -> Corpus:
     labels = tuple(about.get("labels", found))
     if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
         raise ValueError(f"{folder / 'table.json'}: labels must be a list of different names")
+    notes = about.get("notes", [])
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise ValueError(f"{folder / 'table.json'}: notes must be a list of sentences")
     unlisted = [label for label in found if label not in labels]
     if unlisted:
         where = rows.loc[rows["label"] == unlisted[0], "dialogue"].iloc[0]
@@ -58,7 +62,7 @@ def load_table(folder: Path, features: bool = True) -> Corpus:
             times=None if times is None else times[index]))
     return Corpus(about.get("name", folder.resolve().name), labels, dialogues,
                   {m: matrix.shape[1] for m, matrix in arrays.items()},
-                  _fingerprints(folder, arrays) if features else None)
+                  _fingerprints(folder, arrays) if features else None, notes)
 
 
 def save_table(corpus: Corpus, folder: Path) -> None:
@@ -80,7 +84,7 @@ def save_table(corpus: Corpus, folder: Path) -> None:
         buffer = io.BytesIO()
         np.save(buffer, np.concatenate(parts).astype(np.float32), allow_pickle=False)
         write_bytes(folder / f"{modality}.npy", buffer.getvalue())
-    about = {"name": corpus.name, "labels": list(corpus.labels)}
+    about = {"name": corpus.name, "labels": list(corpus.labels), "notes": corpus.notes}
     write_text(folder / "table.json", json.dumps(about, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     if corpus.fingerprints is not None:
         write_text(folder / "fingerprints.json", json.dumps(corpus.fingerprints, indent=1, sort_keys=True) + "\n")

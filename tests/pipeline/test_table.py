@@ -29,11 +29,11 @@ def test_what_is_written_reads_back_equal(tmp_path: Path) -> None:
     odd = replace(first, id="NA", texts=['He said: "no",\nthen left', "null", *["ß"] * (n - 2)],
                   labels=np.where(np.arange(n) == 0, -1, first.labels), times=np.arange(2.0 * n).reshape(n, 2) / 3)
     bare = replace(corpus.dialogues[1], features={"text": corpus.dialogues[1].features["text"]})
-    corpus = replace(corpus, dialogues=[odd, bare, *corpus.dialogues[2:]])
+    corpus = replace(corpus, dialogues=[odd, bare, *corpus.dialogues[2:]], notes=["Two lines had no clip."])
     save_table(corpus, tmp_path)
     again = load_table(tmp_path)
     assert (again.name, again.labels, again.widths) == (corpus.name, corpus.labels, corpus.widths)
-    assert again.fingerprints == corpus.fingerprints
+    assert (again.fingerprints, again.notes) == (corpus.fingerprints, corpus.notes)
     for a, b in zip(corpus.dialogues, again.dialogues, strict=True):
         assert (a.id, a.split, a.utterances, a.speakers, a.texts) == (b.id, b.split, b.utterances, b.speakers, b.texts)
         assert np.array_equal(a.labels, b.labels)
@@ -120,3 +120,10 @@ def test_mosi_reads_as_described(shared: Path) -> None:
         assert np.array_equal(d.features["text"], text[rows])
         assert [corpus.labels[k] for k in d.labels] == list(table["label"][rows])
     assert json.dumps(corpus.labels) == '["negative", "positive"]'
+
+
+@pytest.mark.parametrize("notes", ["one sentence", [1], {"a": "b"}])
+def test_notes_that_are_no_sentences_are_refused(folder: Path, notes) -> None:
+    (folder / "table.json").write_text(json.dumps({"notes": notes}))
+    with pytest.raises(ValueError, match=r"table\.json: notes"):
+        load_table(folder)
