@@ -34,6 +34,7 @@ class DataConfig:
     select_audio: int = 0  # audio columns kept by L2 weights of a linear SVM of the training utterances; 0 = all
     text_folds: str = ""  # a run of merc finetune text --folds: its held-out features for the training part; "" = none
     left: str = "letter"  # raw IEMOCAP: who sits left, the actor of the dialogue's letter (F in Ses01F), or other
+    sessions: int = -1  # paired: dialogues without words in an epoch; -1 = as merc-offline is trained
     valid_share: float = 0.1  # of the training dialogues, where the corpus has no valid part
     test_share: float = 0.15  # of all dialogues, where the corpus has no test part
     split_seed: int = 0
@@ -99,7 +100,7 @@ CHOICES = {
 }
 BOUNDS = {  # least, greatest
     "data.valid_share": (0.01, 0.5), "data.test_share": (0.01, 0.5), "data.split_seed": (0, 2**31),
-    "data.select_audio": (0, 1 << 20),
+    "data.select_audio": (0, 1 << 20), "data.sessions": (-1, 1_000_000),
     "train.epochs": (1, 100_000), "train.lr": (1e-12, 10.0), "train.batch": (1, 100_000),
     "train.weight_decay": (0.0, 10.0), "train.temperature": (1e-3, 1e3), "train.drop_modality": (0.0, 0.95),
     "train.clip": (0.0, 1e9), "train.average": (0.0, 0.99999), "train.threads": (0, 1024), "train.seed": (0, 2**31),

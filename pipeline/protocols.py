@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.configuration import DataConfig
+from pipeline.corpora.paired import PairedCorpus
 from pipeline.dialogue import Corpus, Dialogue
 
 __all__ = ["PROTOCOLS", "Parts", "part_corpus", "restrict", "speaker_notes"]
@@ -48,6 +49,10 @@ def part_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
     if protocol not in PROTOCOLS:
         raise ValueError(f"no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}")
     _refuse_shared(corpus)
+    if config.sessions >= 0:
+        if not isinstance(corpus, PairedCorpus):
+            raise ValueError(f"data.sessions={config.sessions}: {corpus.name} has none, only paired does")
+        corpus = corpus.with_sessions(config.sessions)
     valid, test = corpus.split("valid"), corpus.split("test")
     labelled = [d.id for d in corpus.split("train") if (d.labels >= 0).any()]
     if not labelled:

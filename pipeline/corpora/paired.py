@@ -88,6 +88,12 @@ class PairedCorpus(Corpus):
         whole = self.draw("train", rng)
         return [part for d in whole for part in _parts(d, self.rates.cut, rng)] + self.sessions(rng)
 
+    def with_sessions(self, count: int) -> PairedCorpus:
+        """The same with another number of sessions an epoch."""
+        changed = replace(self, rates=replace(self.rates, sessions=count))
+        kept = [d for d in self.dialogues if d.split != "train"]
+        return replace(changed, dialogues=changed.epoch(0, 0) + kept)
+
     def sessions(self, rng: np.random.Generator) -> list[Dialogue]:
         """Voices or faces that match, all emotions alike: what MELD's two fear in a hundred would never teach.
 
@@ -100,6 +106,8 @@ class PairedCorpus(Corpus):
         for number in range(self.rates.sessions):
             n = int(np.exp(rng.uniform(0, np.log(LONGEST_SESSION + 1))))
             drawn.append(Transcript(number, list(range(n)), ["one"] * n, [""] * n, rng.integers(0, len(EMOTIONS), n)))
+        if not drawn:
+            return []
         words = Words(drawn, [np.full((len(t.labels), self.widths["text"]), np.nan, np.float32) for t in drawn])
         alone = replace(self.rates, voice=0.0, face=0.0, images=3, lost=(1.0, 0.0, 0.0), absent=(0.0, 0.5, 0.5))
         assert self.voices is not None
@@ -167,70 +175,89 @@ def load_words(path: Path, extractor: Any, report: Callable[[str], None] = lambd
 def pair(words: Words, voices: VoicePool, faces: FacePool, rates: Rates, rng: np.random.Generator,
          split: str) -> list[Dialogue]:
     """Give every utterance a voice and a face; a function of the generator's state."""
-    clips = {(speaker, label): np.flatnonzero((voices.speakers == speaker) & (voices.labels == label))
-             for speaker in np.unique(voices.speakers) for label in range(len(EMOTIONS))}
-    clips = {key: rows for key, rows in clips.items() if len(rows)}
-    images = [np.flatnonzero(faces.labels == label) for label in range(len(EMOTIONS))]
-    dialogues = []
-    for transcript, text in zip(words.transcripts, words.vectors, strict=True):
-        luck = float(rng.random())
-        features = {"text": text.copy(),
-                    "audio": _voices(transcript, voices, clips, _rate(rates.voice, rates.spread, luck), rng),
-                    "visual": _faces(transcript, faces, images, rates, _rate(rates.face, rates.spread, luck), rng)}
-        for name, gone in zip(features, _missing(len(text), rates, rng).T, strict=True):
-            features[name][gone] = np.nan
-        dialogues.append(Dialogue(f"{split}-{transcript.id}", split, [str(name) for name in transcript.utterances],
-                                  transcript.speakers, transcript.texts, transcript.labels, features))
-    return dialogues
+    sizes = [len(transcript.labels) for transcript in words.transcripts]
+    whose = np.repeat(np.arange(len(sizes)), sizes)  # utterance -> dialogue
+    labels = np.concatenate([transcript.labels for transcript in words.transcripts])
+    luck = rng.random(len(sizes))
+    heard, seen = (_shown(labels, _rate(mean, rates.spread, luck)[whose], rng) for mean in (rates.voice, rates.face))
+    features = {"text": np.concatenate(words.vectors), "audio": _voices(words, voices, heard, labels, rng),
+                "visual": _faces(seen, faces, rates.images, rng)}
+    for name, gone in zip(features, _missing(whose, len(sizes), rates, rng).T, strict=True):
+        features[name][gone] = np.nan
+    own = {name: np.split(rows, np.cumsum(sizes)[:-1]) for name, rows in features.items()}
+    return [Dialogue(f"{split}-{transcript.id}", split, [str(name) for name in transcript.utterances],
+                     transcript.speakers, transcript.texts, transcript.labels,
+                     {name: rows[index] for name, rows in own.items()})
+            for index, transcript in enumerate(words.transcripts)]
 
 
-def _rate(mean: float, spread: float, luck: float) -> float:
-    """The quantile `luck` of the Beta distribution of mismatch rates: one draw makes voice and face good or bad."""
+def _rate(mean: float, spread: float, luck: np.ndarray) -> np.ndarray:
+    """The quantiles `luck` of the Beta distribution of mismatch rates: one draw makes voice and face good or bad."""
     if not np.isfinite(spread) or mean in (0, 1):
-        return mean
-    return float(beta.ppf(luck, mean * spread, (1 - mean) * spread))
+        return np.full(len(luck), mean)
+    return beta.ppf(luck, mean * spread, (1 - mean) * spread)
 
 
-def _other(label: int, rng: np.random.Generator) -> int:
-    """An emotion other than `label`, all alike."""
-    return int((label + rng.integers(1, len(EMOTIONS))) % len(EMOTIONS))
+def _shown(labels: np.ndarray, mismatch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The emotions shown: with chance `mismatch` (n,) another than the label."""
+    return np.where(rng.random(len(labels)) < mismatch, _other(labels, rng), labels)
 
 
-def _voices(transcript: Transcript, voices: VoicePool, clips: dict[tuple[str, int], np.ndarray], mismatch: float,
+def _other(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Emotions other than `labels`, all alike."""
+    return (labels + rng.integers(1, len(EMOTIONS), len(labels))) % len(EMOTIONS)
+
+
+def _voices(words: Words, voices: VoicePool, shown: np.ndarray, labels: np.ndarray,
             rng: np.random.Generator) -> np.ndarray:
-    """(n, 1582): each speaker of the dialogue lent one voice, different ones while there are enough."""
-    names = rng.permutation(np.unique(voices.speakers))
-    cast = {name: names[index % len(names)] for index, name in enumerate(dict.fromkeys(transcript.speakers))}
-    rows = np.empty(len(transcript.labels), np.int64)
-    for index, (speaker, label) in enumerate(zip(transcript.speakers, transcript.labels.tolist(), strict=True)):
-        shown = _other(label, rng) if rng.random() < mismatch else label
-        while (cast[speaker], shown) not in clips:  # EmoDB has no surprise: another emotion, never a missing voice
-            shown = _other(label, rng)
-        rows[index] = rng.choice(clips[cast[speaker], shown])
-    return voices.vectors[rows, rng.integers(0, voices.vectors.shape[1], len(rows))]
+    """(n, 1582): each speaker of a dialogue lent one voice, different ones while there are enough."""
+    names, speaker = np.unique(voices.speakers, return_inverse=True)
+    clips = _Bins(speaker * len(EMOTIONS) + voices.labels, len(names) * len(EMOTIONS))
+    cast = []
+    for transcript in words.transcripts:
+        order = rng.permutation(len(names))
+        lent = {name: order[index % len(order)] for index, name in enumerate(dict.fromkeys(transcript.speakers))}
+        cast += [lent[name] for name in transcript.speakers]
+    wanted = np.array(cast, np.int64) * len(EMOTIONS)
+    while (none := clips.counts[wanted + shown] == 0).any():  # EmoDB has no surprise: another emotion, never no voice
+        shown = np.where(none, _other(labels, rng), shown)
+    return voices.vectors[clips.draw(wanted + shown, rng), rng.integers(0, voices.vectors.shape[1], len(shown))]
 
 
-def _faces(transcript: Transcript, faces: FacePool, images: list[np.ndarray], rates: Rates, mismatch: float,
-           rng: np.random.Generator) -> np.ndarray:
-    """(n, 342): each the mean over 1 to `rates.images` images, of which a random share shows the emotion."""
-    vectors = np.empty((len(transcript.labels), faces.vectors.shape[1]), np.float32)
-    for index, label in enumerate(transcript.labels.tolist()):
-        shown = _other(label, rng) if rng.random() < mismatch else label
-        many = int(np.exp(rng.uniform(0, np.log(rates.images + 1))))  # frames of one face are far from independent
-        showing = max(1, round(many * rng.uniform(*SHARE)))
-        rows = np.concatenate([rng.choice(images[shown], showing), rng.choice(images[0], many - showing)])
-        vectors[index] = faces.vectors[rows].mean(0)
-    return vectors
+def _faces(shown: np.ndarray, faces: FacePool, most: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, 342): each the mean over 1 to `most` images, of which a random share shows the emotion."""
+    pool = _Bins(faces.labels, len(EMOTIONS))
+    # frames of one face are far from independent
+    many = np.exp(rng.uniform(0, np.log(most + 1), len(shown))).astype(np.int64)
+    showing = np.maximum(1, np.rint(many * rng.uniform(*SHARE, len(shown)))).astype(np.int64)
+    first = np.cumsum(many) - many
+    place = np.arange(many.sum()) - np.repeat(first, many)
+    emotion = np.where(place < np.repeat(showing, many), np.repeat(shown, many), 0)
+    total = np.add.reduceat(faces.vectors[pool.draw(emotion, rng)], first, axis=0)
+    return (total / many[:, None]).astype(np.float32)
 
 
-def _missing(n: int, rates: Rates, rng: np.random.Generator) -> np.ndarray:
+class _Bins:
+    """Rows by number of bin: how many each holds, and a random row of it."""
+
+    def __init__(self, numbers: np.ndarray, bins: int) -> None:
+        self.rows = np.argsort(numbers, kind="stable")
+        self.counts = np.bincount(numbers, minlength=bins)
+        self.first = np.cumsum(self.counts) - self.counts
+
+    def draw(self, numbers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return self.rows[self.first[numbers] + rng.integers(0, self.counts[numbers])]
+
+
+def _missing(whose: np.ndarray, dialogues: int, rates: Rates, rng: np.random.Generator) -> np.ndarray:
     """(n, 3) bool, without regard to the labels; no utterance loses everything."""
     always = np.array(rates.lost) == 1
-    absent = always | (rng.random(3) < rates.absent)
-    while absent.all():
-        absent = always | (rng.random(3) < rates.absent)
-    gone = absent | (rng.random((n, 3)) < rates.lost)
-    gone[gone.all(1)] = absent
+    absent = np.ones((dialogues, 3), bool)
+    while (whole := absent.all(1)).any():
+        absent[whole] = always | (rng.random((whole.sum(), 3)) < rates.absent)
+    gone = absent[whose] | (rng.random((len(whose), 3)) < rates.lost)
+    nothing = gone.all(1)
+    gone[nothing] = absent[whose[nothing]]
     return gone
 
 

@@ -10,10 +10,13 @@ import pytest
 from sklearn.metrics import accuracy_score
 from sklearn.tree import DecisionTreeClassifier
 
+from pipeline.configuration import DataConfig
 from pipeline.corpora.face_pool import FacePool
 from pipeline.corpora.meld_text import EMOTIONS, Transcript, read_meld_csv
 from pipeline.corpora.paired import PairedCorpus, Rates, Words, load_paired
+from pipeline.corpora.synthetic import make_synthetic
 from pipeline.corpora.voices import VoicePool
+from pipeline.protocols import part_corpus
 
 SURPRISE = EMOTIONS.index("surprise")
 NAMES = ("03", "08", "09", "10", "12", "OAF", "YAF")  # 09 and 12 are held out
@@ -75,6 +78,22 @@ def test_sessions_are_even_and_say_so(corpus: PairedCorpus):
     assert np.allclose(prior, prior[0])  # odds times MELD's frequencies: even
     own = {len(set(d.features["audio"][~np.isnan(d.features["audio"][:, 0]), 0])) for d in sessions}
     assert own <= {0, 1}  # one voice a session
+
+
+@pytest.mark.parametrize("count", [0, 7])
+def test_as_many_sessions_as_set(corpus: PairedCorpus, count: int):
+    split = {name: corpus.draw("valid", np.random.default_rng(k)) for k, name in enumerate(("valid", "test"))}
+    whole = replace(corpus, dialogues=corpus.epoch(0, 0) + [replace(d, id=f"{name}-{d.id}", split=name)
+                                                            for name, dialogues in split.items() for d in dialogues])
+    parts = part_corpus(whole, DataConfig(sessions=count), "clean")
+    for dialogues in (parts.train(0, 0), parts.train(3, 1), parts.corpus.split("train")):
+        assert sum(d.odds is not None for d in dialogues) == count
+    assert len(parts.valid) == len(parts.test) == len(split["valid"])
+
+
+def test_other_corpora_have_no_sessions():
+    with pytest.raises(ValueError, match=r"data\.sessions=3: synthetic"):
+        part_corpus(make_synthetic(5, 1, 1, 4), DataConfig(sessions=3), "clean")
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
