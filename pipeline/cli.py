@@ -246,6 +246,8 @@ def pretrain_visual(
     lr: Annotated[float, typer.Option(help="Highest learning rate of the one cycle.")] = 2e-3,
     jitter: Annotated[float, typer.Option(help="Strength of turning, moving, light on training images; 0 none.")] = 1.0,
     start: Annotated[str, typer.Option(help="A model.safetensors of an earlier training to go on from.")] = "",
+    distill: Annotated[float, typer.Option(help="Share of the answers of --start in what is taught; the rest is the "
+                                                "votes.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of initial weights, order and augmentation.")] = 0,
     json: Json = False,
 ) -> None:
@@ -253,7 +255,8 @@ def pretrain_visual(
     from pipeline.pretrain import PretrainConfig, parse_stages
     from pipeline.pretrain import pretrain_visual as run
 
-    _report(lambda: run(data, out, PretrainConfig(parse_stages(stages), lr=lr, jitter=jitter, start=start, seed=seed),
+    _report(lambda: run(data, out, PretrainConfig(parse_stages(stages), lr=lr, jitter=jitter, start=start,
+                                                  distill=distill, seed=seed),
                         lambda line: print(line, file=sys.stderr)), json)
 
 

@@ -55,5 +55,6 @@ def face_card(scores: dict[str, Any]) -> str:
 def _command(number: int, config: dict[str, Any]) -> str:
     stages = ",".join(f"{side}x{epochs}" for side, epochs in config["stages"])
     start = f" --start runs/face{number - 1}/model.safetensors" if number > 1 else ""
+    start += f" --distill {config['distill']:g}" if config.get("distill") else ""
     return (f"    merc pretrain visual --data ferplus_48.npz --out runs/face{number}{start} --stages {stages} "
             f"--lr {config['lr']:g} --jitter {config['jitter']:g} --seed {config['seed']}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from extractors.densenet import EMOTIONS, FaceNet
 
-__all__ = ["Faces", "confusion_picture", "load_ferplus", "score_faces"]
+__all__ = ["Faces", "confusion_picture", "load_ferplus", "read_faces", "score_faces"]
 
 
 class Faces(NamedTuple):
@@ -58,16 +58,21 @@ def load_ferplus(path: Path) -> tuple[Faces, Faces]:
     return train, valid
 
 
-@torch.inference_mode()
-def score_faces(net: FaceNet, faces: Faces, size: int | None = None, flip: bool = True) -> dict:
-    """Accuracy and F1 on majority labels, with 95 % bootstrap intervals over images; averaged over mirror images."""
+@torch.no_grad()
+def read_faces(net: FaceNet, images: Tensor, size: int | None = None, flip: bool = True) -> Tensor:
+    """(n, h, w) uint8 faces to (n, 8) logits, averaged over mirror images if `flip`."""
     net.eval()
     logits = []
-    for start in range(0, len(faces.images), 256):
-        images = net.prepare(faces.images[start:start + 256], size)
-        views = [images, images.flip(-1)] if flip else [images]
+    for part in images.split(128):
+        prepared = net.prepare(part, size)
+        views = [prepared, prepared.flip(-1)] if flip else [prepared]
         logits.append(torch.stack([net(view) for view in views]).mean(0))
-    truth, guess = faces.label.numpy(), torch.cat(logits).argmax(1).numpy()
+    return torch.cat(logits)
+
+
+def score_faces(net: FaceNet, faces: Faces, size: int | None = None, flip: bool = True) -> dict:
+    """Accuracy and F1 on majority labels, with 95 % bootstrap intervals over images; averaged over mirror images."""
+    truth, guess = faces.label.numpy(), read_faces(net, faces.images, size, flip).argmax(1).numpy()
     labels = np.arange(len(EMOTIONS))
     precision, recall, f1, support = precision_recall_fscore_support(truth, guess, labels=labels, zero_division=0)
     often = labels[support >= 50]

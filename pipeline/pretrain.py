@@ -1,7 +1,8 @@
 """`merc pretrain visual`: train the face network on FER+.
 
 Recipe: label distributions (Barsoum et al. 2016), AdamW with one cycle, growing input
-size, flips / rotation about the centre / shift / scale / grey-level jitter on training images only.
+size, flips / rotation about the centre / shift / scale / grey-level jitter on training images only.  A training that
+goes on from another may be taught its answers beside the votes, ten people's being few (Furlanello et al. 2018, ICML).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 from css_model.allocator import keep_freed_memory
 from extractors.densenet import FaceNet, FaceNetConfig, load_face_net, pack_face_net
 from pipeline.face_card import face_card
-from pipeline.ferplus import confusion_picture, load_ferplus, score_faces
+from pipeline.ferplus import confusion_picture, load_ferplus, read_faces, score_faces
 from pipeline.files import write_bytes, write_text
 
 __all__ = ["PretrainConfig", "parse_stages", "pretrain_visual"]
@@ -38,6 +39,7 @@ class PretrainConfig:
     weight_decay: float = 0.05
     jitter: float = 1.0  # strength of every change to the training images but the flip
     start: str = ""  # a model.safetensors of `pretrain_visual` to go on from
+    distill: float = 0.0  # share of the starting network's own answer in what is taught, the rest is the votes
     seed: int = 0
 
 
@@ -65,9 +67,16 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
     net = FaceNet(FaceNetConfig(config.stages[-1][0], round(grey.mean().item(), 4), round(grey.std().item(), 4)))
     del grey
     earlier: list[dict] = []
+    target = train.votes
+    if not 0 <= config.distill < 1 or (config.distill and not config.start):
+        raise ValueError(f"distill {config.distill:g}: a share from 0 to below 1 of the answer of the network --start")
     if config.start:
         net.load_state_dict(load_face_net(Path(config.start)).state_dict())
         earlier = json.loads(Path(config.start).with_name("metrics.json").read_text())["trainings"]
+        if config.distill:
+            with torch.autocast("cpu", torch.bfloat16):
+                answers = read_faces(net, train.images, flip=False)
+            target = target.lerp(answers.float().softmax(1), config.distill)
     sizes = [size for size, epochs in config.stages for _ in range(epochs)]
     steps = len(train.images) // config.batch
     if not steps:
@@ -91,7 +100,7 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
             images = _augment(net.prepare(train.images[rows], sizes[epoch]), chance, config.jitter)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(images)
-            loss = F.cross_entropy(logits.float(), train.votes[rows])
+            loss = F.cross_entropy(logits.float(), target[rows])
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
