@@ -72,7 +72,10 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
         raise ValueError(f"distill {config.distill:g}: a share from 0 to below 1 of the answer of the network --start")
     if config.start:
         net.load_state_dict(load_face_net(Path(config.start)).state_dict())
-        earlier = json.loads(Path(config.start).with_name("metrics.json").read_text())["trainings"]
+        told = Path(config.start).with_name("metrics.json")
+        if not told.is_file():
+            raise FileNotFoundError(f"{told}: missing; --start is a model.safetensors in the folder of its training")
+        earlier = json.loads(told.read_text("utf-8"))["trainings"]
         if config.distill:
             with torch.autocast("cpu", torch.bfloat16):
                 answers = read_faces(net, train.images, flip=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from extractors.densenet import DIM, load_face_net
+from extractors.densenet import DIM, FaceNet, FaceNetConfig, load_face_net, pack_face_net
 from pipeline.ferplus import load_ferplus
 from pipeline.pretrain import PretrainConfig, parse_stages, pretrain_visual
 
@@ -63,6 +63,33 @@ def test_a_training_goes_on_from_another(small, tmp_path):
     card = (tmp_path / "two" / "card.md").read_text()
     assert "--out runs/face2 --start runs/face1/model.safetensors --stages 16x1 --lr 1e-12 --jitter 0 --seed 3" in card
     assert str(tmp_path) not in card
+
+
+def test_a_training_is_taught_the_answers_of_another(small, tmp_path):
+    """Cross-entropy is linear in what is taught: half of it gives the mean of both losses."""
+    pretrain_visual(small, tmp_path / "one", PretrainConfig(((16, 1),), batch=32), lambda line: None)
+    weights = str(tmp_path / "one" / "model.safetensors")
+    losses = {}
+    for share in (0.0, 0.5, 0.99):
+        told = []
+        pretrain_visual(small, tmp_path / f"two-{share}", PretrainConfig(
+            ((16, 1),), 32, lr=1e-12, jitter=0, start=weights, distill=share), told.append)
+        losses[share] = float(told[-1].split("'loss': ")[1].split(",")[0])
+    assert losses[0.99] != pytest.approx(losses[0.0], rel=0.05)
+    assert losses[0.5] == pytest.approx((losses[0.0] + losses[0.99]) / 2, rel=0.02)
+    assert "--distill 0.5 --stages" in (tmp_path / "two-0.5" / "card.md").read_text()
+
+
+@pytest.mark.parametrize(("start", "share", "says"), [("", 0.5, "distill"), ("model.safetensors", 1.0, "distill"),
+                                                      ("model.safetensors", 0.0, r"metrics\.json: missing")])
+def test_nothing_to_go_on_from_is_told(small, tmp_path, start, share, says):
+    path = tmp_path / start
+    if start:
+        path.write_bytes(pack_face_net(FaceNet(FaceNetConfig(16))))
+    with pytest.raises((ValueError, OSError), match=says):
+        pretrain_visual(small, tmp_path / "out", PretrainConfig(((16, 1),), 32, start=str(path) if start else "",
+                                                                distill=share), lambda line: None)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", ["", "48", "48x0", "4x3", "axb"])
