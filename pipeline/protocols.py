@@ -17,6 +17,7 @@ from pipeline.dialogue import Corpus, Dialogue
 __all__ = ["PROTOCOLS", "Parts", "part_corpus", "restrict", "speaker_notes"]
 
 PROTOCOLS = ("clean", "published")
+LARGEST = 1e18  # its square is beyond float32; openSMILE's largest ratios are of 1e7
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,9 @@ def _refuse_shared(corpus: Corpus) -> None:
             if matrix.shape != (n, corpus.widths.get(modality)):
                 raise ValueError(f"{corpus.name}: dialogue {d.id}, {modality}: {matrix.shape} where "
                                  f"({n}, {corpus.widths.get(modality)}) is wanted")
-            if np.isinf(matrix).any():
-                raise ValueError(f"{corpus.name}: dialogue {d.id}, {modality}: infinite values")
+            if n and np.nanmax(np.abs(matrix), initial=0) > LARGEST:
+                raise ValueError(f"{corpus.name}: dialogue {d.id}, {modality}: a value of "
+                                 f"{np.nanmax(np.abs(matrix)):.0e}; a feature of that size is an error of what made it")
         if len(d.labels) != n or len(d.speakers) != n:
             raise ValueError(f"{corpus.name}: dialogue {d.id}: {n} utterances, {len(d.labels)} labels, "
                              f"{len(d.speakers)} speakers")

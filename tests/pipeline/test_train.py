@@ -167,6 +167,8 @@ HOSTILE = {
     "label out of range": (lambda d: replace(d, labels=d.labels + 1), "label 6"),
     "wrong width": (lambda d: replace(d, features=d.features | {"text": d.features["text"][:, 1:]}), "train000, text"),
     "infinite": (lambda d: replace(d, features={m: rows * np.inf for m, rows in d.features.items()}), "train000"),
+    "enormous": (lambda d: replace(d, features={m: rows + np.float32(3e38) for m, rows in d.features.items()}),
+                 "train000, text: a value of 3e\\+38"),
     "one name": (lambda d: replace(d, id="same"), "same comes twice"),
     "nothing but NaN": (lambda d: replace(d, features={m: rows * np.nan for m, rows in d.features.items()}),
                         "every feature of the training part is missing"),
