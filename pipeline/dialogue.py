@@ -77,3 +77,7 @@ class Corpus:
     def epoch(self, number: int, seed: int) -> list[Dialogue]:
         """The training dialogues of one epoch; a corpus that draws anew (`paired`) overrides this."""
         return self.split("train")
+
+    def with_sessions(self, count: int) -> Corpus:
+        """The same with another number of sessions without words an epoch; `paired` alone has any (ValueError)."""
+        raise ValueError(f"data.sessions={count}: {self.name} has none, only paired does")

@@ -42,6 +42,11 @@ class PretrainConfig:
     distill: float = 0.0  # share of the starting network's own answer in what is taught, the rest is the votes
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.distill < 1 or (self.distill and not self.start):
+            raise ValueError(f"distill {self.distill:g}: a share from 0 to below 1 of the answer of the network "
+                             "--start")
+
 
 def parse_stages(text: str) -> tuple[tuple[int, int], ...]:
     """"40x6,48x7" to ((40, 6), (48, 7)).  Raises ValueError."""
@@ -68,8 +73,6 @@ def pretrain_visual(data: Path, out: Path, config: PretrainConfig | None = None,
     del grey
     earlier: list[dict] = []
     target = train.votes
-    if not 0 <= config.distill < 1 or (config.distill and not config.start):
-        raise ValueError(f"distill {config.distill:g}: a share from 0 to below 1 of the answer of the network --start")
     if config.start:
         net.load_state_dict(load_face_net(Path(config.start)).state_dict())
         told = Path(config.start).with_name("metrics.json")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.configuration import DataConfig
-from pipeline.corpora.paired import PairedCorpus
 from pipeline.dialogue import Corpus, Dialogue
 
 __all__ = ["PROTOCOLS", "Parts", "part_corpus", "restrict", "speaker_notes"]
@@ -51,8 +50,6 @@ def part_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
         raise ValueError(f"no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}")
     _refuse_shared(corpus)
     if config.sessions >= 0:
-        if not isinstance(corpus, PairedCorpus):
-            raise ValueError(f"data.sessions={config.sessions}: {corpus.name} has none, only paired does")
         corpus = corpus.with_sessions(config.sessions)
     valid, test = corpus.split("valid"), corpus.split("test")
     labelled = [d.id for d in corpus.split("train") if (d.labels >= 0).any()]
@@ -147,9 +144,10 @@ def _refuse_shared(corpus: Corpus) -> None:
             if matrix.shape != (n, corpus.widths.get(modality)):
                 raise ValueError(f"{corpus.name}: dialogue {d.id}, {modality}: {matrix.shape} where "
                                  f"({n}, {corpus.widths.get(modality)}) is wanted")
-            if n and np.nanmax(np.abs(matrix), initial=0) > LARGEST:
-                raise ValueError(f"{corpus.name}: dialogue {d.id}, {modality}: a value of "
-                                 f"{np.nanmax(np.abs(matrix)):.0e}; a feature of that size is an error of what made it")
+            largest = np.nanmax(np.abs(matrix), initial=0)
+            if largest > LARGEST:
+                raise ValueError(f"{corpus.name}: dialogue {d.id}, {modality}: a value of {largest:.0e}; a feature of "
+                                 "that size is an error of what made it")
         if len(d.labels) != n or len(d.speakers) != n:
             raise ValueError(f"{corpus.name}: dialogue {d.id}: {n} utterances, {len(d.labels)} labels, "
                              f"{len(d.speakers)} speakers")

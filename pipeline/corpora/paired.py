@@ -100,14 +100,14 @@ class PairedCorpus(Corpus):
         Their odds say so: the model goes on predicting for MELD's prior.  Without words there is nothing to weigh a
         voice against; how far it may be believed is left to the temperatures.
         """
+        if not self.rates.sessions:
+            return []
         labels = np.concatenate([t.labels for t in self.words["train"].transcripts])
         odds = -np.log(np.bincount(labels, minlength=len(EMOTIONS)) / len(labels) * len(EMOTIONS))
         drawn = []
         for number in range(self.rates.sessions):
             n = int(np.exp(rng.uniform(0, np.log(LONGEST_SESSION + 1))))
             drawn.append(Transcript(number, list(range(n)), ["one"] * n, [""] * n, rng.integers(0, len(EMOTIONS), n)))
-        if not drawn:
-            return []
         words = Words(drawn, [np.full((len(t.labels), self.widths["text"]), np.nan, np.float32) for t in drawn])
         alone = replace(self.rates, voice=0.0, face=0.0, images=3, lost=(1.0, 0.0, 0.0), absent=(0.0, 0.5, 0.5))
         assert self.voices is not None
