@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 from material import join
 
-from pipeline.corpora.meld_raw import seconds
-from pipeline.corpora.pieces import Piece
-from pipeline.dialogue import MODALITIES, Utterance
-from pipeline.extract import stored_features
-from pipeline.media import open_media
-from pipeline.profiles import build_extractors
-from pipeline.store import Store
+from pipeline.core.dialogue import MODALITIES, Utterance
+from pipeline.corpora.meld_release import seconds
+from pipeline.features.extract import stored_features
+from pipeline.features.profiles import build_extractors
+from pipeline.features.release_plan import Piece
+from pipeline.features.store import Store
+from pipeline.media.decode import open_media
 
 CLIPS = {"train": 9989, "dev": 1109, "test": 2610}
 LENGTHS = (1.0, 2.0, 4.0, 8.0)  # seconds
@@ -37,11 +37,20 @@ BLOCK = 4096  # bytes that a small file takes
 
 def lengths_of_meld() -> np.ndarray:
     """Seconds of every clip, by the times of the transcripts (a few that go backwards left out)."""
-    folder = Path(os.environ.get("MERC_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data" / "meld"
+    folder = (
+        Path(os.environ.get("MERC_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+        / "data"
+        / "meld"
+    )
     own = {}
     for part in ("train", "dev"):
         with (folder / f"{part}_sent_emo.csv").open(encoding="utf-8", newline="") as file:
-            told = np.array([seconds(row["EndTime"]) - seconds(row["StartTime"]) for row in csv.DictReader(file)])
+            told = np.array(
+                [
+                    seconds(row["EndTime"]) - seconds(row["StartTime"])
+                    for row in csv.DictReader(file)
+                ]
+            )
         told = told[(told > 0) & (told < 60)]
         own[part] = np.resize(told, CLIPS[part])
     return np.concatenate([own["train"], own["dev"], np.resize(own["dev"], CLIPS["test"])])
@@ -51,7 +60,12 @@ def measure(clip: Path, length: float, store: Store, extractors: dict) -> dict[s
     """Stage -> CPU seconds of one clip."""
     told, start = {}, time.process_time()
     with open_media(clip) as media:
-        piece = Piece(clip.name, clip, (Utterance(0.0, length, "You must have had your hands full."),), MODALITIES)
+        piece = Piece(
+            clip.name,
+            clip,
+            (Utterance(0.0, length, "You must have had your hands full."),),
+            MODALITIES,
+        )
         segmentation = piece.segmentation(media.duration)
         media.sha256  # noqa: B018
         told["open, hash, sound"] = time.process_time() - start
@@ -63,33 +77,63 @@ def measure(clip: Path, length: float, store: Store, extractors: dict) -> dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clips", type=Path, required=True)
     chosen = parser.parse_args()
     extractors, rows = build_extractors("offline"), []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        sources = sorted(path for path in chosen.clips.iterdir() if path.suffix in (".mpg", ".mp4", ".mkv"))
-        clips = {length: join(sources, place / f"{length}.mp4", length, (1280, 720)) for length in LENGTHS}
+        sources = sorted(
+            path for path in chosen.clips.iterdir() if path.suffix in (".mpg", ".mp4", ".mkv")
+        )
+        clips = {
+            length: join(sources, place / f"{length}.mp4", length, (1280, 720))
+            for length in LENGTHS
+        }
         measure(clips[LENGTHS[0]], LENGTHS[0], Store(place / "warm"), extractors)
         for length, clip in clips.items():
-            runs = [measure(clip, length, Store(place / f"{length}-{turn}"), extractors) for turn in range(REPEATS)]
+            runs = [
+                measure(clip, length, Store(place / f"{length}-{turn}"), extractors)
+                for turn in range(REPEATS)
+            ]
             rows.append({stage: min(run[stage] for run in runs) for stage in runs[0]})
         files = [path for path in (place / f"{LENGTHS[0]}-0").rglob("*") if path.is_file()]
-        disk = sum(-(-path.stat().st_size // BLOCK) * BLOCK for path in files) + 2 * BLOCK  # two folders
+        disk = (
+            sum(-(-path.stat().st_size // BLOCK) * BLOCK for path in files) + 2 * BLOCK
+        )  # two folders
     lengths = lengths_of_meld()
     plan = {}
     for stage in rows[0]:
-        fixed, each = np.linalg.lstsq(np.stack([np.ones(len(LENGTHS)), LENGTHS], 1),
-                                      np.array([row[stage] for row in rows]), rcond=None)[0]
-        plan[stage] = {"per_clip_s": round(float(fixed), 4), "per_second_s": round(float(each), 4),
-                       "hours": round(float((fixed + each * lengths).sum()) / 3600, 2)}
-    measured = {f"{length:g} s": {stage: round(cost, 4) for stage, cost in row.items()}
-                for length, row in zip(LENGTHS, rows, strict=True)}
-    print(json.dumps({
-        "clips": len(lengths), "hours_of_film": round(float(lengths.sum()) / 3600, 2), "measured": measured,
-        "stages": plan, "hours": round(sum(stage["hours"] for stage in plan.values()), 2),
-        "store_bytes_a_clip": disk, "store_mb": round(disk * len(lengths) / 1e6)}, indent=1))
+        fixed, each = np.linalg.lstsq(
+            np.stack([np.ones(len(LENGTHS)), LENGTHS], 1),
+            np.array([row[stage] for row in rows]),
+            rcond=None,
+        )[0]
+        plan[stage] = {
+            "per_clip_s": round(float(fixed), 4),
+            "per_second_s": round(float(each), 4),
+            "hours": round(float((fixed + each * lengths).sum()) / 3600, 2),
+        }
+    measured = {
+        f"{length:g} s": {stage: round(cost, 4) for stage, cost in row.items()}
+        for length, row in zip(LENGTHS, rows, strict=True)
+    }
+    print(
+        json.dumps(
+            {
+                "clips": len(lengths),
+                "hours_of_film": round(float(lengths.sum()) / 3600, 2),
+                "measured": measured,
+                "stages": plan,
+                "hours": round(sum(stage["hours"] for stage in plan.values()), 2),
+                "store_bytes_a_clip": disk,
+                "store_mb": round(disk * len(lengths) / 1e6),
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         clip = join(sorted(options.clips.glob(MEDIA)), Path(place) / "minute.mp4", 60)
         film = repeat(clip, Path(place) / "film.mp4", 60 * options.minutes)
-        print(json.dumps({"minutes": options.minutes, **in_child("stages_of_merc.py", "whole", film, place)}))
+        print(
+            json.dumps(
+                {"minutes": options.minutes, **in_child("stages_of_merc.py", "whole", film, place)}
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ from extractors.detectors import find_detector
 from extractors.faces import crop_face
 from extractors.text import TextExtractor
 from extractors.visual import VisualExtractor
-from pipeline.activity import speech_regions
-from pipeline.dialogue import Dialogue, Utterance
-from pipeline.media import open_media
-from pipeline.predict import Predictor
+from pipeline.core.dialogue import Dialogue, Utterance
+from pipeline.media.decode import open_media
+from pipeline.segmentation.voice_activity import speech_regions
+from pipeline.training.predictor import Predictor
 
 RATE = 16000  # Hz
 
@@ -78,14 +78,20 @@ def utterances(clip: Path) -> list[str]:
     """Voice activity, then the recogniser once per region."""
     from faster_whisper import WhisperModel
 
-    from pipeline.recognise import Recogniser
+    from pipeline.segmentation.recognition import Recogniser
 
     whisper = WhisperModel(str(Recogniser().folder), device="cpu", compute_type="int8")
     with open_media(clip) as media:
         found = []
         for start, end in speech_regions(media):
-            segments, _ = whisper.transcribe(media.sound(start, end), language="en", beam_size=1, temperature=0.0,
-                                             word_timestamps=True, condition_on_previous_text=False)
+            segments, _ = whisper.transcribe(
+                media.sound(start, end),
+                language="en",
+                beam_size=1,
+                temperature=0.0,
+                word_timestamps=True,
+                condition_on_previous_text=False,
+            )
             found.append("".join(segment.text for segment in segments))
     return found
 
@@ -93,8 +99,15 @@ def utterances(clip: Path) -> list[str]:
 def whole(clip: Path, said: list[Utterance]) -> None:
     utterances(clip)
     features = {"text": text(said), "audio": audio(clip, said), "visual": visual(clip, said)}
-    dialogue = Dialogue("clip", "test", [str(k) for k in range(len(said))], [u.speaker for u in said],
-                        [u.text for u in said], np.full(len(said), -1), features)
+    dialogue = Dialogue(
+        "clip",
+        "test",
+        [str(k) for k in range(len(said))],
+        [u.speaker for u in said],
+        [u.text for u in said],
+        np.full(len(said), -1),
+        features,
+    )
     Predictor.load("merc-offline").probabilities(dialogue)
 
 
@@ -113,9 +126,14 @@ def _cut(clip: Path, utterance: Utterance) -> np.ndarray:
 
 def main(stage: str, clip: Path, place: Path) -> None:
     said = load(place).utterances
-    work = {"utterances": lambda: utterances(clip), "text": lambda: text(said), "audio": lambda: audio(clip, said),
-            "visual": lambda: visual(clip, said), "visual_10": lambda: visual(clip, said, 10.0),
-            "whole": lambda: whole(clip, said)}
+    work = {
+        "utterances": lambda: utterances(clip),
+        "text": lambda: text(said),
+        "audio": lambda: audio(clip, said),
+        "visual": lambda: visual(clip, said),
+        "visual_10": lambda: visual(clip, said, 10.0),
+        "whole": lambda: whole(clip, said),
+    }
     print(json.dumps(measured(work[stage])))
 
 

@@ -22,7 +22,9 @@ MEDIA = "*.[m][pk]*"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, required=True, help="folder of real clips with a face and speech")
+    parser.add_argument(
+        "--clips", type=Path, required=True, help="folder of real clips with a face and speech"
+    )
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--naive", action="store_true", help="measure naive.py beside")
     parser.add_argument("--out", type=Path)
@@ -46,14 +48,18 @@ def compare(clips: Path, seconds: float, place: Path, naive: bool) -> dict:
     table["whole_over_sum"] = round(table["merc"]["whole"]["cpu_s"] / total, 3)
     table["utterances"] = len(np.load(place / "features.npz")["text"])
     if naive:
-        table["naive"] = {stage: in_child("naive.py", stage, clip, place)
-                          for stage in ("utterances", "text", "audio", "visual", "visual_10", "whole")}
+        table["naive"] = {
+            stage: in_child("naive.py", stage, clip, place)
+            for stage in ("utterances", "text", "audio", "visual", "visual_10", "whole")
+        }
         for stage in ("utterances", "text", "audio", "visual", "whole"):
             table.setdefault("merc_over_naive", {})[stage] = round(
-                table["merc"][stage]["cpu_s"] / table["naive"][stage]["cpu_s"], 3)
+                table["merc"][stage]["cpu_s"] / table["naive"][stage]["cpu_s"], 3
+            )
         # the kindest reading of "every frame": the ten a second that merc looks at
         table["merc_over_naive"]["visual_10"] = round(
-            table["merc"]["visual"]["cpu_s"] / table["naive"]["visual_10"]["cpu_s"], 3)
+            table["merc"]["visual"]["cpu_s"] / table["naive"]["visual_10"]["cpu_s"], 3
+        )
     return table
 
 

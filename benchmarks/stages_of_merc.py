@@ -12,14 +12,14 @@ from measure import measured
 import extractors.audio
 import extractors.text
 import extractors.visual  # noqa: F401  (what merc imports later, in the middle of a stage)
-from pipeline.dialogue import Dialogue, Segmentation, Utterance
-from pipeline.features import features_of
+from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
+from pipeline.features.compute import features_of
+from pipeline.features.profiles import build_extractors
 from pipeline.labelling import Labeller
-from pipeline.media import open_media
-from pipeline.predict import Predictor
-from pipeline.profiles import build_extractors
-from pipeline.recognise import Recogniser
-from pipeline.segment import segment
+from pipeline.media.decode import open_media
+from pipeline.segmentation.recognition import Recogniser
+from pipeline.segmentation.segment import segment
+from pipeline.training.predictor import Predictor
 
 
 def main(stage: str, clip: Path, place: Path) -> None:
@@ -33,28 +33,46 @@ def main(stage: str, clip: Path, place: Path) -> None:
         assert media.duration  # the sound is decoded
         if stage == "utterances":
             found: list[Segmentation] = []
-            told = measured(lambda: found.append(segment(media, transcript=None, recogniser=Recogniser())))
+            told = measured(
+                lambda: found.append(segment(media, transcript=None, recogniser=Recogniser()))
+            )
             save(place, found[0])
         elif stage == "emotions":
             said, features = load(place).utterances, dict(np.load(place / "features.npz"))
-            dialogue = Dialogue("clip", "test", [str(k) for k in range(len(said))], [u.speaker for u in said],
-                                [u.text for u in said], np.full(len(said), -1), features)
+            dialogue = Dialogue(
+                "clip",
+                "test",
+                [str(k) for k in range(len(said))],
+                [u.speaker for u in said],
+                [u.text for u in said],
+                np.full(len(said), -1),
+                features,
+            )
             told = measured(lambda: Predictor.load("merc-offline").probabilities(dialogue))
         else:
             kept: list[np.ndarray] = []
-            told = measured(lambda: kept.append(
-                features_of(media, load(place), build_extractors("offline", modalities=(stage,))).vectors[stage]))
+            told = measured(
+                lambda: kept.append(
+                    features_of(
+                        media, load(place), build_extractors("offline", modalities=(stage,))
+                    ).vectors[stage]
+                )
+            )
             file = place / "features.npz"
             np.savez(file, **{**(dict(np.load(file)) if file.exists() else {}), stage: kept[0]})
     print(json.dumps(told))
 
 
 def save(place: Path, found: Segmentation) -> None:
-    (place / "said.json").write_text(json.dumps([[u.start, u.end, u.text, u.speaker] for u in found.utterances]))
+    (place / "said.json").write_text(
+        json.dumps([[u.start, u.end, u.text, u.speaker] for u in found.utterances])
+    )
 
 
 def load(place: Path) -> Segmentation:
-    return Segmentation([Utterance(*row) for row in json.loads((place / "said.json").read_text())], {})
+    return Segmentation(
+        [Utterance(*row) for row in json.loads((place / "said.json").read_text())], {}
+    )
 
 
 if __name__ == "__main__":

@@ -32,8 +32,14 @@ from css_model.allocator import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTHS = (("text", 1024), ("audio", 1582), ("visual", 342))
-LIMITS = [("packed", "paper", 0.45), ("repr", "fixed", 1.10), ("packed", "fixed", 2.4), ("fixed", "fixed padded", 0.66),
-          ("packed bf16", "packed", 0.65), ("repr bf16", "repr", 0.65)]
+LIMITS = [
+    ("packed", "paper", 0.45),
+    ("repr", "fixed", 1.10),
+    ("packed", "fixed", 2.4),
+    ("fixed", "fixed padded", 0.66),
+    ("packed bf16", "packed", 0.65),
+    ("repr bf16", "repr", 0.65),
+]
 
 
 def lengths_of(corpus: str) -> list[int]:
@@ -41,9 +47,16 @@ def lengths_of(corpus: str) -> list[int]:
     if corpus == "iemocap":
         told = json.loads((ROOT / "pipeline" / "corpora" / "splits.json").read_text())["iemocap"]
         return [told["utterances"][name] for name in told["train"]]
-    path = Path(os.environ.get("MERC_SHARED", ROOT.parent / "shared")) / "data" / "meld" / "train_sent_emo.csv"
+    path = (
+        Path(os.environ.get("MERC_SHARED", ROOT.parent / "shared"))
+        / "data"
+        / "meld"
+        / "train_sent_emo.csv"
+    )
     if not path.is_file():
-        raise SystemExit(f"MELD's transcripts are not in {path}: name their folder in MERC_SHARED, or --corpus iemocap")
+        raise SystemExit(
+            f"MELD's transcripts are not in {path}: name their folder in MERC_SHARED, or --corpus iemocap"
+        )
     with open(path, encoding="utf-8", newline="") as file:
         return list(Counter(row["Dialogue_ID"] for row in csv.DictReader(file)).values())
 
@@ -51,10 +64,13 @@ def lengths_of(corpus: str) -> list[int]:
 def make_batch(lengths: list[int], seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     n = sum(lengths)
-    return Batch({name: torch.randn(n, width, generator=generator) for name, width in WIDTHS},
-                 {name: torch.ones(n, dtype=torch.bool) for name, _ in WIDTHS},
-                 torch.randint(0, 2, (n,), generator=generator), lengths,
-                 torch.randint(0, 6, (n,), generator=generator))
+    return Batch(
+        {name: torch.randn(n, width, generator=generator) for name, width in WIDTHS},
+        {name: torch.ones(n, dtype=torch.bool) for name, _ in WIDTHS},
+        torch.randint(0, 2, (n,), generator=generator),
+        lengths,
+        torch.randint(0, 6, (n,), generator=generator),
+    )
 
 
 def padded(batch: Batch) -> Batch:
@@ -68,15 +84,24 @@ def padded(batch: Batch) -> Batch:
         out[rows] = values
         return out
 
-    return Batch({name: spread(values, 0) for name, values in batch.features.items()},
-                 {name: spread(values, False) for name, values in batch.present.items()},
-                 spread(batch.speakers, 0), [longest] * len(batch.lengths), spread(batch.labels, -1))
+    return Batch(
+        {name: spread(values, 0) for name, values in batch.features.items()},
+        {name: spread(values, False) for name, values in batch.present.items()},
+        spread(batch.speakers, 0),
+        [longest] * len(batch.lengths),
+        spread(batch.labels, -1),
+    )
 
 
 def slsqp(gram: np.ndarray) -> np.ndarray:
-    return minimize(lambda x: 0.5 * x @ gram @ x, np.full(3, 1 / 3), jac=lambda x: gram @ x, method="SLSQP",
-                    bounds=[(0, 1)] * 3, constraints={"type": "eq", "fun": lambda x: x.sum() - 1,
-                                                      "jac": lambda x: np.ones(3)}).x
+    return minimize(
+        lambda x: 0.5 * x @ gram @ x,
+        np.full(3, 1 / 3),
+        jac=lambda x: gram @ x,
+        method="SLSQP",
+        bounds=[(0, 1)] * 3,
+        constraints={"type": "eq", "fun": lambda x: x.sum() - 1, "jac": lambda x: np.ones(3)},
+    ).x
 
 
 def paper_step(model: CSS, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
@@ -86,8 +111,12 @@ def paper_step(model: CSS, batch: Batch, optimizer: torch.optim.Optimizer) -> No
     rows = []
     for loss in three:
         found = torch.autograd.grad(loss, theta, retain_graph=True, allow_unused=True)
-        flat = torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten()
-                          for p, g in zip(theta, found, strict=True)])
+        flat = torch.cat(
+            [
+                torch.zeros_like(p).flatten() if g is None else g.flatten()
+                for p, g in zip(theta, found, strict=True)
+            ]
+        )
         rows.append(flat / flat.norm())
     g = torch.stack(rows)
     gamma = slsqp((g @ g.T).double().numpy())
@@ -96,8 +125,13 @@ def paper_step(model: CSS, batch: Batch, optimizer: torch.optim.Optimizer) -> No
     optimizer.step()
 
 
-def our_step(model: CSS, batch: Batch, optimizer: torch.optim.Optimizer, modulator: ParetoGradientModulator,
-             half: bool = False) -> None:
+def our_step(
+    model: CSS,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    modulator: ParetoGradientModulator,
+    half: bool = False,
+) -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         output = model(batch)
     modulator.backward(losses(output, batch), output)
@@ -109,12 +143,19 @@ def steps(corpus: str, dialogues: int, repeats: int, d: int, only: list[str]) ->
     """Fastest CPU seconds of each scheme (of those named in `only`, if any)."""
     chosen = np.random.default_rng(0).choice(lengths_of(corpus), dialogues).tolist()
     batch, wide = make_batch(chosen), padded(make_batch(chosen))
-    print(f"{corpus}: {dialogues} dialogues, {len(batch)} utterances, {len(batch) / len(wide):.0%} of the padded rows; "
-          f"d = {d}, {torch.get_num_threads()} thread(s)")
+    print(
+        f"{corpus}: {dialogues} dialogues, {len(batch)} utterances, {len(batch) / len(wide):.0%} of the padded rows; "
+        f"d = {d}, {torch.get_num_threads()} thread(s)"
+    )
     torch.manual_seed(0)
     model = CSS(CSSConfig(WIDTHS, tuple("abcdef"), d=d, hidden=d))
-    fused, plain = (torch.optim.Adam(model.parameters(), 1e-6, weight_decay=1e-5, fused=f or None) for f in (1, 0))
-    modulators = {theta: ParetoGradientModulator(model, theta) for theta in ("trunk", "last", "repr")}
+    fused, plain = (
+        torch.optim.Adam(model.parameters(), 1e-6, weight_decay=1e-5, fused=f or None)
+        for f in (1, 0)
+    )
+    modulators = {
+        theta: ParetoGradientModulator(model, theta) for theta in ("trunk", "last", "repr")
+    }
     fixed = ParetoGradientModulator(model, weights=(1, 1, 1))
     schemes: dict[str, Callable[[], None]] = {
         "paper": lambda: paper_step(model, wide, plain),
@@ -165,12 +206,21 @@ def one_length(n: int) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.process_time()
         model(batch)
-    print(json.dumps({"utterances": n, "MiB": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
-                      "seconds": time.process_time() - start}))
+    print(
+        json.dumps(
+            {
+                "utterances": n,
+                "MiB": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+                "seconds": time.process_time() - start,
+            }
+        )
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--part", choices=("step", "length", "one"), default="step")
     parser.add_argument("--corpus", choices=("meld", "iemocap"), default="meld")
     parser.add_argument("--dialogues", type=int, default=32)
@@ -186,7 +236,9 @@ def main() -> None:
         one_length(chosen.utterances)
     elif chosen.part == "length":
         for n in (10, 100, 500, 1000, 2000, 5000):  # a process each: peaks do not go down again
-            subprocess.run([sys.executable, __file__, "--part", "one", "--utterances", str(n)], check=True)
+            subprocess.run(
+                [sys.executable, __file__, "--part", "one", "--utterances", str(n)], check=True
+            )
     else:
         best = steps(chosen.corpus, chosen.dialogues, chosen.repeats, chosen.d, chosen.only)
         for name, seconds in best.items():

@@ -30,7 +30,12 @@ HIDDEN, INNER = 1024, 4096  # RoBERTa-Large
 
 def texts_of_meld(count: int) -> list[str]:
     """A random choice of MELD's training utterances, the same in each run."""
-    path = Path(os.environ.get("MERC_SHARED", ROOT.parent / "shared")) / "data" / "meld" / "train_sent_emo.csv"
+    path = (
+        Path(os.environ.get("MERC_SHARED", ROOT.parent / "shared"))
+        / "data"
+        / "meld"
+        / "train_sent_emo.csv"
+    )
     if not path.is_file():
         raise SystemExit(f"MELD's transcripts are not in {path}: name their folder in MERC_SHARED")
     with path.open(encoding="utf-8", newline="") as file:
@@ -44,13 +49,23 @@ def make_encoder(folder: Path, texts: list[str], layers: int) -> Path:
     from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
 
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(texts, vocab_size=20_000, min_frequency=1,
-                            special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    bpe.train_from_iterator(
+        texts,
+        vocab_size=20_000,
+        min_frequency=1,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+    )
     bpe.save_model(str(folder))
     RobertaTokenizerFast.from_pretrained(folder, model_max_length=512).save_pretrained(folder)
-    config = RobertaConfig(vocab_size=bpe.get_vocab_size(), hidden_size=HIDDEN, num_hidden_layers=layers,
-                           num_attention_heads=16, intermediate_size=INNER, max_position_embeddings=514,
-                           type_vocab_size=1)
+    config = RobertaConfig(
+        vocab_size=bpe.get_vocab_size(),
+        hidden_size=HIDDEN,
+        num_hidden_layers=layers,
+        num_attention_heads=16,
+        intermediate_size=INNER,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+    )
     RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
 
@@ -64,7 +79,9 @@ def work_of(lengths: np.ndarray, layers: int) -> float:
 def matrix_rate(tokens: int, device: str, seconds: float = 4.0) -> float:
     """Multiplications and additions a second of the products of a layer on a batch of `tokens`, nothing between."""
     shapes = [(HIDDEN, HIDDEN)] * 4 + [(INNER, HIDDEN), (HIDDEN, INNER)]
-    layers = [[torch.randn(shape, device=device) for shape in shapes] for _ in range(4)]  # beyond any cache
+    layers = [
+        [torch.randn(shape, device=device) for shape in shapes] for _ in range(4)
+    ]  # beyond any cache
     rows = {width: torch.randn(tokens, width, device=device) for width in (HIDDEN, INNER)}
     best = 0.0
     start = time.perf_counter()
@@ -74,7 +91,10 @@ def matrix_rate(tokens: int, device: str, seconds: float = 4.0) -> float:
             for weights in layers:
                 for weight in weights:
                     torch.nn.functional.linear(rows[weight.shape[1]], weight)
-            best = max(best, 2 * tokens * sum(w.numel() for ws in layers for w in ws) / (clock(device) - begin))
+            best = max(
+                best,
+                2 * tokens * sum(w.numel() for ws in layers for w in ws) / (clock(device) - begin),
+            )
     return best
 
 
@@ -97,7 +117,9 @@ def clock(device: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--texts", type=int, default=192, help="how many utterances are run")
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--batch", type=int, default=32)
@@ -109,7 +131,9 @@ def main() -> None:
     everything = texts_of_meld(10_000)
     with tempfile.TemporaryDirectory() as place:
         folder = make_encoder(Path(place), everything, chosen.layers)
-        extractor = TextExtractor(folder, device=chosen.device, batch=chosen.batch, precision=chosen.precision)
+        extractor = TextExtractor(
+            folder, device=chosen.device, batch=chosen.batch, precision=chosen.precision
+        )
         counts = np.array([len(ids) for ids in extractor.tokens(everything)])
         # the padding of the whole corpus: batches of neighbours in order of length
         batches = np.split(np.sort(counts), range(chosen.batch, len(counts), chosen.batch))
@@ -117,7 +141,7 @@ def main() -> None:
         # so that a short run has the batches of a long one: whole batches of neighbours, evenly through the lengths
         order, step = np.argsort(counts, kind="stable"), max(1, len(counts) // chosen.texts)
         first = np.arange(0, len(order) - chosen.batch, chosen.batch * step)
-        rows = np.concatenate([order[k:k + chosen.batch] for k in first])
+        rows = np.concatenate([order[k : k + chosen.batch] for k in first])
         texts, own = [everything[k] for k in rows], counts[rows]
         extractor.extract(texts[:2])  # weights are read by the first text
         tokens = int(np.median([part.max() * len(part) for part in batches]))
@@ -128,17 +152,36 @@ def main() -> None:
         rates.append(matrix_rate(tokens, chosen.device))
     rate = work_of(own, chosen.layers) / taken
     whole = work_of(counts, chosen.layers) / rate
-    told = {"device": chosen.device, "threads": torch.get_num_threads(), "precision": chosen.precision,
-            "layers": chosen.layers, "batch": chosen.batch, "utterances": len(texts), "seconds": round(taken, 1),
-            "tokens_mean": round(float(counts.mean()), 1),
-            "matrix_gflops": {name: round(r / 1e9, 1) for name, r in zip(("before", "square", "after"), rates,
-                                                                         strict=True)},
-            "extraction_gflops": round(rate / 1e9, 1), "extraction_over_matrix": round(rate / max(rates), 3),
-            "padding_waste": round(1 - counts.sum() / padded.sum(), 4),
-            "padding_if_unsorted": round(1 - counts.sum() / (chosen.batch * sum(
-                counts[k:k + chosen.batch].max() for k in range(0, len(counts), chosen.batch))), 4),
-            "utterances_per_second": round(len(counts) / whole, 2),
-            "minutes_for_13708": round(13708 / len(counts) * whole / 60, 1)}
+    told = {
+        "device": chosen.device,
+        "threads": torch.get_num_threads(),
+        "precision": chosen.precision,
+        "layers": chosen.layers,
+        "batch": chosen.batch,
+        "utterances": len(texts),
+        "seconds": round(taken, 1),
+        "tokens_mean": round(float(counts.mean()), 1),
+        "matrix_gflops": {
+            name: round(r / 1e9, 1)
+            for name, r in zip(("before", "square", "after"), rates, strict=True)
+        },
+        "extraction_gflops": round(rate / 1e9, 1),
+        "extraction_over_matrix": round(rate / max(rates), 3),
+        "padding_waste": round(1 - counts.sum() / padded.sum(), 4),
+        "padding_if_unsorted": round(
+            1
+            - counts.sum()
+            / (
+                chosen.batch
+                * sum(
+                    counts[k : k + chosen.batch].max() for k in range(0, len(counts), chosen.batch)
+                )
+            ),
+            4,
+        ),
+        "utterances_per_second": round(len(counts) / whole, 2),
+        "minutes_for_13708": round(13708 / len(counts) * whole / 60, 1),
+    }
     print(json.dumps(told, indent=1))
 
 

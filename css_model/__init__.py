@@ -10,6 +10,21 @@ from css_model.normalise import Normaliser
 from css_model.objectives import inverse_frequency, losses
 from css_model.pareto import ParetoGradientModulator, min_norm_weights
 
-__all__ = ["CSS", "DIRECTIONS", "Batch", "CSSConfig", "Checkpoint", "Normaliser", "Output", "ParetoGradientModulator",
-           "SynergisticPolynomialFusion", "collate", "inverse_frequency", "load_checkpoint", "losses", "make_modulator",
-           "min_norm_weights", "save_checkpoint"]
+__all__ = [
+    "CSS",
+    "DIRECTIONS",
+    "Batch",
+    "CSSConfig",
+    "Checkpoint",
+    "Normaliser",
+    "Output",
+    "ParetoGradientModulator",
+    "SynergisticPolynomialFusion",
+    "collate",
+    "inverse_frequency",
+    "load_checkpoint",
+    "losses",
+    "make_modulator",
+    "min_norm_weights",
+    "save_checkpoint",
+]

@@ -32,9 +32,13 @@ class Batch:
         return self.speakers.shape[0]
 
     def to(self, device: torch.device | str) -> Batch:
-        return Batch({name: rows.to(device) for name, rows in self.features.items()},
-                     {name: rows.to(device) for name, rows in self.present.items()},
-                     self.speakers.to(device), self.lengths, self.labels.to(device))
+        return Batch(
+            {name: rows.to(device) for name, rows in self.features.items()},
+            {name: rows.to(device) for name, rows in self.present.items()},
+            self.speakers.to(device),
+            self.lengths,
+            self.labels.to(device),
+        )
 
     @property
     def known(self) -> Tensor:
@@ -46,7 +50,7 @@ class Batch:
 
 
 def collate(dialogues: Iterable[Any], widths: Sequence[tuple[str, int]] | None = None) -> Batch:
-    """Pack dialogues (objects with `features`, `speakers`, `labels`, as `pipeline.dialogue.Dialogue`).
+    """Pack dialogues (objects with `features`, `speakers`, `labels`, as `pipeline.core.dialogue.Dialogue`).
 
     A row of NaN, or an absent modality, is missing.  widths: the modalities wanted (default: all that occur).
     Raises ValueError naming the dialogue for features of the wrong size or partly not finite.
@@ -70,8 +74,10 @@ def collate(dialogues: Iterable[Any], widths: Sequence[tuple[str, int]] | None =
         if not np.isfinite(rows).all():
             bad = int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
             number = int(np.searchsorted(np.cumsum(lengths), bad, side="right"))
-            raise ValueError(f"dialogue {_name(dialogues[number])}: utterance {bad - sum(lengths[:number])} has "
-                             f"values in its {name} feature that are not finite; a missing feature is a row of NaN")
+            raise ValueError(
+                f"dialogue {_name(dialogues[number])}: utterance {bad - sum(lengths[:number])} has "
+                f"values in its {name} feature that are not finite; a missing feature is a row of NaN"
+            )
         features[name] = torch.from_numpy(rows)
         present[name] = torch.from_numpy(there)
     speakers = [index for dialogue in dialogues for index in _first_appearance(dialogue.speakers)]
@@ -79,9 +85,13 @@ def collate(dialogues: Iterable[Any], widths: Sequence[tuple[str, int]] | None =
     for dialogue, length in zip(dialogues, lengths, strict=True):
         own = np.asarray(dialogue.labels).reshape(-1)
         if len(own) != length:
-            raise ValueError(f"dialogue {_name(dialogue)}: {len(own)} labels for {length} utterances")
+            raise ValueError(
+                f"dialogue {_name(dialogue)}: {len(own)} labels for {length} utterances"
+            )
         labels.append(torch.from_numpy(own.astype(np.int64)))
-    return Batch(features, present, torch.tensor(speakers, dtype=torch.long), lengths, torch.cat(labels))
+    return Batch(
+        features, present, torch.tensor(speakers, dtype=torch.long), lengths, torch.cat(labels)
+    )
 
 
 def _rows(dialogue: Any, name: str, width: int) -> np.ndarray:
@@ -90,8 +100,10 @@ def _rows(dialogue: Any, name: str, width: int) -> np.ndarray:
     if rows is None:
         return np.full((length, width), np.nan, np.float32)
     if np.shape(rows) != (length, width):
-        raise ValueError(f"dialogue {_name(dialogue)}: {name} features have shape {np.shape(rows)}, "
-                         f"expected {(length, width)}")
+        raise ValueError(
+            f"dialogue {_name(dialogue)}: {name} features have shape {np.shape(rows)}, "
+            f"expected {(length, width)}"
+        )
     return np.array(rows, np.float32)
 
 

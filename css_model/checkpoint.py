@@ -49,23 +49,34 @@ class Checkpoint:
         """The model in evaluation mode, with weights of its own."""
         with torch.device("meta"):  # no time for random starts
             model = CSS(self.config)
-        model.load_state_dict({name: tensor.clone() for name, tensor in self.state.items()}, assign=True)
+        model.load_state_dict(
+            {name: tensor.clone() for name, tensor in self.state.items()}, assign=True
+        )
         return model.eval()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> None:
     """Write atomically.  half: weights as float16 (half the size); statistics stay float32, IS10 exceeds float16."""
     kind = torch.float16 if half else torch.float32
-    tensors = {f"model.{name}": tensor.detach().cpu().to(kind).contiguous()
-               for name, tensor in checkpoint.state.items()}
+    tensors = {
+        f"model.{name}": tensor.detach().cpu().to(kind).contiguous()
+        for name, tensor in checkpoint.state.items()
+    }
     if half and not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise ValueError("weights beyond 65504 do not fit half precision; save with half=False")
-    tensors |= {f"normaliser.{name}": torch.from_numpy(values)
-                for name, values in checkpoint.normaliser.tensors().items()}
+    tensors |= {
+        f"normaliser.{name}": torch.from_numpy(values)
+        for name, values in checkpoint.normaliser.tensors().items()
+    }
     tensors["log_prior"] = torch.from_numpy(np.asarray(checkpoint.log_prior, np.float32))
-    header = {"format": FORMAT, "config": checkpoint.config.to_dict(), "normaliser": checkpoint.normaliser.to_dict(),
-              "fingerprints": checkpoint.fingerprints, "temperatures": checkpoint.temperatures,
-              "extra": checkpoint.extra}
+    header = {
+        "format": FORMAT,
+        "config": checkpoint.config.to_dict(),
+        "normaliser": checkpoint.normaliser.to_dict(),
+        "fingerprints": checkpoint.fingerprints,
+        "temperatures": checkpoint.temperatures,
+        "extra": checkpoint.extra,
+    }
     text = json.dumps(header, sort_keys=True, ensure_ascii=False, allow_nan=False)
     data = save(tensors, metadata={"merc": text})
     path = Path(path)
@@ -99,51 +110,86 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in shapes}
         return _assemble(header, config, tensors)
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a usable model of merc: {error}. Train it again, or take another copy."
-                         ) from error
+        raise ValueError(
+            f"{path} is not a usable model of merc: {error}. Train it again, or take another copy."
+        ) from error
 
 
 def _check(header: Any, shapes: dict[str, tuple[int, ...]]) -> CSSConfig:
     """Dimensions that agree with the tensors in the file, found before anything of their size is allocated."""
-    if not isinstance(header, dict) or set(header) != _FIELDS or not isinstance(header["config"], dict):
+    if (
+        not isinstance(header, dict)
+        or set(header) != _FIELDS
+        or not isinstance(header["config"], dict)
+    ):
         raise ValueError("its header lacks a part, or has one more than this version of merc knows")
     if header["format"] != FORMAT:
         raise ValueError(f"its format is {header['format']!r}; this version of merc reads {FORMAT}")
     config = CSSConfig.from_dict(header["config"])
     with torch.device("meta"):
-        expected = {f"model.{name}": tuple(tensor.shape) for name, tensor in CSS(config).state_dict().items()}
+        expected = {
+            f"model.{name}": tuple(tensor.shape)
+            for name, tensor in CSS(config).state_dict().items()
+        }
     expected["log_prior"] = (len(config.labels),)
     found = {name: shape for name, shape in shapes.items() if not name.startswith("normaliser.")}
     if found != expected:
-        wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+        wrong = sorted(
+            name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)
+        )
         raise ValueError(f"its tensors do not fit its dimensions: {', '.join(wrong[:5])}")
     widths = dict(config.widths)
     for name, shape in shapes.items():
         modality = name.split(".")[-1]
         if name.startswith("normaliser.") and modality in widths and shape != (widths[modality],):
-            raise ValueError(f"its statistics {name} have shape {shape}, its features {widths[modality]} values")
+            raise ValueError(
+                f"its statistics {name} have shape {shape}, its features {widths[modality]} values"
+            )
     return config
 
 
 def _assemble(header: dict[str, Any], config: CSSConfig, tensors: dict[str, Tensor]) -> Checkpoint:
     for name, tensor in tensors.items():
-        if tensor.dtype not in (torch.float32, torch.float16) or not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype not in (torch.float32, torch.float16) or not bool(
+            torch.isfinite(tensor).all()
+        ):
             raise ValueError(f"its tensor {name} is not of finite float16 or float32 values")
-    temperatures, fingerprints, normaliser = (header[name] for name in ("temperatures", "fingerprints", "normaliser"))
-    if not isinstance(temperatures, dict) or not all(_positive(value) for value in temperatures.values()):
+    temperatures, fingerprints, normaliser = (
+        header[name] for name in ("temperatures", "fingerprints", "normaliser")
+    )
+    if not isinstance(temperatures, dict) or not all(
+        _positive(value) for value in temperatures.values()
+    ):
         raise ValueError("its temperatures are not positive numbers")
-    if not (fingerprints is None or isinstance(fingerprints, dict)) or not isinstance(header["extra"], dict):
+    if not (fingerprints is None or isinstance(fingerprints, dict)) or not isinstance(
+        header["extra"], dict
+    ):
         raise ValueError("its fingerprints or extra entries are malformed")
-    if not isinstance(normaliser, dict) or not isinstance(normaliser.get("method"), str | dict) \
-            or not _positive(normaliser.get("pseudo")):
+    if (
+        not isinstance(normaliser, dict)
+        or not isinstance(normaliser.get("method"), str | dict)
+        or not _positive(normaliser.get("pseudo"))
+    ):
         raise ValueError("its normaliser is malformed")
-    statistics = {name.removeprefix("normaliser."): tensor.numpy() for name, tensor in tensors.items()
-                  if name.startswith("normaliser.")}
-    state = {name.removeprefix("model."): tensor.float() for name, tensor in tensors.items()
-             if name.startswith("model.")}
-    return Checkpoint(config, state, Normaliser.from_parts(normaliser, statistics), fingerprints,
-                      tensors["log_prior"].numpy(), {name: float(value) for name, value in temperatures.items()},
-                      header["extra"])
+    statistics = {
+        name.removeprefix("normaliser."): tensor.numpy()
+        for name, tensor in tensors.items()
+        if name.startswith("normaliser.")
+    }
+    state = {
+        name.removeprefix("model."): tensor.float()
+        for name, tensor in tensors.items()
+        if name.startswith("model.")
+    }
+    return Checkpoint(
+        config,
+        state,
+        Normaliser.from_parts(normaliser, statistics),
+        fingerprints,
+        tensors["log_prior"].numpy(),
+        {name: float(value) for name, value in temperatures.items()},
+        header["extra"],
+    )
 
 
 def _positive(value: object) -> bool:

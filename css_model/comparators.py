@@ -20,7 +20,7 @@ __all__ = ["FUSIONS", "make_fusion"]
 
 
 class Concatenation(nn.Module):
-    """"Without SPF": one linear map of the concatenation."""
+    """ "Without SPF": one linear map of the concatenation."""
 
     def __init__(self, config: CSSConfig) -> None:
         super().__init__()
@@ -37,8 +37,11 @@ class Perceptron(nn.Module):
     def __init__(self, config: CSSConfig) -> None:
         super().__init__()
         self.modalities = config.modalities
-        self.layers = nn.Sequential(nn.Linear(len(self.modalities) * config.d, config.d), nn.GELU(),
-                                    nn.Linear(config.d, config.d))
+        self.layers = nn.Sequential(
+            nn.Linear(len(self.modalities) * config.d, config.d),
+            nn.GELU(),
+            nn.Linear(config.d, config.d),
+        )
 
     def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
         return self.layers(torch.cat([hidden[name] for name in self.modalities], -1))
@@ -52,8 +55,9 @@ class LowRankMultimodal(nn.Module):
     def __init__(self, config: CSSConfig) -> None:
         super().__init__()
         self.rank = config.rank
-        self.factors = nn.ModuleDict({name: nn.Linear(config.d, self.TERMS * config.rank)
-                                      for name in config.modalities})
+        self.factors = nn.ModuleDict(
+            {name: nn.Linear(config.d, self.TERMS * config.rank) for name in config.modalities}
+        )
         for parameter in self.factors.parameters():
             nn.init.normal_(parameter, std=1 / math.sqrt(config.d) if parameter.dim() == 2 else 0)
         self.out = nn.Linear(config.rank, config.d)
@@ -73,16 +77,24 @@ class FactorisedBilinear(nn.Module):
     def __init__(self, config: CSSConfig) -> None:
         super().__init__()
         self.modalities, self.rank = config.modalities, config.rank
-        self.factors = nn.ModuleDict({name: nn.Linear(config.d, config.rank * self.WINDOW)
-                                      for name in config.modalities})
-        pairs = list(combinations(config.modalities, 2)) or [(config.modalities[0], config.modalities[0])]
+        self.factors = nn.ModuleDict(
+            {name: nn.Linear(config.d, config.rank * self.WINDOW) for name in config.modalities}
+        )
+        pairs = list(combinations(config.modalities, 2)) or [
+            (config.modalities[0], config.modalities[0])
+        ]
         self.pairs = pairs
         self.out = nn.Linear(config.rank * len(pairs), config.d)
 
     def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
-        sides = {name: torch.where(present[name][:, None], factor(hidden[name]).float(), 1)
-                 for name, factor in self.factors.items()}
-        pooled = [(sides[a] * sides[b]).unflatten(-1, (self.rank, self.WINDOW)).sum(-1) for a, b in self.pairs]
+        sides = {
+            name: torch.where(present[name][:, None], factor(hidden[name]).float(), 1)
+            for name, factor in self.factors.items()
+        }
+        pooled = [
+            (sides[a] * sides[b]).unflatten(-1, (self.rank, self.WINDOW)).sum(-1)
+            for a, b in self.pairs
+        ]
         return self.out(torch.cat([F.normalize(signed_sqrt(z), dim=-1) for z in pooled], -1))
 
 
@@ -122,8 +134,13 @@ class SoftmaxGate(nn.Module):
 
 
 def _spf(config: CSSConfig) -> nn.Module:
-    return SynergisticPolynomialFusion(config.modalities, config.d, order=config.order, rank=config.rank,
-                                       modality_specific=config.modality_specific)
+    return SynergisticPolynomialFusion(
+        config.modalities,
+        config.d,
+        order=config.order,
+        rank=config.rank,
+        modality_specific=config.modality_specific,
+    )
 
 
 FUSIONS: dict[str, Callable[[CSSConfig], nn.Module]] = {

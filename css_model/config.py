@@ -15,7 +15,15 @@ _CHOICES = {
     "gate": ("matrix", "pair", "scalar"),
 }
 # largest sensible sizes: a forged checkpoint must not make us allocate without end
-_RANGES = {"d": 16384, "heads": 256, "hidden": 65536, "layers": 48, "order": 16, "rank": 8192, "speakers": 65536}
+_RANGES = {
+    "d": 16384,
+    "heads": 256,
+    "hidden": 65536,
+    "layers": 48,
+    "order": 16,
+    "rank": 8192,
+    "speakers": 65536,
+}
 
 
 @dataclass(frozen=True)
@@ -59,17 +67,27 @@ class CSSConfig:
         object.__setattr__(self, "widths", tuple((str(name), width) for name, width in widths))
         object.__setattr__(self, "labels", tuple(self.labels))
         if not self.widths or len(dict(self.widths)) != len(self.widths):
-            raise ValueError(f"widths must name each modality once, and at least one: {self.widths}")
+            raise ValueError(
+                f"widths must name each modality once, and at least one: {self.widths}"
+            )
         for name, width in self.widths:
             if not name.isidentifier() or not _is_count(width, 1 << 20):
-                raise ValueError(f"widths: {name!r} needs a plain name and a width of 1 to {1 << 20}, not {width!r}")
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels) or len(self.labels) > 100_000:
+                raise ValueError(
+                    f"widths: {name!r} needs a plain name and a width of 1 to {1 << 20}, not {width!r}"
+                )
+        if (
+            len(self.labels) < 2
+            or len(set(self.labels)) != len(self.labels)
+            or len(self.labels) > 100_000
+        ):
             raise ValueError(f"labels must be at least two different names: {self.labels[:10]}")
         if not all(isinstance(label, str) for label in self.labels):
             raise ValueError(f"labels must be text: {self.labels[:10]}")
         for field, largest in _RANGES.items():
             if not _is_count(getattr(self, field), largest):
-                raise ValueError(f"{field} must be a whole number from 1 to {largest}, not {getattr(self, field)!r}")
+                raise ValueError(
+                    f"{field} must be a whole number from 1 to {largest}, not {getattr(self, field)!r}"
+                )
         if self.d % self.heads:
             raise ValueError(f"d ({self.d}) must be a multiple of heads ({self.heads})")
         for field in ("dropout", "feature_dropout"):
@@ -78,7 +96,9 @@ class CSSConfig:
                 raise ValueError(f"{field} must lie in [0, 1), not {value!r}")
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
-                raise ValueError(f"{field} must be one of {', '.join(choices)}, not {getattr(self, field)!r}")
+                raise ValueError(
+                    f"{field} must be one of {', '.join(choices)}, not {getattr(self, field)!r}"
+                )
         for field in ("modality_specific", "mae", "iae"):
             if not isinstance(getattr(self, field), bool):
                 raise ValueError(f"{field} must be true or false, not {getattr(self, field)!r}")
@@ -89,7 +109,10 @@ class CSSConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` reads it back."""
-        return asdict(self) | {"widths": [list(pair) for pair in self.widths], "labels": list(self.labels)}
+        return asdict(self) | {
+            "widths": [list(pair) for pair in self.widths],
+            "labels": list(self.labels),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CSSConfig:
@@ -107,4 +130,9 @@ class CSSConfig:
 
 
 def _is_count(value: object, largest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= largest and math.isfinite(value)
+    return (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and 1 <= value <= largest
+        and math.isfinite(value)
+    )

@@ -20,7 +20,9 @@ def _torchjd(name: str, **options: float) -> Callable[[Tensor], Tensor]:
     try:
         from torchjd import aggregation
     except ImportError as error:
-        raise ImportError(f"{name} needs the library torchjd: pip install 'merc[ablate]'") from error
+        raise ImportError(
+            f"{name} needs the library torchjd: pip install 'merc[ablate]'"
+        ) from error
     weighting = getattr(aggregation, name)(**options)
     return lambda gram: weighting(gram / gram.diagonal().mean())
 
@@ -35,9 +37,16 @@ DIRECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-def make_modulator(name: str, model: CSS, theta: str = "trunk", use: str = "raw", *, heads: str = "scaled",
-                   objectives: Sequence[int] = (0, 1, 2),
-                   weights: Sequence[float] | None = None) -> ParetoGradientModulator:
+def make_modulator(
+    name: str,
+    model: CSS,
+    theta: str = "trunk",
+    use: str = "raw",
+    *,
+    heads: str = "scaled",
+    objectives: Sequence[int] = (0, 1, 2),
+    weights: Sequence[float] | None = None,
+) -> ParetoGradientModulator:
     """A modulator by name of `DIRECTIONS`; `static` takes `weights`.  `use` is PGM's alone: the others have raw losses.
 
     Raises ValueError for another name, ImportError for pcgrad and cagrad without torchjd.
@@ -50,5 +59,6 @@ def make_modulator(name: str, model: CSS, theta: str = "trunk", use: str = "raw"
         options = DIRECTIONS[name]()
     else:
         raise ValueError(f"no direction {name!r}; there are {', '.join(DIRECTIONS)} and static")
-    return ParetoGradientModulator(model, theta, use if name == "pgm" else "raw", heads=heads, objectives=objectives,
-                                   **options)
+    return ParetoGradientModulator(
+        model, theta, use if name == "pgm" else "raw", heads=heads, objectives=objectives, **options
+    )

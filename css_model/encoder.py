@@ -32,21 +32,29 @@ class Layout:
         for length in lengths:
             starts.append(starts[-1] + length)
         self.n = starts[-1]
-        order = sorted((number for number in range(len(lengths)) if lengths[number]), key=lambda i: -lengths[i])
+        order = sorted(
+            (number for number in range(len(lengths)) if lengths[number]), key=lambda i: -lengths[i]
+        )
         self.groups: list[tuple[Tensor, Tensor]] = []  # rows (b, t), valid (b, t)
         while order:
             longest = lengths[order[0]]
             members = [number for number in order if lengths[number] * self.WASTE >= longest]
-            order = order[len(members):]
+            order = order[len(members) :]
             steps = torch.arange(longest)
             sizes = torch.tensor([lengths[number] for number in members]).unsqueeze(1)
             first = torch.tensor([starts[number] for number in members]).unsqueeze(1)
             valid = steps < sizes
             self.groups.append(((first + steps.minimum(sizes - 1)).to(device), valid.to(device)))
         packed = [rows[valid] for rows, valid in self.groups]
-        self.inverse = torch.argsort(torch.cat(packed)) if packed else torch.zeros(0, dtype=torch.long, device=device)
+        self.inverse = (
+            torch.argsort(torch.cat(packed))
+            if packed
+            else torch.zeros(0, dtype=torch.long, device=device)
+        )
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, usable: Tensor, heads: int) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, usable: Tensor, heads: int
+    ) -> Tensor:
         """Attention within dialogues: (N, d) query, key, value; usable (N,) bool keys.  Returns (N, d)."""
         outputs = []
         for rows, valid in self.groups:
@@ -57,11 +65,17 @@ class Layout:
                 if keys.shape[1] == 0:
                     out = torch.zeros_like(q)
                 else:
-                    out = F.scaled_dot_product_attention(q, _heads(key, keys, heads), _heads(value, keys, heads))
+                    out = F.scaled_dot_product_attention(
+                        q, _heads(key, keys, heads), _heads(value, keys, heads)
+                    )
             else:
                 some = mask.any(1, keepdim=True)
-                out = F.scaled_dot_product_attention(q, _heads(key, rows, heads), _heads(value, rows, heads),
-                                                     attn_mask=(mask | ~some)[:, None, None, :])
+                out = F.scaled_dot_product_attention(
+                    q,
+                    _heads(key, rows, heads),
+                    _heads(value, rows, heads),
+                    attn_mask=(mask | ~some)[:, None, None, :],
+                )
                 out = torch.where(some[:, :, None, None], out, 0)
             outputs.append(out.transpose(1, 2).flatten(2)[valid])
         return torch.cat(outputs)[self.inverse] if outputs else query
@@ -112,7 +126,9 @@ class Block(nn.Module):
         super().__init__()
         self.norm, self.attention = nn.LayerNorm(config.d), Attention(config.d, config.heads)
         self.norm_feed = nn.LayerNorm(config.d)
-        self.feed = nn.Sequential(nn.Linear(config.d, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.d))
+        self.feed = nn.Sequential(
+            nn.Linear(config.d, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.d)
+        )
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, context: Tensor | None, usable: Tensor, layout: Layout) -> Tensor:
@@ -141,7 +157,9 @@ class Gates(nn.Module):
         super().__init__()
         names, out = config.modalities, 1 if config.gate == "scalar" else config.d
         self.pairwise = config.gate == "pair"
-        keys = [f"{q}_{m}" for q in names for m in names if q != m] if self.pairwise else list(names)
+        keys = (
+            [f"{q}_{m}" for q in names for m in names if q != m] if self.pairwise else list(names)
+        )
         self.weight = nn.ModuleDict({key: nn.Linear(config.d, out) for key in keys})
 
     def forward(self, query: str, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
@@ -149,7 +167,9 @@ class Gates(nn.Module):
         total = torch.zeros_like(hidden[query])
         for name, other in hidden.items():
             if name != query:
-                gate = torch.sigmoid(self.weight[f"{query}_{name}" if self.pairwise else name](hidden[query]))
+                gate = torch.sigmoid(
+                    self.weight[f"{query}_{name}" if self.pairwise else name](hidden[query])
+                )
                 total = total + torch.where(present[name][:, None], gate * other, 0)
         return total
 
@@ -162,23 +182,31 @@ class Encoder(nn.Module):
         names, d = config.modalities, config.d
         self.config = config
         # "1D convolution" with kernel 1 and no bias: a linear map per utterance (decision 2)
-        self.project = nn.ModuleDict({name: nn.Linear(width, d, bias=False) for name, width in config.widths})
+        self.project = nn.ModuleDict(
+            {name: nn.Linear(width, d, bias=False) for name, width in config.widths}
+        )
         self.speaker = nn.Embedding(config.speakers, d)
         nn.init.normal_(self.speaker.weight, std=0.5)  # beside positions of rms .7
         self.mae = nn.ModuleDict({m: Stack(config) for m in names} if config.mae else {})
-        self.crossing = config.iae and len(names) > 1  # a single modality has nothing to interact with
+        self.crossing = (
+            config.iae and len(names) > 1
+        )  # a single modality has nothing to interact with
         self.iae = nn.ModuleDict({m: Stack(config) for m in names} if self.crossing else {})
         self.gates = Gates(config) if self.crossing else None
         width = 2 * d if self.crossing else d
         self.output = nn.ModuleDict({m: nn.Linear(width, d) for m in names})
         for weight in (p for p in self.output.parameters() if p.dim() == 2):
-            nn.init.normal_(weight, std=width**-0.5)  # h̃ of root mean square about 1, as SPF's start needs
+            nn.init.normal_(
+                weight, std=width**-0.5
+            )  # h̃ of root mean square about 1, as SPF's start needs
 
     def forward(self, batch: Batch, present: dict[str, Tensor]) -> dict[str, Tensor]:
         """modality -> h̃ (N, d); zero where the feature is missing (after the bias of eq. 6, decision 20)."""
         layout = Layout(batch.lengths, batch.speakers.device)
         extra = positions(batch.lengths, self.config.d, batch.speakers.device)
-        extra = extra.to(self.speaker.weight.dtype) + self.speaker(batch.speakers % self.config.speakers)
+        extra = extra.to(self.speaker.weight.dtype) + self.speaker(
+            batch.speakers % self.config.speakers
+        )
         first, own = {}, {}
         for name, project in self.project.items():
             there = present[name][:, None]
@@ -194,15 +222,25 @@ class Encoder(nn.Module):
         for name in self.project:
             parts = [own[name]]
             if self.gates is not None:
-                parts.append(self._interact(name, own if self.config.iae_input == "serial" else first, present, layout))
-            hidden[name] = torch.where(present[name][:, None], self.output[name](torch.cat(parts, -1)), 0)
+                parts.append(
+                    self._interact(
+                        name, own if self.config.iae_input == "serial" else first, present, layout
+                    )
+                )
+            hidden[name] = torch.where(
+                present[name][:, None], self.output[name](torch.cat(parts, -1)), 0
+            )
         return hidden
 
-    def _interact(self, name: str, hidden: dict[str, Tensor], present: dict[str, Tensor], layout: Layout) -> Tensor:
+    def _interact(
+        self, name: str, hidden: dict[str, Tensor], present: dict[str, Tensor], layout: Layout
+    ) -> Tensor:
         assert self.gates is not None
         others = torch.zeros_like(present[name])
         for other, rows in present.items():
             if other != name:
                 others = others | rows
         x = self.iae[name](hidden[name], self.gates(name, hidden, present), others, layout)
-        return torch.where(layout.any(others)[:, None], x, 0)  # no other modality in the dialogue: h_Ia = 0
+        return torch.where(
+            layout.any(others)[:, None], x, 0
+        )  # no other modality in the dialogue: h_Ia = 0

@@ -27,20 +27,33 @@ class SynergisticPolynomialFusion(nn.Module):
     modality_specific=False ("without MSP"): one W_j shared by all modalities, and no static gate λ.
     """
 
-    def __init__(self, modalities: Sequence[str], d: int, out: int | None = None, order: int = 3, rank: int = 16,
-                 modality_specific: bool = True) -> None:
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        d: int,
+        out: int | None = None,
+        order: int = 3,
+        rank: int = 16,
+        modality_specific: bool = True,
+    ) -> None:
         super().__init__()
         self.modalities, self.order, self.rank = tuple(modalities), order, rank
         count = len(self.modalities)
         # std 4 / sqrt(3 d): with the usual small start the product of p factors vanishes; for h of rms about 1
-        self.weight = nn.Parameter(torch.randn(count if modality_specific else 1, order * rank, d)
-                                   * (4 / math.sqrt(count * d)))
-        self.gate = nn.Parameter(torch.zeros(order, count)) if modality_specific else None  # λ = σ(gate), start ½
+        self.weight = nn.Parameter(
+            torch.randn(count if modality_specific else 1, order * rank, d)
+            * (4 / math.sqrt(count * d))
+        )
+        self.gate = (
+            nn.Parameter(torch.zeros(order, count)) if modality_specific else None
+        )  # λ = σ(gate), start ½
         # w_j starts at 0: at 1 the product stays almost linear and learns nothing multiplicative
         self.constant = nn.Parameter(torch.zeros(order, rank))
         self.out = nn.Linear(rank, out or d)
 
-    def factors(self, hidden: dict[str, Tensor], present: dict[str, Tensor] | None = None) -> Tensor:
+    def factors(
+        self, hidden: dict[str, Tensor], present: dict[str, Tensor] | None = None
+    ) -> Tensor:
         """Eq. 8: z_j for every order, (N, p, r), float32 or wider.
 
         With modalities missing the sum is rescaled by Σλ / Σλ(present); otherwise the product would shrink with p.
@@ -61,7 +74,9 @@ class SynergisticPolynomialFusion(nn.Module):
             share = kept * (share.sum(1, keepdim=True) / total.masked_fill(total == 0, 1))
         return (share.unsqueeze(-1) * z).sum(1) + self.constant.to(z.dtype)
 
-    def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, hidden: dict[str, Tensor], present: dict[str, Tensor] | None = None
+    ) -> Tensor:
         """hidden: modality -> (N, d); present: modality -> (N,) bool (default: all).  Returns (N, out)."""
         z = self.factors(hidden, present)
         return self.out(signed_sqrt(z.prod(1)).to(self.out.weight.dtype))

@@ -14,7 +14,9 @@ __all__ = ["min_norm_weights"]
 
 ROUNDING = 1e-15  # relative: what opposite gradients leave of zero
 LARGEST = 12  # 2^12 faces; objectives number three here
-TOLERANCE = 1e-12  # of the optimality conditions and of dependence, relative to the terms that are summed
+TOLERANCE = (
+    1e-12  # of the optimality conditions and of dependence, relative to the terms that are summed
+)
 
 
 def min_norm_weights(gram: Tensor) -> Tensor:
@@ -49,7 +51,9 @@ def _solve(q: list[list[float]]) -> list[float]:
         for j in range(i):
             c[i][j] = c[j][i] = q[i][j] / norms[i] / norms[j]
             if not -2 < c[i][j] < 2:  # cosines, but for rounding; NaN fails too
-                raise ValueError(f"not a Gram matrix: entry ({i}, {j}) is {q[i][j]}, the diagonal {diagonal}")
+                raise ValueError(
+                    f"not a Gram matrix: entry ({i}, {j}) is {q[i][j]}, the diagonal {diagonal}"
+                )
     candidates: list[tuple[float, list[float]]] = []
     for face in _faces(k):
         u = _on_face(c, w, face)
@@ -129,7 +133,9 @@ def _on_triangle(c: list[list[float]], w: list[float], face: Sequence[int]) -> l
     return None if first < 0 else [first, second, last]
 
 
-def _violation(c: list[list[float]], w: list[float], face: Sequence[int], u: list[float]) -> tuple[float, bool]:
+def _violation(
+    c: list[list[float]], w: list[float], face: Sequence[int], u: list[float]
+) -> tuple[float, bool]:
     """By how much u on a face breaks (C u)_i >= v w_i (equality on the face), and whether u is the only optimum.
 
     It is when every corner outside the face is strictly worse.  Stops at the first gross violation.

@@ -29,13 +29,21 @@ class Output:
 
     def shifted(self, odds: Tensor) -> Output:
         """Logits plus (N, c): what the model says of data whose labels have other odds than those it predicts for."""
-        return Output(self.logits + odds, {name: rows + odds for name, rows in self.unimodal.items()}, self.hidden,
-                      self.present)
+        return Output(
+            self.logits + odds,
+            {name: rows + odds for name, rows in self.unimodal.items()},
+            self.hidden,
+            self.present,
+        )
 
     def hidden_rms(self) -> float:
         """Root mean square of h̃ over present utterances: SPF's start is made for about 1."""
         rows = [self.hidden[name].detach()[there] for name, there in self.present.items()]
-        return float(torch.cat(rows).float().square().mean().sqrt()) if any(len(row) for row in rows) else 0.0
+        return (
+            float(torch.cat(rows).float().square().mean().sqrt())
+            if any(len(row) for row in rows)
+            else 0.0
+        )
 
 
 class CSS(nn.Module):
@@ -47,9 +55,14 @@ class CSS(nn.Module):
         self.encoder = Encoder(config)
         self.fusion = make_fusion(config)
         self.classifier = nn.Linear(config.d, len(config.labels))
-        self.heads = nn.ModuleDict({name: nn.Sequential(nn.ReLU(), nn.Dropout(config.dropout),
-                                                        nn.Linear(config.d, len(config.labels)))
-                                    for name in config.modalities})
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.d, len(config.labels))
+                )
+                for name in config.modalities
+            }
+        )
 
     def forward(self, batch: Batch) -> Output:
         """Raises ValueError for features of another width than the model's."""
@@ -57,15 +70,21 @@ class CSS(nn.Module):
         for name, width in self.config.widths:
             rows = batch.features.get(name)
             if rows is None:
-                present[name] = torch.zeros(len(batch), dtype=torch.bool, device=batch.speakers.device)
+                present[name] = torch.zeros(
+                    len(batch), dtype=torch.bool, device=batch.speakers.device
+                )
             elif rows.shape != (len(batch), width):
-                raise ValueError(f"{name} features have shape {tuple(rows.shape)}; this model takes "
-                                 f"{(len(batch), width)}: use the extractor (profile) that the model was trained on")
+                raise ValueError(
+                    f"{name} features have shape {tuple(rows.shape)}; this model takes "
+                    f"{(len(batch), width)}: use the extractor (profile) that the model was trained on"
+                )
             else:
                 present[name] = batch.present[name]
         hidden = self.encoder(batch, present)
         logits = self.classifier(self.fusion(hidden, present))
-        return Output(logits, {name: head(hidden[name]) for name, head in self.heads.items()}, hidden, present)
+        return Output(
+            logits, {name: head(hidden[name]) for name, head in self.heads.items()}, hidden, present
+        )
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

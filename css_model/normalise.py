@@ -23,8 +23,12 @@ class Normaliser:
     Values are clipped at ±10 sd.  columns: modality -> the columns that are kept, rising; default all.
     """
 
-    def __init__(self, method: str | Mapping[str, str] = "corpus", pseudo: float = 6.0,
-                 columns: Mapping[str, np.ndarray] | None = None) -> None:
+    def __init__(
+        self,
+        method: str | Mapping[str, str] = "corpus",
+        pseudo: float = 6.0,
+        columns: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self.method = method if isinstance(method, str) else dict(method)
         for name in [method] if isinstance(method, str) else method.values():
             if name not in METHODS:
@@ -36,7 +40,9 @@ class Normaliser:
         for name, kept in self.columns.items():
             if kept.ndim != 1 or not len(kept) or kept[0] < 0 or (np.diff(kept) <= 0).any():
                 raise ValueError(f"columns of {name} must be different, rising and at least one")
-        self.inputs: dict[str, int] = {}  # modality -> width before the choice, where columns are chosen
+        self.inputs: dict[
+            str, int
+        ] = {}  # modality -> width before the choice, where columns are chosen
         self.mean: dict[str, np.ndarray] = {}  # modality -> (width,) float32
         self.sd: dict[str, np.ndarray] = {}
 
@@ -55,7 +61,11 @@ class Normaliser:
             width = np.shape(next(d.features[name] for d in dialogues if name in d.features))[-1]
             if name in self.columns:
                 self.inputs[name] = self._checked(name, width)
-            blocks = [_present(self._chosen(name, d.features[name])) for d in dialogues if name in d.features]
+            blocks = [
+                _present(self._chosen(name, d.features[name]))
+                for d in dialogues
+                if name in d.features
+            ]
             count = sum(len(block) for block in blocks)
             if not count:
                 inner = self.widths({name: width})[name]
@@ -69,19 +79,28 @@ class Normaliser:
             self.mean[name], self.sd[name] = mean.astype(np.float32), sd.astype(np.float32)
         return self
 
-    def apply(self, features: Mapping[str, np.ndarray], speakers: Sequence[str]) -> dict[str, np.ndarray]:
+    def apply(
+        self, features: Mapping[str, np.ndarray], speakers: Sequence[str]
+    ) -> dict[str, np.ndarray]:
         """The features of one dialogue, modality -> (n, width) float32.  Raises ValueError for another width."""
-        return {name: self._modality(name, np.asarray(rows), speakers) for name, rows in features.items()}
+        return {
+            name: self._modality(name, np.asarray(rows), speakers)
+            for name, rows in features.items()
+        }
 
     def _modality(self, name: str, rows: np.ndarray, speakers: Sequence[str]) -> np.ndarray:
         method = self.method_of(name)
         if name in self.inputs and rows.shape[-1:] != (self.inputs[name],):
-            raise ValueError(f"{name} features have shape {rows.shape}, expected {self.inputs[name]} columns")
+            raise ValueError(
+                f"{name} features have shape {rows.shape}, expected {self.inputs[name]} columns"
+            )
         rows = self._chosen(name, rows)
         if method == "none":
             return rows.astype(np.float32)
         if name not in self.mean:
-            raise ValueError(f"no statistics for {name}: this normaliser knows {', '.join(self.mean) or 'nothing yet'}")
+            raise ValueError(
+                f"no statistics for {name}: this normaliser knows {', '.join(self.mean) or 'nothing yet'}"
+            )
         expected = (len(speakers), len(self.mean[name]))
         if rows.shape != expected:
             raise ValueError(f"{name} features have shape {rows.shape}, expected {expected}")
@@ -110,27 +129,44 @@ class Normaliser:
 
     def to_dict(self) -> dict[str, Any]:
         """What is not a tensor, JSON-able; `tensors` holds the rest."""
-        return {"method": self.method, "pseudo": self.pseudo} | ({"inputs": self.inputs} if self.columns else {})
+        return {"method": self.method, "pseudo": self.pseudo} | (
+            {"inputs": self.inputs} if self.columns else {}
+        )
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """"mean.<modality>" and "sd.<modality>" -> (width,) float32; "columns.<modality>" where some are chosen."""
-        return {f"{kind}.{name}": values.astype(np.float32)
-                for kind, table in (("mean", self.mean), ("sd", self.sd), ("columns", self.columns))
-                for name, values in table.items()}
+        """ "mean.<modality>" and "sd.<modality>" -> (width,) float32; "columns.<modality>" where some are chosen."""
+        return {
+            f"{kind}.{name}": values.astype(np.float32)
+            for kind, table in (("mean", self.mean), ("sd", self.sd), ("columns", self.columns))
+            for name, values in table.items()
+        }
 
     @classmethod
     def from_parts(cls, values: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Normaliser:
         """Raises ValueError for statistics that are malformed, or do not come in pairs."""
-        columns = {key.removeprefix("columns."): array for key, array in tensors.items() if key.startswith("columns.")}
+        columns = {
+            key.removeprefix("columns."): array
+            for key, array in tensors.items()
+            if key.startswith("columns.")
+        }
         result = cls(values.get("method", "corpus"), values.get("pseudo", 6.0), columns)
         inputs = values.get("inputs", {})
-        if not isinstance(inputs, dict) or set(inputs) != set(columns) \
-                or not all(isinstance(width, int) for width in inputs.values()):
-            raise ValueError("chosen columns and the widths before the choice do not belong together")
+        if (
+            not isinstance(inputs, dict)
+            or set(inputs) != set(columns)
+            or not all(isinstance(width, int) for width in inputs.values())
+        ):
+            raise ValueError(
+                "chosen columns and the widths before the choice do not belong together"
+            )
         result.inputs = {name: result._checked(name, width) for name, width in inputs.items()}
         for key, array in tensors.items():
             kind, _, name = key.partition(".")
-            if kind not in ("mean", "sd", "columns") or array.ndim != 1 or not np.isfinite(array).all():
+            if (
+                kind not in ("mean", "sd", "columns")
+                or array.ndim != 1
+                or not np.isfinite(array).all()
+            ):
                 raise ValueError(f"malformed statistics {key!r}")
             if kind != "columns":
                 (result.mean if kind == "mean" else result.sd)[name] = array.astype(np.float32)

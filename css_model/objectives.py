@@ -19,8 +19,14 @@ class Losses(tuple[Tensor, Tensor, Tensor]):
     weights: tuple[float, float, float]
 
 
-def losses(output: Output, batch: Batch, temperature: float = 1.0, detach_teacher: bool = True,
-           literal: bool = False, class_weights: Tensor | None = None) -> Losses:
+def losses(
+    output: Output,
+    batch: Batch,
+    temperature: float = 1.0,
+    detach_teacher: bool = True,
+    literal: bool = False,
+    class_weights: Tensor | None = None,
+) -> Losses:
     """L1 (eq. 11), L2 (eq. 12), L3 (eq. 13): scalars in float32 or wider.
 
     μ = 1 for utterances with a label and at least one modality; sums over m run over the present modalities.
@@ -32,7 +38,9 @@ def losses(output: Output, batch: Batch, temperature: float = 1.0, detach_teache
         raise ValueError(f"temperature must be positive, not {temperature}")
     c = output.logits.shape[-1]
     if len(batch.labels) and int(batch.labels.max()) >= c:
-        raise ValueError(f"label {int(batch.labels.max())} is out of range: the model has {c} classes")
+        raise ValueError(
+            f"label {int(batch.labels.max())} is out of range: the model has {c} classes"
+        )
     known = torch.stack(list(output.present.values())).any(0)
     mask = (batch.labels >= 0) & known
     target = batch.labels.clamp(min=0)
@@ -45,7 +53,9 @@ def losses(output: Output, batch: Batch, temperature: float = 1.0, detach_teache
     for name, raw in output.unimodal.items():
         raw, there = wide(raw), output.present[name].to(logits.dtype)
         l2 = l2 + (weight * there * F.cross_entropy(raw, target, reduction="none")).sum()
-        divergence = F.kl_div(_soft(raw, temperature, literal), teacher, reduction="none", log_target=True).sum(-1)
+        divergence = F.kl_div(
+            _soft(raw, temperature, literal), teacher, reduction="none", log_target=True
+        ).sum(-1)
         l3 = l3 + (mu * there * divergence).sum()
     total, weighted = mu.sum(), weight.sum()
     result = Losses((l1 / _nonzero(weighted), l2 / _nonzero(weighted), l3 / _nonzero(total)))
@@ -56,7 +66,9 @@ def losses(output: Output, batch: Batch, temperature: float = 1.0, detach_teache
 def inverse_frequency(labels: Tensor, classes: int, power: float = 1.0) -> Tensor:
     """Class weights (n / (c n_k))^power of labels (n,), -1 ignored; 0 for a class without examples."""
     counts = torch.bincount(labels[labels >= 0], minlength=classes).double()
-    return torch.where(counts > 0, (counts.sum() / (classes * counts.clamp(min=1))) ** power, 0).float()
+    return torch.where(
+        counts > 0, (counts.sum() / (classes * counts.clamp(min=1))) ** power, 0
+    ).float()
 
 
 def _soft(logits: Tensor, temperature: float, literal: bool) -> Tensor:
@@ -66,4 +78,3 @@ def _soft(logits: Tensor, temperature: float, literal: bool) -> Tensor:
 
 def _nonzero(total: Tensor) -> Tensor:
     return torch.where(total > 0, total, 1)
-

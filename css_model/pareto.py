@@ -36,16 +36,36 @@ class ParetoGradientModulator:
     Under torch.distributed every rank ends with the gradient that one rank would have had on all of the data.
     """
 
-    def __init__(self, model: CSS, theta: str = "trunk", use: str = "raw", *, heads: str = "scaled",
-                 objectives: Sequence[int] = (0, 1, 2), weights: Sequence[float] | None = None,
-                 solve: Callable[[Tensor], Tensor] = min_norm_weights, normalise: bool = True) -> None:
-        for name, value, allowed in (("theta", theta, ("trunk", "last", "repr")), ("use", use, ("raw", "unit")),
-                                     ("heads", heads, ("scaled", "unscaled"))):
+    def __init__(
+        self,
+        model: CSS,
+        theta: str = "trunk",
+        use: str = "raw",
+        *,
+        heads: str = "scaled",
+        objectives: Sequence[int] = (0, 1, 2),
+        weights: Sequence[float] | None = None,
+        solve: Callable[[Tensor], Tensor] = min_norm_weights,
+        normalise: bool = True,
+    ) -> None:
+        for name, value, allowed in (
+            ("theta", theta, ("trunk", "last", "repr")),
+            ("use", use, ("raw", "unit")),
+            ("heads", heads, ("scaled", "unscaled")),
+        ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-        if not objectives or not set(objectives) <= {0, 1, 2} or len(set(objectives)) != len(objectives):
-            raise ValueError(f"objectives must be some of 0, 1, 2, each once, not {tuple(objectives)}")
-        if weights is not None and (len(weights) != 3 or not all(0 <= w < math.inf for w in weights)):
+        if (
+            not objectives
+            or not set(objectives) <= {0, 1, 2}
+            or len(set(objectives)) != len(objectives)
+        ):
+            raise ValueError(
+                f"objectives must be some of 0, 1, 2, each once, not {tuple(objectives)}"
+            )
+        if weights is not None and (
+            len(weights) != 3 or not all(0 <= w < math.inf for w in weights)
+        ):
             raise ValueError(f"weights must be three finite numbers >= 0, not {weights}")
         self.model, self.theta, self.use, self.scale_heads = model, theta, use, heads == "scaled"
         self.objectives, self.weights = tuple(objectives), weights
@@ -53,7 +73,9 @@ class ParetoGradientModulator:
         self.trunk: list[Tensor] = [p for p in model.encoder.parameters() if p.requires_grad]
         self.last: list[Tensor] = [p for p in model.encoder.output.parameters() if p.requires_grad]
         inside = {id(p) for p in model.encoder.parameters()}
-        self.head: list[Tensor] = [p for p in model.parameters() if p.requires_grad and id(p) not in inside]
+        self.head: list[Tensor] = [
+            p for p in model.parameters() if p.requires_grad and id(p) not in inside
+        ]
         self.norms = torch.zeros(3, dtype=torch.float64)  # of the last step's gradients on θ
         self.cosines = torch.zeros(3, 3, dtype=torch.float64)
 
@@ -65,19 +87,25 @@ class ParetoGradientModulator:
         """
         shares = _shares(losses)
         if self.weights is not None:
-            return self._fixed([weight if i in self.objectives else 0.0 for i, weight in enumerate(self.weights)],
-                               losses, shares)
+            return self._fixed(
+                [weight if i in self.objectives else 0.0 for i, weight in enumerate(self.weights)],
+                losses,
+                shares,
+            )
         hidden = list(output.hidden.values())
         at_hidden, at_head = [], []
         for i in self.objectives:
             gradients = _grad(losses[i] * shares[i], hidden + self.head, retain=True)
             at_hidden.append(gradients[: len(hidden)])
-            at_head.append(gradients[len(hidden):])
+            at_head.append(gradients[len(hidden) :])
         compared = at_hidden
         if self.theta != "repr":
             parameters = self.trunk if self.theta == "trunk" else self.last
             final = len(self.objectives) - 1 if self.theta == "trunk" else -1
-            compared = [_grad(hidden, parameters, retain=n != final, at=rows) for n, rows in enumerate(at_hidden)]
+            compared = [
+                _grad(hidden, parameters, retain=n != final, at=rows)
+                for n, rows in enumerate(at_hidden)
+            ]
             for gradients in compared:
                 _reduce(gradients)
         gram = gram_matrix(compared)
@@ -101,10 +129,15 @@ class ParetoGradientModulator:
         """γ of all three losses, and the factor of each compared gradient."""
         norms = gram.diagonal().sqrt()
         if not bool(torch.isfinite(gram).all()):
-            bad = [f"L{i + 1}" for i, norm in zip(self.objectives, norms.tolist(), strict=True)
-                   if not math.isfinite(norm)]
-            raise FloatingPointError(f"the gradient of {', '.join(bad) or 'a loss'} is not finite: lower the learning "
-                                     "rate, or look for features of extreme size")
+            bad = [
+                f"L{i + 1}"
+                for i, norm in zip(self.objectives, norms.tolist(), strict=True)
+                if not math.isfinite(norm)
+            ]
+            raise FloatingPointError(
+                f"the gradient of {', '.join(bad) or 'a loss'} is not finite: lower the learning "
+                "rate, or look for features of extreme size"
+            )
         index = torch.tensor(self.objectives)
         gamma, self.norms = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
         self.norms[index] = norms
@@ -115,7 +148,9 @@ class ParetoGradientModulator:
         if len(kept) == 0:
             return gamma, [0.0] * len(index)
         solved = torch.zeros(len(index), dtype=torch.float64)
-        solved[kept] = self.solve((unit if self.normalise else gram)[kept[:, None], kept]).double().cpu()
+        solved[kept] = (
+            self.solve((unit if self.normalise else gram)[kept[:, None], kept]).double().cpu()
+        )
         gamma[index] = solved
         factors = solved
         if self.use == "unit":
@@ -131,7 +166,7 @@ class ParetoGradientModulator:
             return gamma
         gradients = _grad(total, self.trunk + self.head, retain=False)
         _reduce(gradients)
-        self._assign(gradients[: len(self.trunk)], gradients[len(self.trunk):])
+        self._assign(gradients[: len(self.trunk)], gradients[len(self.trunk) :])
         return gamma
 
     def _assign(self, trunk: Sequence[Tensor | None], head: Sequence[Tensor | None]) -> None:
@@ -167,18 +202,28 @@ def _gram(gradients: Sequence[Sequence[Tensor]], kind: torch.dtype | None) -> Te
     return total
 
 
-def _grad(outputs: Tensor | list[Tensor], inputs: list[Tensor], retain: bool,
-          at: Sequence[Tensor] | None = None) -> list[Tensor]:
+def _grad(
+    outputs: Tensor | list[Tensor],
+    inputs: list[Tensor],
+    retain: bool,
+    at: Sequence[Tensor] | None = None,
+) -> list[Tensor]:
     """Gradients of `outputs` (weighed by `at`), zeros where nothing arrives."""
     wanted = [outputs] if isinstance(outputs, Tensor) else outputs
     if not any(tensor.requires_grad for tensor in wanted):
         return [torch.zeros_like(tensor) for tensor in inputs]
-    found = torch.autograd.grad(wanted, inputs, grad_outputs=at, retain_graph=retain, allow_unused=True)
-    return [torch.zeros_like(tensor) if gradient is None else gradient
-            for tensor, gradient in zip(inputs, found, strict=True)]
+    found = torch.autograd.grad(
+        wanted, inputs, grad_outputs=at, retain_graph=retain, allow_unused=True
+    )
+    return [
+        torch.zeros_like(tensor) if gradient is None else gradient
+        for tensor, gradient in zip(inputs, found, strict=True)
+    ]
 
 
-def _combine(gradients: Sequence[Sequence[Tensor]], factors: Sequence[float], in_place: bool = False) -> list[Tensor]:
+def _combine(
+    gradients: Sequence[Sequence[Tensor]], factors: Sequence[float], in_place: bool = False
+) -> list[Tensor]:
     """Σ factor_i gradient_i.  in_place: in the memory of the first, for parameters; gradients of h̃ may share theirs."""
     first, *others = gradients
     result = list(first)
@@ -206,7 +251,9 @@ def _shares(losses: Sequence[Tensor]) -> list[float]:
     """What each rank's averages weigh in the average over all ranks: its part of the labelled utterances."""
     if not _distributed():
         return [1.0] * len(losses)
-    own = torch.tensor(getattr(losses, "weights", (1.0, 1.0, 1.0)), dtype=torch.float64, device=losses[0].device)
+    own = torch.tensor(
+        getattr(losses, "weights", (1.0, 1.0, 1.0)), dtype=torch.float64, device=losses[0].device
+    )
     total = own.clone()
     _reduce([total])
     return torch.where(total > 0, own / total.clamp(min=1e-300), 0).tolist()

@@ -39,24 +39,32 @@ LINES = [
 VOICES = ("slt", "rms")
 
 
-def portrait(image: np.ndarray, face: tuple[int, int, int, int]) -> tuple[np.ndarray, tuple[float, float, float]]:
+def portrait(
+    image: np.ndarray, face: tuple[int, int, int, int]
+) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Crop to one half of the picture with the face 150 px high; the mouth as (x, y, width)."""
     x, y, w, h = face
     scale = 150 / h
     centre = np.array([x + w / 2, y + h / 2]) * scale
     move = np.array([[scale, 0, WIDTH / 2 - centre[0]], [0, scale, 150 - centre[1]]])
-    picture = cv2.warpAffine(image, move, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
+    picture = cv2.warpAffine(
+        image, move, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT
+    )
     return picture, (WIDTH / 2, 150 + 0.27 * 150, 0.42 * w * scale)
 
 
-def speak(picture: np.ndarray, mouth: tuple[float, float, float], opening: float, time: float) -> np.ndarray:
+def speak(
+    picture: np.ndarray, mouth: tuple[float, float, float], opening: float, time: float
+) -> np.ndarray:
     """Split the lips by `opening` pixels and let the chin follow; sway the head by a pixel or two."""
     mx, my, width = mouth
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     x = x - np.float32(1.5 * np.sin(1.3 * time))
     y = y - np.float32(1.0 * np.sin(0.9 * time + 1))
     gap = opening * np.clip(1 - ((x - mx) / (0.62 * width)) ** 2, 0, 1)
-    below = np.clip((y - my) / 1.5, 0, 1) * np.clip(1 - (y - my) / 70, 0, 1)  # fades out under the chin
+    below = np.clip((y - my) / 1.5, 0, 1) * np.clip(
+        1 - (y - my) / 70, 0, 1
+    )  # fades out under the chin
     out = cv2.remap(picture, x, y - gap * below, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     inside = np.clip((gap - np.abs(y - my - gap / 2) * 2) / 2, 0, 1)[..., None]
     return (out * (1 - inside) + np.array([60, 25, 25]) * inside).astype(np.uint8)
@@ -69,25 +77,33 @@ def say(voice: str, text: str) -> np.ndarray:
         subprocess.run(["flite", "-voice", voice, "-t", text, "-o", str(path)], check=True)
         with wave.open(str(path)) as file:
             if file.getframerate() != RATE or file.getnchannels() != 1:
-                raise ValueError(f"flite gave {file.getframerate()} Hz, {file.getnchannels()} channels")
-            return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+                raise ValueError(
+                    f"flite gave {file.getframerate()} Hz, {file.getnchannels()} channels"
+                )
+            return (
+                np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+            )
 
 
 def envelope(sound: np.ndarray) -> np.ndarray:
     """Loudness 0..1 for each video frame."""
     hop = RATE // FPS
-    frames = sound[:len(sound) // hop * hop].reshape(-1, hop)
-    level = np.sqrt((frames ** 2).mean(1))
+    frames = sound[: len(sound) // hop * hop].reshape(-1, hop)
+    level = np.sqrt((frames**2).mean(1))
     return np.clip(level / np.percentile(level[level > 0.005], 90), 0, 1)
 
 
 def main(target: Path) -> None:
-    hopper = cv2.cvtColor(cv2.imread(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))),
-                          cv2.COLOR_BGR2RGB)
+    hopper = cv2.cvtColor(
+        cv2.imread(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))),
+        cv2.COLOR_BGR2RGB,
+    )
     people = [portrait(astronaut(), (178, 63, 89, 112)), portrait(hopper, (182, 121, 171, 211))]
     parts, levels = [], ([], [])
     for speaker, text in LINES:
-        sound = np.concatenate([say(VOICES[speaker], text), np.zeros(int(PAUSE * RATE), np.float32)])
+        sound = np.concatenate(
+            [say(VOICES[speaker], text), np.zeros(int(PAUSE * RATE), np.float32)]
+        )
         sound = np.pad(sound, (0, -len(sound) % (RATE // FPS)))
         parts.append(sound)
         levels[speaker].append(envelope(sound))
@@ -100,14 +116,16 @@ def main(target: Path) -> None:
         video.width, video.height, video.pix_fmt = 2 * WIDTH, HEIGHT, "yuv420p"
         audio = file.add_stream("aac", rate=RATE, options={"b": "48k"})
         for index in range(len(loud[0])):
-            halves = [speak(picture, mouth, 14 * float(loud[k][index]), index / FPS + 7 * k)
-                      for k, (picture, mouth) in enumerate(people)]
+            halves = [
+                speak(picture, mouth, 14 * float(loud[k][index]), index / FPS + 7 * k)
+                for k, (picture, mouth) in enumerate(people)
+            ]
             frame = av.VideoFrame.from_ndarray(np.concatenate(halves, 1), "rgb24")
             frame.pts, frame.time_base = index, Fraction(1, FPS)
             file.mux(video.encode(frame))
         file.mux(video.encode(None))
         for start in range(0, len(sound), 1024):
-            block = av.AudioFrame.from_ndarray(sound[None, start:start + 1024], "fltp", "mono")
+            block = av.AudioFrame.from_ndarray(sound[None, start : start + 1024], "fltp", "mono")
             block.rate, block.pts, block.time_base = RATE, start, Fraction(1, RATE)
             file.mux(audio.encode(block))
         file.mux(audio.encode(None))

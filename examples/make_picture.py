@@ -1,6 +1,6 @@
 """Draw docs/label.svg: what `merc label examples/dialogue.mp4` shows in a terminal.
 
-    python examples/make_picture.py docs/label.svg
+python examples/make_picture.py docs/label.svg
 """
 
 import io
@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 import pipeline
-from pipeline.show import utterances
+from pipeline.cli.tables import utterances
 
 console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
 utterances(pipeline.label(Path(__file__).with_name("dialogue.mp4")).to_dict(), console)

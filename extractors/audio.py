@@ -75,8 +75,12 @@ class AudioExtractor:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        return {"extractor": "opensmile-is10", "version": opensmile.__version__, "weights": None,
-                "options": {"variant": self.variant, "rate": RATE, "longest": LONGEST}}
+        return {
+            "extractor": "opensmile-is10",
+            "version": opensmile.__version__,
+            "weights": None,
+            "options": {"variant": self.variant, "rate": RATE, "longest": LONGEST},
+        }
 
     @property
     def names(self) -> list[str]:
@@ -94,37 +98,57 @@ class AudioExtractor:
         signal = self._samples(waveform, rate)
         values = np.asarray(self._smile(signal, RATE), dtype=np.float32).reshape(-1)
         if values.shape != (self.dim,) or not np.isfinite(values).all():
-            raise ValueError(f"openSMILE gave {values.size} values, {np.isfinite(values).sum()} of them finite, for "
-                             f"{len(signal) / RATE:.2f} s of sound; is the segment damaged?")
+            raise ValueError(
+                f"openSMILE gave {values.size} values, {np.isfinite(values).sum()} of them finite, for "
+                f"{len(signal) / RATE:.2f} s of sound; is the segment damaged?"
+            )
         return values
 
     def voiced(self, vector: np.ndarray) -> bool:
         """Whether openSMILE found any voiced frame (compat finds none in a third of clean read clips)."""
         return bool(vector[self.names.index("F0final_sma_amean")] != 0)
 
-    def quality(self, waveform: np.ndarray, rate: int, vector: np.ndarray | None = None) -> dict[str, Any]:
+    def quality(
+        self, waveform: np.ndarray, rate: int, vector: np.ndarray | None = None
+    ) -> dict[str, Any]:
         """What is worth knowing about one extraction, JSON-able."""
         seconds = len(waveform) / rate
-        facts = {"seconds": round(seconds, 3), "used_seconds": round(min(seconds, LONGEST), 3),
-                 "cut": seconds > LONGEST, "silent": is_silent(waveform)}
+        facts = {
+            "seconds": round(seconds, 3),
+            "used_seconds": round(min(seconds, LONGEST), 3),
+            "cut": seconds > LONGEST,
+            "silent": is_silent(waveform),
+        }
         return facts if vector is None else facts | {"voiced": self.voiced(vector)}
 
     def _samples(self, waveform: np.ndarray, rate: int) -> np.ndarray:
         signal = np.asarray(waveform)
         if signal.ndim != 1:
-            raise ValueError(f"sound of shape {signal.shape}: want one channel, (n,); average the channels first")
+            raise ValueError(
+                f"sound of shape {signal.shape}: want one channel, (n,); average the channels first"
+            )
         if signal.dtype.kind != "f":
-            raise ValueError(f"sound of type {signal.dtype}: want floats in [-1, 1]; divide int16 by 32768")
+            raise ValueError(
+                f"sound of type {signal.dtype}: want floats in [-1, 1]; divide int16 by 32768"
+            )
         if not 4000 <= rate <= 384000:
-            raise ValueError(f"a sampling rate of {rate} Hz: want samples per second, 4000 to 384000")
+            raise ValueError(
+                f"a sampling rate of {rate} Hz: want samples per second, 4000 to 384000"
+            )
         if len(signal) < SHORTEST * rate:
-            raise ValueError(f"{1000 * len(signal) / rate:.0f} ms of sound: IS10 needs at least 100 ms; "
-                             "treat it as missing")
-        signal = signal[:round(LONGEST * rate)].astype(np.float32)  # a copy: the caller's array stays
+            raise ValueError(
+                f"{1000 * len(signal) / rate:.0f} ms of sound: IS10 needs at least 100 ms; "
+                "treat it as missing"
+            )
+        signal = signal[: round(LONGEST * rate)].astype(
+            np.float32
+        )  # a copy: the caller's array stays
         if not np.isfinite(signal).all():
             raise ValueError("sound with NaN or infinite samples; decode it again")
         if rate != RATE:
-            signal = torchaudio.functional.resample(torch.from_numpy(signal), int(rate), RATE).numpy()
+            signal = torchaudio.functional.resample(
+                torch.from_numpy(signal), int(rate), RATE
+            ).numpy()
         return np.clip(signal, -1.0, LARGEST)
 
     @property
@@ -134,7 +158,9 @@ class AudioExtractor:
                 self._made = _make_smile(self.variant)
             return self._made[0]
 
-    def __getstate__(self) -> dict[str, Any]:  # to another process goes the choice, not the C object
+    def __getstate__(
+        self,
+    ) -> dict[str, Any]:  # to another process goes the choice, not the C object
         return {"variant": self.variant}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -156,6 +182,8 @@ def _make_smile(variant: str) -> tuple[opensmile.Smile, Any]:
     file = tempfile.NamedTemporaryFile("w", prefix="merc-is10-", suffix=".conf")
     file.write(_PLAIN)
     file.flush()
-    options = {"descriptors": str(parts / "IS10_paraling_core.lld.conf.inc"),
-               "functionals": str(parts / "IS10_paraling_core.func.conf.inc")}
+    options = {
+        "descriptors": str(parts / "IS10_paraling_core.lld.conf.inc"),
+        "functionals": str(parts / "IS10_paraling_core.func.conf.inc"),
+    }
     return opensmile.Smile(file.name, level.value, options=options), file

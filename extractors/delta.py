@@ -22,23 +22,30 @@ FIELDS = ("base", "weights", "pooling", "cleaning", "scale")
 
 def pack_delta(layers: dict[str, tuple[Tensor, Tensor]], about: dict[str, Any]) -> bytes:
     """Layer -> (A, B), and what the changes belong to (FIELDS), as the bytes of a safetensors file."""
-    tensors = {f"{name}.{letter}": part.detach().half().contiguous()
-               for name, pair in layers.items() for letter, part in zip("AB", pair, strict=True)}
+    tensors = {
+        f"{name}.{letter}": part.detach().half().contiguous()
+        for name, pair in layers.items()
+        for letter, part in zip("AB", pair, strict=True)
+    }
     return save(tensors, {"merc": json.dumps({key: about[key] for key in FIELDS}, sort_keys=True)})
 
 
 def read_delta(path: Path) -> dict[str, Any]:
     """What a file of changes belongs to.  Raises FileNotFoundError, or ValueError for another kind of file."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; install merc again, or fine-tune: merc finetune text")
+        raise FileNotFoundError(
+            f"{path}: no such file; install merc again, or fine-tune: merc finetune text"
+        )
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("merc", "{}"))
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from error
     if not isinstance(about, dict) or set(FIELDS) - set(about):
-        raise ValueError(f"{path}: not the changes of an encoder; want delta.safetensors of `merc finetune text`, or "
-                         "the folder of a whole encoder")
+        raise ValueError(
+            f"{path}: not the changes of an encoder; want delta.safetensors of `merc finetune text`, or "
+            "the folder of a whole encoder"
+        )
     return about
 
 
@@ -51,4 +58,6 @@ def apply_delta(model: nn.Module, path: Path) -> None:
             try:
                 model.get_parameter(f"{name}.weight").add_(scale * (b @ a))
             except (AttributeError, RuntimeError) as error:
-                raise ValueError(f"{path}: its changes of {name} do not fit this encoder ({error})") from error
+                raise ValueError(
+                    f"{path}: its changes of {name} do not fit this encoder ({error})"
+                ) from error

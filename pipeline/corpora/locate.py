@@ -5,25 +5,36 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pipeline.core.dialogue import Corpus
 from pipeline.corpora.published import read_published, recognise
-from pipeline.corpora.raw import recognise_release
+from pipeline.corpora.release import recognise_release
 from pipeline.corpora.splits import LABELS
 from pipeline.corpora.table import load_table
 from pipeline.corpora.unpickle import load
-from pipeline.dialogue import Corpus
 
-__all__ = ["RawReleaseError", "find_corpus", "load_iemocap", "load_meld", "missing_data", "place_of"]
+__all__ = [
+    "RawReleaseError",
+    "find_corpus",
+    "load_iemocap",
+    "load_meld",
+    "missing_data",
+    "place_of",
+]
 
 ENDINGS = (".pkl", ".pickle", ".p", ".pk")
 SOURCES = {  # file -> repository, by corpus
-    "iemocap": (("iemocap_multimodal_features.pkl", "butterfliesss/SDT"),
-                ("IEMOCAP_features.pkl", "hujingwen6666/MMGCN, zerohd4869/MM-DFN"),
-                ("iemocap_multi_features_mmgcn_cosmic.pkl", "lijfrank/CFN-ESA, lijfrank/GraphSmile"),
-                ("iemocap_features_roberta.pkl", "declare-lab/conv-emotion (COSMIC); text only")),
-    "meld": (("meld_multimodal_features.pkl", "butterfliesss/SDT"),
-             ("MELD_features_raw1.pkl", "hujingwen6666/MMGCN, zerohd4869/MM-DFN"),
-             ("meld_multi_features_mmgcn_cosmic.pkl", "lijfrank/CFN-ESA, lijfrank/GraphSmile"),
-             ("meld_features_roberta.pkl", "declare-lab/conv-emotion (COSMIC); text only")),
+    "iemocap": (
+        ("iemocap_multimodal_features.pkl", "butterfliesss/SDT"),
+        ("IEMOCAP_features.pkl", "hujingwen6666/MMGCN, zerohd4869/MM-DFN"),
+        ("iemocap_multi_features_mmgcn_cosmic.pkl", "lijfrank/CFN-ESA, lijfrank/GraphSmile"),
+        ("iemocap_features_roberta.pkl", "declare-lab/conv-emotion (COSMIC); text only"),
+    ),
+    "meld": (
+        ("meld_multimodal_features.pkl", "butterfliesss/SDT"),
+        ("MELD_features_raw1.pkl", "hujingwen6666/MMGCN, zerohd4869/MM-DFN"),
+        ("meld_multi_features_mmgcn_cosmic.pkl", "lijfrank/CFN-ESA, lijfrank/GraphSmile"),
+        ("meld_features_roberta.pkl", "declare-lab/conv-emotion (COSMIC); text only"),
+    ),
 }
 RELEASES = {"iemocap": "IEMOCAP_full_release", "meld": "MELD.Raw"}
 TERMS = {
@@ -36,21 +47,25 @@ class RawReleaseError(FileNotFoundError):
     """A folder that has no features of its own, but the media to make them from."""
 
     def __init__(self, place: Path, corpus: str) -> None:
-        super().__init__(f"{place}: the raw release of {corpus}, without features; make them: merc extract --dataset "
-                         f"{corpus} --data {place} --table TABLE, then name the table with --data TABLE "
-                         f"(merc corpus check {place} examines the release)")
+        super().__init__(
+            f"{place}: the raw release of {corpus}, without features; make them: merc extract --dataset "
+            f"{corpus} --data {place} --table TABLE, then name the table with --data TABLE "
+            f"(merc corpus check {place} examines the release)"
+        )
         self.place = place
 
 
 def missing_data(corpus: str) -> str:
     """Which files, from whom, under which terms, and where to put them."""
     files = "\n".join(f"    {name}  ({where})" for name, where in SOURCES[corpus])
-    return (f"no data for {corpus}: merc does not ship it.\n"
-            f"  Any one of these files, linked from the README of its repository on GitHub:\n{files}\n"
-            f"  Or the release itself, {RELEASES[corpus]} unpacked: its features are then made first.\n"
-            f"  Terms: {TERMS[corpus]}.\n"
-            f"  Put it anywhere and name it with --data FILE (or its folder with --data FOLDER), "
-            "or set MERC_DATA to that folder.")
+    return (
+        f"no data for {corpus}: merc does not ship it.\n"
+        f"  Any one of these files, linked from the README of its repository on GitHub:\n{files}\n"
+        f"  Or the release itself, {RELEASES[corpus]} unpacked: its features are then made first.\n"
+        f"  Terms: {TERMS[corpus]}.\n"
+        f"  Put it anywhere and name it with --data FILE (or its folder with --data FOLDER), "
+        "or set MERC_DATA to that folder."
+    )
 
 
 def place_of(corpus: str, data: Path | None = None) -> Path:
@@ -60,8 +75,10 @@ def place_of(corpus: str, data: Path | None = None) -> Path:
         raise FileNotFoundError(missing_data(corpus))
     place = Path(named)
     if not place.exists():
-        raise FileNotFoundError(f"{'--data' if data else 'MERC_DATA'} {place}: no such file or folder; "
-                                + missing_data(corpus))
+        raise FileNotFoundError(
+            f"{'--data' if data else 'MERC_DATA'} {place}: no such file or folder; "
+            + missing_data(corpus)
+        )
     return place
 
 
@@ -87,8 +104,11 @@ def find_corpus(corpus: str, data: Path | None = None) -> Corpus:
     for folder in (place, place / corpus):
         if (folder / "utterances.csv").is_file():
             return _table(folder, corpus)
-    files = sorted(path for path in place.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file()
-                   and not path.name.startswith("._"))  # macOS leaves ._copies
+    files = sorted(
+        path
+        for path in place.rglob("*")
+        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith("._")
+    )  # macOS leaves ._copies
     found = {path: _seen(path) for path in files}
     fitting = [path for path, what in found.items() if what == corpus]
     if not fitting:
@@ -96,11 +116,17 @@ def find_corpus(corpus: str, data: Path | None = None) -> Corpus:
         if raw == corpus:
             raise RawReleaseError(place, raw)
         hint = f"\n  It looks like the raw release of {raw}: use --dataset {raw}." if raw else ""
-        others = hint + "".join(f"\n  seen: {path.name}: {what}" for path, what in list(found.items())[:8])
-        raise FileNotFoundError(f"{place}: no feature file of {corpus} in this folder; {missing_data(corpus)}{others}")
+        others = hint + "".join(
+            f"\n  seen: {path.name}: {what}" for path, what in list(found.items())[:8]
+        )
+        raise FileNotFoundError(
+            f"{place}: no feature file of {corpus} in this folder; {missing_data(corpus)}{others}"
+        )
     if len(fitting) > 1:
-        raise ValueError(f"{place}: {len(fitting)} feature files of {corpus}: {', '.join(map(str, fitting))}; "
-                         "name one with --data")
+        raise ValueError(
+            f"{place}: {len(fitting)} feature files of {corpus}: {', '.join(map(str, fitting))}; "
+            "name one with --data"
+        )
     return _file(fitting[0], corpus)
 
 
@@ -115,8 +141,10 @@ def _seen(path: Path) -> str:
 def _file(path: Path, corpus: str) -> Corpus:
     found = read_published(path)
     if found.layout.corpus != corpus:
-        raise ValueError(f"{path}: holds {found.layout.corpus} in {found.layout.name}'s layout, not {corpus}; "
-                         f"use --dataset {found.layout.corpus}")
+        raise ValueError(
+            f"{path}: holds {found.layout.corpus} in {found.layout.name}'s layout, not {corpus}; "
+            f"use --dataset {found.layout.corpus}"
+        )
     return found.corpus
 
 
@@ -124,6 +152,8 @@ def _table(folder: Path, corpus: str) -> Corpus:
     """A table that `merc import` wrote before."""
     found = load_table(folder)
     if found.labels != LABELS[corpus]:
-        raise ValueError(f"{folder}: its labels are {', '.join(found.labels)}, not {corpus}'s "
-                         f"{', '.join(LABELS[corpus])}; use --dataset {folder} without --data")
+        raise ValueError(
+            f"{folder}: its labels are {', '.join(found.labels)}, not {corpus}'s "
+            f"{', '.join(LABELS[corpus])}; use --dataset {folder} without --data"
+        )
     return found

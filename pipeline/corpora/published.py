@@ -13,17 +13,25 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.dialogue import Corpus, Dialogue
 from pipeline.corpora.splits import LABELS, SPLITS, describe_counts, known_missing, official_split
 from pipeline.corpora.unpickle import load
-from pipeline.dialogue import Corpus, Dialogue
 
 __all__ = ["LAYOUTS", "TEXTS", "Layout", "Published", "read_published", "recognise"]
 
 TEXTS = ("r1", "mean")
 ROBERTA = ("r1", "r2", "r3", "r4")
-MOST_VALUES = 2**28  # of features; MELD with all four layers has 2^26.  A file that repeats one vector may claim more
+MOST_VALUES = (
+    2**28
+)  # of features; MELD with all four layers has 2^26.  A file that repeats one vector may claim more
 MOST_UTTERANCES = 10**6
-WIDTHS = {"r1": (1024,), "mean of r1..r4": (1024,), "audio": (1582, 300), "visual": (342,), "text": (100, 600)}
+WIDTHS = {
+    "r1": (1024,),
+    "mean of r1..r4": (1024,),
+    "audio": (1582, 300),
+    "visual": (342,),
+    "text": (100, 600),
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,11 @@ LAYOUTS = (
     _layout("mmgcn", "meld", "ids speakers labels text audio visual sentences train test extra"),
     _layout("sdt", "iemocap", "ids speakers labels r1-r4 audio visual sentences train test"),
     _layout("sdt", "meld", "ids speakers labels r1-r4 audio visual sentences train test extra"),
-    _layout("cfn-esa", "meld", "ids speakers labels sentiment r1-r4 audio visual sentences train test extra"),
+    _layout(
+        "cfn-esa",
+        "meld",
+        "ids speakers labels sentiment r1-r4 audio visual sentences train test extra",
+    ),
     _layout("cosmic", "iemocap", "speakers labels r1-r4 sentences train test valid"),
     _layout("cosmic", "meld", "speakers labels sentiment r1-r4 sentences train test valid"),
 )
@@ -80,43 +92,65 @@ def read_published(path: Path, text: str = "r1") -> Published:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     prints: dict[str, dict[str, Any]] = {
-        modality: {"extractor": "published", "layout": layout.name, "field": source, "sha256": digest}
-        for modality, (source, _) in sources.items()}
+        modality: {
+            "extractor": "published",
+            "layout": layout.name,
+            "field": source,
+            "sha256": digest,
+        }
+        for modality, (source, _) in sources.items()
+    }
     corpus = Corpus(layout.corpus, LABELS[layout.corpus], dialogues, reader.widths, prints)
     for modality, (source, _) in sources.items():
         if reader.widths[modality] not in WIDTHS[source]:
-            notes.append(f"{modality} is {reader.widths[modality]} wide; published files have "
-                         f"{' or '.join(map(str, WIDTHS[source]))}")
+            notes.append(
+                f"{modality} is {reader.widths[modality]} wide; published files have "
+                f"{' or '.join(map(str, WIDTHS[source]))}"
+            )
     notes += _counts(corpus)
-    return Published(replace(corpus, notes=[f"{path.name}, {layout.name}'s layout", *notes]), layout, notes)
+    return Published(
+        replace(corpus, notes=[f"{path.name}, {layout.name}'s layout", *notes]), layout, notes
+    )
 
 
 def recognise(value: Any, path: Path) -> tuple[Layout, dict[str, Any]]:
     """The layout of an unpickled file and its fields by name.  Raises ValueError for another structure."""
     if not isinstance(value, (tuple, list)):
-        raise ValueError(f"{path}: holds a {type(value).__name__}, not the tuple of fields of a published file")
+        raise ValueError(
+            f"{path}: holds a {type(value).__name__}, not the tuple of fields of a published file"
+        )
     kinds = [_kind(item) for item in value]
     wrong: list[tuple[Layout, list[str]]] = []
     for layout in LAYOUTS:
         if len(layout.fields) != len(value):
             continue
-        misfits = [f"field {k + 1} ({name}) is {kind}{_where(value[k])}, not {' or '.join(KINDS[name])}"
-                   for k, (name, kind) in enumerate(zip(layout.fields, kinds, strict=True))
-                   if name in KINDS and kind not in KINDS[name]]
+        misfits = [
+            f"field {k + 1} ({name}) is {kind}{_where(value[k])}, not {' or '.join(KINDS[name])}"
+            for k, (name, kind) in enumerate(zip(layout.fields, kinds, strict=True))
+            if name in KINDS and kind not in KINDS[name]
+        ]
         if not misfits:
             return layout, dict(zip(layout.fields, value, strict=True))
         wrong.append((layout, misfits))
     if not wrong:
         sizes = sorted({len(layout.fields) for layout in LAYOUTS})
-        raise ValueError(f"{path}: a tuple of {len(value)} fields ({', '.join(kinds[:16])}); published files have "
-                         f"{', '.join(map(str, sizes))}: is it features of IEMOCAP or MELD?")
+        raise ValueError(
+            f"{path}: a tuple of {len(value)} fields ({', '.join(kinds[:16])}); published files have "
+            f"{', '.join(map(str, sizes))}: is it features of IEMOCAP or MELD?"
+        )
     layout, misfits = min(wrong, key=lambda item: len(item[1]))
     raise ValueError(f"{path}: like {layout.name}'s {layout.corpus} layout, but {misfits[0]}")
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, (list, tuple, set, frozenset)) or (isinstance(value, np.ndarray) and value.ndim == 1):
-        return "list of ids" if all(isinstance(item, (str, int, np.integer)) for item in value) else "a list"
+    if isinstance(value, (list, tuple, set, frozenset)) or (
+        isinstance(value, np.ndarray) and value.ndim == 1
+    ):
+        return (
+            "list of ids"
+            if all(isinstance(item, (str, int, np.integer)) for item in value)
+            else "a list"
+        )
     if not isinstance(value, dict):
         return f"a {type(value).__name__}"
     first = next((row for row in value.values() if _sized(row) and len(row)), None)
@@ -144,7 +178,9 @@ def _text(item: Any) -> str:
 def _numbers(row: Any) -> bool:
     if isinstance(row, np.ndarray):
         return row.ndim == 1 and row.dtype.kind in "fiu"
-    return isinstance(row, (list, tuple)) and all(isinstance(x, (int, float, np.number)) for x in row)
+    return isinstance(row, (list, tuple)) and all(
+        isinstance(x, (int, float, np.number)) for x in row
+    )
 
 
 def _where(value: Any) -> str:
@@ -155,15 +191,25 @@ def _where(value: Any) -> str:
 
 
 def _sized(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    return isinstance(value, (list, tuple, set, frozenset)) or (
+        isinstance(value, np.ndarray) and value.ndim > 0
+    )
 
 
-def _parts(layout: Layout, values: dict[str, Any], path: Path) -> tuple[dict[str, list[Any]], list[str]]:
+def _parts(
+    layout: Layout, values: dict[str, Any], path: Path
+) -> tuple[dict[str, list[Any]], list[str]]:
     """Split -> dialogue ids as the file has them; valid is the file's own, else the official dialogues of train."""
     corpus, notes = layout.corpus, []
-    parts: dict[str, list[Any]] = {split: _listed(values[split], split, path) for split in SPLITS if split in values}
+    parts: dict[str, list[Any]] = {
+        split: _listed(values[split], split, path) for split in SPLITS if split in values
+    }
     for split in list(parts):
-        absent = [name for name in parts[split] if str(name) in known_missing(corpus) and name not in values["labels"]]
+        absent = [
+            name
+            for name in parts[split]
+            if str(name) in known_missing(corpus) and name not in values["labels"]
+        ]
         parts[split] = [name for name in parts[split] if name not in absent]
         if not parts[split]:
             raise ValueError(f"{path}: the {split} split is empty")
@@ -171,20 +217,33 @@ def _parts(layout: Layout, values: dict[str, Any], path: Path) -> tuple[dict[str
     for split, names in parts.items():
         for name in names:
             if taken.setdefault(str(name), split) != split:
-                raise ValueError(f"{path}: dialogue {_shown(name)} is in {taken[str(name)]} and in {split}; "
-                                 "a test on training dialogues means nothing")
+                raise ValueError(
+                    f"{path}: dialogue {_shown(name)} is in {taken[str(name)]} and in {split}; "
+                    "a test on training dialogues means nothing"
+                )
     if "valid" not in parts:
-        parts["valid"] = [name for name in parts["train"] if official_split(corpus, str(name)) == "valid"]
-        parts["train"] = [name for name in parts["train"] if official_split(corpus, str(name)) != "valid"]
+        parts["valid"] = [
+            name for name in parts["train"] if official_split(corpus, str(name)) == "valid"
+        ]
+        parts["train"] = [
+            name for name in parts["train"] if official_split(corpus, str(name)) != "valid"
+        ]
         whose = "COSMIC's" if corpus == "iemocap" else "MELD's dev"
         if not parts["train"]:
-            raise ValueError(f"{path}: the train split holds nothing but {whose} validation dialogues")
-        notes.append(f"the file has no validation split: {len(parts['valid'])} of its training dialogues, "
-                     f"{whose}, are valid" if parts["valid"] else
-                     f"the file has no validation split and none of {whose} validation dialogues")
+            raise ValueError(
+                f"{path}: the train split holds nothing but {whose} validation dialogues"
+            )
+        notes.append(
+            f"the file has no validation split: {len(parts['valid'])} of its training dialogues, "
+            f"{whose}, are valid"
+            if parts["valid"]
+            else f"the file has no validation split and none of {whose} validation dialogues"
+        )
     spare = [name for name in values["labels"] if str(name) not in taken]
     if spare:
-        notes.append(f"{len(spare)} dialogues are in no split and left out: {', '.join(map(_shown, spare[:5]))}")
+        notes.append(
+            f"{len(spare)} dialogues are in no split and left out: {', '.join(map(_shown, spare[:5]))}"
+        )
     return parts, notes
 
 
@@ -193,7 +252,11 @@ def _listed(names: Any, split: str, path: Path) -> list[Any]:
     if isinstance(names, (set, frozenset)):
         return sorted(names, key=lambda name: (isinstance(name, str), name))
     names = names.tolist() if isinstance(names, np.ndarray) else list(names)
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    twice = (
+        next((name for name in names if names.count(name) > 1), None)
+        if len(set(names)) < len(names)
+        else None
+    )
     if twice is not None:
         raise ValueError(f"{path}: dialogue {_shown(twice)} is twice in the {split} split")
     return names
@@ -218,13 +281,18 @@ class _Reader:
         self.held: dict[str, int] = {}  # what one field's vectors measure everywhere
         self.total = self.utterances = 0
 
-    def dialogue(self, name: Any, split: str, sources: dict[str, tuple[str, tuple[str, ...]]]) -> Dialogue:
+    def dialogue(
+        self, name: Any, split: str, sources: dict[str, tuple[str, tuple[str, ...]]]
+    ) -> Dialogue:
         labels = self.labels(name)
         n = len(labels)
         self.utterances += n
         if self.utterances > MOST_UTTERANCES:
             self.fail(name, f"more than {MOST_UTTERANCES} utterances up to here")
-        for other in ("sentiment", *ROBERTA):  # read or not, a field that disagrees means a damaged file
+        for other in (
+            "sentiment",
+            *ROBERTA,
+        ):  # read or not, a field that disagrees means a damaged file
             if other in self.values:
                 self.rows(name, other, n)
         features: dict[str, np.ndarray] = {}
@@ -232,10 +300,14 @@ class _Reader:
             layers = [self.vectors(name, field, n) for field in fields]
             if len({layer.shape for layer in layers}) > 1:
                 self.fail(name, f"{', '.join(fields)} differ in width")
-            features[modality] = layers[0] if len(layers) == 1 else np.mean(np.stack(layers), axis=0)
+            features[modality] = (
+                layers[0] if len(layers) == 1 else np.mean(np.stack(layers), axis=0)
+            )
             self.widths[modality] = features[modality].shape[1]
         texts = [_text(item) for item in self.rows(name, "sentences", n)]
-        return Dialogue(_text(name), split, self.names(name, n), self.speakers(name, n), texts, labels, features)
+        return Dialogue(
+            _text(name), split, self.names(name, n), self.speakers(name, n), texts, labels, features
+        )
 
     def fail(self, name: Any, reason: str) -> None:
         raise ValueError(f"{self.path}: dialogue {_shown(name)}: {reason}")
@@ -257,30 +329,47 @@ class _Reader:
         if not len(rows):
             self.fail(name, "has no utterances")
         for k, label in enumerate(rows):
-            if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < len(known):
-                self.fail(name, f"utterance {k + 1} has label {_shown(label)}; {self.layout.corpus} has "
-                                f"0 to {len(known) - 1} ({', '.join(known)})")
+            if (
+                isinstance(label, bool)
+                or not isinstance(label, (int, np.integer))
+                or not 0 <= label < len(known)
+            ):
+                self.fail(
+                    name,
+                    f"utterance {k + 1} has label {_shown(label)}; {self.layout.corpus} has "
+                    f"0 to {len(known) - 1} ({', '.join(known)})",
+                )
         return np.array([int(label) for label in rows], np.int64)
 
     def vectors(self, name: Any, field: str, n: int) -> np.ndarray:
         """(n, width) float32, finite, one width in the whole file."""
-        rows = [row[0] if isinstance(row, np.ndarray) and row.ndim == 2 and len(row) == 1 else row
-                for row in self.rows(name, field, n)]
+        rows = [
+            row[0] if isinstance(row, np.ndarray) and row.ndim == 2 and len(row) == 1 else row
+            for row in self.rows(name, field, n)
+        ]
         for k, row in enumerate(rows):
             if not _numbers(row):
                 self.fail(name, f"{field} of utterance {k + 1} is no list of numbers")
             width = self.held.setdefault(field, len(row))
             if len(row) != width or not width:
-                self.fail(name, f"{field} of utterance {k + 1} is {len(row)} wide, elsewhere {width}")
+                self.fail(
+                    name, f"{field} of utterance {k + 1} is {len(row)} wide, elsewhere {width}"
+                )
         self.total += n * self.held[field]
         if self.total > MOST_VALUES:
-            self.fail(name, f"more than {MOST_VALUES} feature values up to here: no published file is so large")
+            self.fail(
+                name,
+                f"more than {MOST_VALUES} feature values up to here: no published file is so large",
+            )
         with np.errstate(over="ignore"):
             matrix = np.array(rows, dtype=np.float32)
         bad = ~np.isfinite(matrix).all(1)
         if bad.any():
-            self.fail(name, f"{field} of utterance {int(bad.argmax()) + 1} is not finite (NaN or infinite)"
-                            + (f", and {int(bad.sum()) - 1} more" if bad.sum() > 1 else ""))
+            self.fail(
+                name,
+                f"{field} of utterance {int(bad.argmax()) + 1} is not finite (NaN or infinite)"
+                + (f", and {int(bad.sum()) - 1} more" if bad.sum() > 1 else ""),
+            )
         return matrix
 
     def speakers(self, name: Any, n: int) -> list[str]:
@@ -303,15 +392,24 @@ class _Reader:
         rows = ids.get(name) if isinstance(ids, dict) else None
         if isinstance(rows, (list, tuple, np.ndarray)):
             rows = self.rows(name, "ids", n)
-            if all(isinstance(row, (str, int, np.integer)) for row in rows) and len(set(map(str, rows))) == n:
+            if (
+                all(isinstance(row, (str, int, np.integer)) for row in rows)
+                and len(set(map(str, rows))) == n
+            ):
                 return [_text(row) for row in rows]
         return [str(k) for k in range(n)]
 
 
 def _counts(corpus: Corpus) -> list[str]:
-    found = {split: (len(part), sum(len(d.labels) for d in part)) for split in SPLITS for part in [corpus.split(split)]}
-    seen = np.bincount(np.concatenate([d.labels for d in corpus.split("train")]), minlength=len(corpus.labels))
+    found = {
+        split: (len(part), sum(len(d.labels) for d in part))
+        for split in SPLITS
+        for part in [corpus.split(split)]
+    }
+    seen = np.bincount(
+        np.concatenate([d.labels for d in corpus.split("train")]), minlength=len(corpus.labels)
+    )
     unseen = [label for label, count in zip(corpus.labels, seen, strict=True) if not count]
     return describe_counts(corpus.name, found) + (
-        [f"no training utterance is {', '.join(unseen)}: a model cannot learn it"] if unseen else [])
-
+        [f"no training utterance is {', '.join(unseen)}: a model cannot learn it"] if unseen else []
+    )

@@ -6,8 +6,17 @@ import json
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["COUNTS", "LABELS", "OFFSETS", "SPLITS", "describe_counts", "expected_dialogues", "iemocap_utterances",
-           "known_missing", "official_split"]
+__all__ = [
+    "COUNTS",
+    "LABELS",
+    "OFFSETS",
+    "SPLITS",
+    "describe_counts",
+    "expected_dialogues",
+    "iemocap_utterances",
+    "known_missing",
+    "official_split",
+]
 
 SPLITS = ("train", "valid", "test")
 LABELS = {  # the order of the label numbers in every published file
@@ -18,7 +27,11 @@ COUNTS = {  # dialogues, utterances, as the literature has them
     "iemocap": {"train": (108, 5163), "valid": (12, 647), "test": (31, 1623)},
     "meld": {"train": (1038, 9989), "valid": (114, 1109), "test": (280, 2610)},
 }
-OFFSETS = {"train": 0, "valid": 1039, "test": 1153}  # MELD's published id = id in the part's own CSV + offset
+OFFSETS = {
+    "train": 0,
+    "valid": 1039,
+    "test": 1153,
+}  # MELD's published id = id in the part's own CSV + offset
 
 
 @cache
@@ -62,6 +75,10 @@ def describe_counts(corpus: str, found: dict[str, tuple[int, int]]) -> list[str]
     for split in SPLITS:
         dialogues, utterances = found.get(split, (0, 0))
         want = COUNTS[corpus][split]
-        note = "as in the literature" if (dialogues, utterances) == want else f"literature: {want[0]} / {want[1]}"
+        note = (
+            "as in the literature"
+            if (dialogues, utterances) == want
+            else f"literature: {want[0]} / {want[1]}"
+        )
         lines.append(f"{split}: {dialogues} dialogues / {utterances} utterances ({note})")
     return lines

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.dialogue import MODALITIES, Corpus, Dialogue
+from pipeline.core.dialogue import MODALITIES, Corpus, Dialogue
 
 __all__ = ["load_synthetic", "make_synthetic"]
 
@@ -23,14 +23,21 @@ BIT = 0.6
 
 def load_synthetic(data: Path | None = None) -> Corpus:
     if data is not None:
-        raise ValueError(f"--data {data}: the synthetic corpus is made from a seed; leave --data out")
+        raise ValueError(
+            f"--data {data}: the synthetic corpus is made from a seed; leave --data out"
+        )
     return make_synthetic()
 
 
-def make_synthetic(train: int = 300, valid: int = 40, test: int = 80, length: int = 10, seed: int = 0) -> Corpus:
+def make_synthetic(
+    train: int = 300, valid: int = 40, test: int = 80, length: int = 10, seed: int = 0
+) -> Corpus:
     """Dialogues of `length` ± 40 % turns by two speakers; the same seed gives the same corpus."""
     rng = np.random.default_rng(seed)
-    axes = {m: np.linalg.qr(rng.standard_normal((width, len(MOODS) + 1)))[0].T for m, width in WIDTHS.items()}
+    axes = {
+        m: np.linalg.qr(rng.standard_normal((width, len(MOODS) + 1)))[0].T
+        for m, width in WIDTHS.items()
+    }
     labels = tuple(f"{mood}-{bit}" for mood in MOODS for bit in ("odd", "even"))
     dialogues = []
     for part, count in (("train", train), ("valid", valid), ("test", test)):
@@ -46,11 +53,26 @@ def make_synthetic(train: int = 300, valid: int = 40, test: int = 80, length: in
             bits = (rng.random(n) < BIT).astype(np.int64)
             private = {m: rng.choice([-1.0, 1.0], n) for m in MODALITIES}
             private["audio"] = private["text"] * (2 * bits - 1)
-            features = {m: (SIGNAL * (axes[m][moods] + private[m][:, None] * axes[m][-1])
-                            + rng.standard_normal((n, WIDTHS[m]))).astype(np.float32) for m in MODALITIES}
-            dialogues.append(Dialogue(
-                id=f"{part}{number:03d}", split=part, utterances=[str(k) for k in range(n)],
-                speakers=[f"speaker {who}" for who in speakers], texts=["" for _ in range(n)],
-                labels=2 * moods + bits, features=features))
-    made = {m: {"extractor": "synthetic", "version": 1, "weights": None, "options": {"seed": seed}} for m in MODALITIES}
+            features = {
+                m: (
+                    SIGNAL * (axes[m][moods] + private[m][:, None] * axes[m][-1])
+                    + rng.standard_normal((n, WIDTHS[m]))
+                ).astype(np.float32)
+                for m in MODALITIES
+            }
+            dialogues.append(
+                Dialogue(
+                    id=f"{part}{number:03d}",
+                    split=part,
+                    utterances=[str(k) for k in range(n)],
+                    speakers=[f"speaker {who}" for who in speakers],
+                    texts=["" for _ in range(n)],
+                    labels=2 * moods + bits,
+                    features=features,
+                )
+            )
+    made = {
+        m: {"extractor": "synthetic", "version": 1, "weights": None, "options": {"seed": seed}}
+        for m in MODALITIES
+    }
     return Corpus("synthetic", labels, dialogues, dict(WIDTHS), made)

@@ -17,13 +17,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.dialogue import MODALITIES, Corpus, Dialogue
-from pipeline.files import write_bytes, write_text
+from pipeline.core.dialogue import MODALITIES, Corpus, Dialogue
+from pipeline.core.files import write_bytes, write_text
 
 __all__ = ["load_table", "save_table"]
 
 COLUMNS = ("dialogue", "utterance", "speaker", "text", "label", "split")
-SPLITS = {"train": "train", "valid": "valid", "test": "test", "dev": "valid", "val": "valid", "validation": "valid"}
+SPLITS = {
+    "train": "train",
+    "valid": "valid",
+    "test": "test",
+    "dev": "valid",
+    "val": "valid",
+    "validation": "valid",
+}
 
 
 def load_table(folder: Path, features: bool = True) -> Corpus:
@@ -33,9 +40,15 @@ def load_table(folder: Path, features: bool = True) -> Corpus:
     """
     folder = Path(folder)
     rows = _rows(folder / "utterances.csv")
-    arrays = {m: _matrix(folder / f"{m}.npy", rows) for m in MODALITIES if features and (folder / f"{m}.npy").exists()}
+    arrays = {
+        m: _matrix(folder / f"{m}.npy", rows)
+        for m in MODALITIES
+        if features and (folder / f"{m}.npy").exists()
+    }
     if features and not arrays:
-        raise FileNotFoundError(f"{folder}: no features; want at least one of text.npy, audio.npy, visual.npy")
+        raise FileNotFoundError(
+            f"{folder}: no features; want at least one of text.npy, audio.npy, visual.npy"
+        )
     about = _json(folder / "table.json")
     found = sorted(set(rows["label"]) - {""})
     labels = tuple(about.get("labels", found))
@@ -47,22 +60,35 @@ def load_table(folder: Path, features: bool = True) -> Corpus:
     unlisted = [label for label in found if label not in labels]
     if unlisted:
         where = rows.loc[rows["label"] == unlisted[0], "dialogue"].iloc[0]
-        raise ValueError(f"{folder / 'utterances.csv'}: label {unlisted[0]!r} (dialogue {where}) is not among "
-                         f"the labels of table.json: {', '.join(labels)}")
+        raise ValueError(
+            f"{folder / 'utterances.csv'}: label {unlisted[0]!r} (dialogue {where}) is not among "
+            f"the labels of table.json: {', '.join(labels)}"
+        )
     number = {label: k for k, label in enumerate(labels)} | {"": -1}
     times = _times(rows, folder / "utterances.csv")
     dialogues = []
     for name, part in rows.groupby("dialogue", sort=False):
         index = part.index.to_numpy()
-        dialogues.append(Dialogue(
-            id=str(name), split=SPLITS[part["split"].iloc[0]], utterances=list(part["utterance"]),
-            speakers=list(part["speaker"]), texts=list(part["text"]),
-            labels=np.array([number[label] for label in part["label"]], np.int64),
-            features={m: matrix[index] for m, matrix in arrays.items()},
-            times=None if times is None else times[index]))
-    return Corpus(about.get("name", folder.resolve().name), labels, dialogues,
-                  {m: matrix.shape[1] for m, matrix in arrays.items()},
-                  _fingerprints(folder, arrays) if features else None, notes)
+        dialogues.append(
+            Dialogue(
+                id=str(name),
+                split=SPLITS[part["split"].iloc[0]],
+                utterances=list(part["utterance"]),
+                speakers=list(part["speaker"]),
+                texts=list(part["text"]),
+                labels=np.array([number[label] for label in part["label"]], np.int64),
+                features={m: matrix[index] for m, matrix in arrays.items()},
+                times=None if times is None else times[index],
+            )
+        )
+    return Corpus(
+        about.get("name", folder.resolve().name),
+        labels,
+        dialogues,
+        {m: matrix.shape[1] for m, matrix in arrays.items()},
+        _fingerprints(folder, arrays) if features else None,
+        notes,
+    )
 
 
 def save_table(corpus: Corpus, folder: Path) -> None:
@@ -79,22 +105,32 @@ def save_table(corpus: Corpus, folder: Path) -> None:
             rows.append(row)
     table = pd.DataFrame(rows, columns=[*COLUMNS, *(("start", "end") if timed else ())])
     for modality, width in corpus.widths.items():
-        parts = [d.features.get(modality, np.full((len(d.utterances), width), np.nan, np.float32))
-                 for d in corpus.dialogues]
+        parts = [
+            d.features.get(modality, np.full((len(d.utterances), width), np.nan, np.float32))
+            for d in corpus.dialogues
+        ]
         buffer = io.BytesIO()
         np.save(buffer, np.concatenate(parts).astype(np.float32), allow_pickle=False)
         write_bytes(folder / f"{modality}.npy", buffer.getvalue())
     about = {"name": corpus.name, "labels": list(corpus.labels), "notes": corpus.notes}
-    write_text(folder / "table.json", json.dumps(about, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(
+        folder / "table.json",
+        json.dumps(about, indent=1, sort_keys=True, ensure_ascii=False) + "\n",
+    )
     if corpus.fingerprints is not None:
-        write_text(folder / "fingerprints.json", json.dumps(corpus.fingerprints, indent=1, sort_keys=True) + "\n")
+        write_text(
+            folder / "fingerprints.json",
+            json.dumps(corpus.fingerprints, indent=1, sort_keys=True) + "\n",
+        )
     write_text(folder / "utterances.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
 def _rows(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; a table dataset is a folder with utterances.csv "
-                                f"({','.join(COLUMNS)}) and text.npy, audio.npy, visual.npy")
+        raise FileNotFoundError(
+            f"{path}: missing; a table dataset is a folder with utterances.csv "
+            f"({','.join(COLUMNS)}) and text.npy, audio.npy, visual.npy"
+        )
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -109,21 +145,34 @@ def _rows(path: Path) -> pd.DataFrame:
     for column in ("dialogue", "label", "split"):
         rows[column] = rows[column].str.strip()
     if (rows["dialogue"] == "").any():
-        raise ValueError(f"{path}: line {int((rows['dialogue'] == '').idxmax()) + 2} names no dialogue")
+        raise ValueError(
+            f"{path}: line {int((rows['dialogue'] == '').idxmax()) + 2} names no dialogue"
+        )
     wrong = ~rows["split"].isin(list(SPLITS))
     if wrong.any():
         row = rows[wrong].iloc[0]
-        raise ValueError(f"{path}: dialogue {row['dialogue']}, split {row['split']!r}: want train, valid or test")
+        raise ValueError(
+            f"{path}: dialogue {row['dialogue']}, split {row['split']!r}: want train, valid or test"
+        )
     twice = rows.duplicated(["dialogue", "utterance"])
     if twice.any():
         row = rows[twice].iloc[0]
-        raise ValueError(f"{path}: dialogue {row['dialogue']} has utterance {row['utterance']!r} twice; "
-                         "utterance names must differ within a dialogue")
-    splits = rows["split"].map(SPLITS).groupby(rows["dialogue"], sort=False).agg(lambda s: sorted(set(s)))
+        raise ValueError(
+            f"{path}: dialogue {row['dialogue']} has utterance {row['utterance']!r} twice; "
+            "utterance names must differ within a dialogue"
+        )
+    splits = (
+        rows["split"]
+        .map(SPLITS)
+        .groupby(rows["dialogue"], sort=False)
+        .agg(lambda s: sorted(set(s)))
+    )
     shared = splits[splits.map(len) > 1]
     if len(shared):
-        raise ValueError(f"{path}: dialogue {shared.index[0]} is in {' and '.join(shared.iloc[0])}; "
-                         "splits are by dialogue, put all its utterances in one")
+        raise ValueError(
+            f"{path}: dialogue {shared.index[0]} is in {' and '.join(shared.iloc[0])}; "
+            "splits are by dialogue, put all its utterances in one"
+        )
     return rows
 
 
@@ -131,24 +180,40 @@ def _matrix(path: Path, rows: pd.DataFrame) -> np.ndarray:
     try:
         matrix = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a plain array of numbers ({error}); save it with "
-                         "numpy.save(file, array.astype('float32'))") from error
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or not matrix.shape[1] or matrix.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: want numbers of shape (utterances, width), have "
-                         f"{getattr(matrix, 'dtype', 'an archive')} {getattr(matrix, 'shape', '')}")
+        raise ValueError(
+            f"{path}: not a plain array of numbers ({error}); save it with "
+            "numpy.save(file, array.astype('float32'))"
+        ) from error
+    if (
+        not isinstance(matrix, np.ndarray)
+        or matrix.ndim != 2
+        or not matrix.shape[1]
+        or matrix.dtype.kind not in "fiu"
+    ):
+        raise ValueError(
+            f"{path}: want numbers of shape (utterances, width), have "
+            f"{getattr(matrix, 'dtype', 'an archive')} {getattr(matrix, 'shape', '')}"
+        )
     if len(matrix) != len(rows):
-        raise ValueError(f"{path}: {len(matrix)} rows for {len(rows)} utterances of utterances.csv; "
-                         "row k of each array belongs to line k of the table")
+        raise ValueError(
+            f"{path}: {len(matrix)} rows for {len(rows)} utterances of utterances.csv; "
+            "row k of each array belongs to line k of the table"
+        )
     with np.errstate(over="ignore"):
         matrix = matrix.astype(np.float32)
     lost = np.isnan(matrix)
     partly = lost.any(1) & ~lost.all(1)
-    for bad, what in ((np.isinf(matrix).any(1), "is infinite in float32"),
-                      (partly, "is NaN in some columns; a missing feature is a row of NaN throughout")):
+    for bad, what in (
+        (np.isinf(matrix).any(1), "is infinite in float32"),
+        (partly, "is NaN in some columns; a missing feature is a row of NaN throughout"),
+    ):
         if bad.any():
             row = rows.iloc[int(bad.argmax())]
-            raise ValueError(f"{path}: dialogue {row['dialogue']}, utterance {row['utterance']} (row "
-                             f"{int(bad.argmax())}) {what}" + (f"; {bad.sum()} such rows" if bad.sum() > 1 else ""))
+            raise ValueError(
+                f"{path}: dialogue {row['dialogue']}, utterance {row['utterance']} (row "
+                f"{int(bad.argmax())}) {what}"
+                + (f"; {bad.sum()} such rows" if bad.sum() > 1 else "")
+            )
     return matrix
 
 
@@ -173,12 +238,18 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _fingerprints(folder: Path, features: dict[str, np.ndarray]) -> dict[str, dict[str, Any]] | None:
+def _fingerprints(
+    folder: Path, features: dict[str, np.ndarray]
+) -> dict[str, dict[str, Any]] | None:
     path = folder / "fingerprints.json"
     if not path.exists():
         return None
     prints = _json(path)
-    if set(prints) != set(features) or not all(isinstance(value, dict) for value in prints.values()):
-        raise ValueError(f"{path}: describes {', '.join(sorted(prints)) or 'nothing'} where the table has "
-                         f"{', '.join(features)}; write an object for each, or delete the file (unknown)")
+    if set(prints) != set(features) or not all(
+        isinstance(value, dict) for value in prints.values()
+    ):
+        raise ValueError(
+            f"{path}: describes {', '.join(sorted(prints)) or 'nothing'} where the table has "
+            f"{', '.join(features)}; write an object for each, or delete the file (unknown)"
+        )
     return prints

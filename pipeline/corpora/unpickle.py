@@ -23,11 +23,17 @@ import numpy as np
 
 __all__ = ["PickleRefused", "load"]
 
-PLAIN = re.compile(r"[<>|=]?(\?|b1|[iu][1248]|f[248]|[SU]\d{1,5})")  # bool, integers, floats, text; never objects
+PLAIN = re.compile(
+    r"[<>|=]?(\?|b1|[iu][1248]|f[248]|[SU]\d{1,5})"
+)  # bool, integers, floats, text; never objects
 MARKS = 64  # published files nest about 8 deep
 OBJECT = 64  # bytes, about what an empty list or dict or a small tuple costs
 ALLOWANCE = 16  # bytes held by Python per byte of file; real feature files need 1 to 4
-NAMES = {code[0]: name for name, code in vars(pickle).items() if isinstance(code, bytes) and len(code) == 1}
+NAMES = {
+    code[0]: name
+    for name, code in vars(pickle).items()
+    if isinstance(code, bytes) and len(code) == 1
+}
 REFUSED = ("PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "BYTEARRAY8",
            "NEXT_BUFFER", "READONLY_BUFFER")  # fmt: skip
 FOREIGN = {
@@ -63,11 +69,15 @@ def load(path: Path) -> Any:
             except PickleRefused as error:
                 raise PickleRefused(f"{path} is refused: {error}") from None
             except (EOFError, struct.error):
-                raise PickleRefused(f"{path} ends before its pickle does: it is cut short, fetch it again") from None
+                raise PickleRefused(
+                    f"{path} ends before its pickle does: it is cut short, fetch it again"
+                ) from None
             except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
                     MemoryError, AssertionError, RecursionError) as error:  # fmt: skip
                 reason = f"{type(error).__name__}: {str(error)[:200]}"
-                raise PickleRefused(f"{path} is no pickle, or a damaged one ({reason}): fetch it again") from None
+                raise PickleRefused(
+                    f"{path} is no pickle, or a damaged one ({reason}): fetch it again"
+                ) from None
 
 
 class _Constructor:
@@ -111,11 +121,15 @@ class _Unpickler(_Base):
             "numpy.core.multiarray._reconstruct": self.reconstruct,
             "numpy.core.multiarray.scalar": self.scalar,
         }
-        self.known = {name: _Constructor(name, make) for name, make in known.items()} | {"numpy.ndarray": array}
+        self.known = {name: _Constructor(name, make) for name, make in known.items()} | {
+            "numpy.ndarray": array
+        }
 
     def find_class(self, module: str, name: str) -> _Constructor:
         full = f"{module}.{name}"
-        usual = re.sub(r"^__builtin__\.", "builtins.", re.sub(r"^numpy\._core\.", "numpy.core.", full))
+        usual = re.sub(
+            r"^__builtin__\.", "builtins.", re.sub(r"^numpy\._core\.", "numpy.core.", full)
+        )
         if usual not in self.known:
             more = "; write the file again with pickle protocol 4" if name == "_frombuffer" else ""
             raise PickleRefused(f"it asks for {full[:200]!r}, which is not data{more}")
@@ -142,7 +156,9 @@ class _Unpickler(_Base):
 
     def reconstruct(self, kind: Any, shape: Any, code: Any) -> np.ndarray:
         if kind is not self.ndarray or shape != (0,) or code not in (b"b", "b"):
-            raise PickleRefused("numpy's _reconstruct with anything but an empty array to be filled")
+            raise PickleRefused(
+                "numpy's _reconstruct with anything but an empty array to be filled"
+            )
         self.spend(OBJECT)
         return np.ndarray((0,), "b")
 
@@ -154,7 +170,11 @@ class _Unpickler(_Base):
         """What numpy may see: the dtype and as many bytes as shape claims; nothing is allocated before they agree."""
         if not isinstance(dtype, _Dtype):
             raise PickleRefused("a numpy array without a dtype")
-        if not isinstance(shape, tuple) or len(shape) > 8 or any(type(n) is not int or n < 0 for n in shape):
+        if (
+            not isinstance(shape, tuple)
+            or len(shape) > 8
+            or any(type(n) is not int or n < 0 for n in shape)
+        ):
             raise PickleRefused("a numpy array without a shape")
         if isinstance(raw, str):  # bytes of Python 2
             self.spend(len(raw))
@@ -163,7 +183,9 @@ class _Unpickler(_Base):
             raise PickleRefused(f"a numpy array made of a {type(raw).__name__}")
         kind = dtype.numpy()
         if math.prod(shape) * kind.itemsize != len(raw):
-            raise PickleRefused(f"a numpy array that claims {math.prod(shape)} elements and holds {len(raw)} bytes")
+            raise PickleRefused(
+                f"a numpy array that claims {math.prod(shape)} elements and holds {len(raw)} bytes"
+            )
         self.spend(len(raw))
         return kind, raw
 
@@ -179,7 +201,11 @@ class _Unpickler(_Base):
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, _Dtype):
             # (version, byte order, None, None, None, ...): the three would be a record or an array of arrays
-            if not isinstance(state, tuple) or state[1] not in ("<", ">", "|", "=") or state[2:5] != (None, None, None):
+            if (
+                not isinstance(state, tuple)
+                or state[1] not in ("<", ">", "|", "=")
+                or state[2:5] != (None, None, None)
+            ):
                 raise PickleRefused("a numpy dtype that is not a plain number or text")
             target.order = state[1]
         elif type(target) is np.ndarray:
@@ -242,7 +268,9 @@ class _Unpickler(_Base):
         self.append(frozenset(self.members(items)))
 
     def load_inst(self) -> None:
-        self.find_class(self.readline()[:-1].decode("latin1"), self.readline()[:-1].decode("latin1"))
+        self.find_class(
+            self.readline()[:-1].decode("latin1"), self.readline()[:-1].decode("latin1")
+        )
         self.refuse("INST")
 
     def refuse(self, name: str) -> None:
@@ -262,7 +290,9 @@ def _dtype(code: Any, align: Any = False, copy: Any = False) -> _Dtype:
 def _keys(items: Iterable[Any]) -> Iterable[Any]:
     """Only text and numbers may be keys: hashing nested tuples can exhaust the stack of the interpreter."""
     for item in items:
-        if not isinstance(item, (str, bytes, int, np.integer)) or (isinstance(item, int) and abs(item) >= 2**63):
+        if not isinstance(item, (str, bytes, int, np.integer)) or (
+            isinstance(item, int) and abs(item) >= 2**63
+        ):
             raise PickleRefused(f"a key that is a {type(item).__name__}")
         yield item
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import UsageError
+from pipeline.core.files import cache_folder, write_bytes
 from pipeline.exports import audacity, csv, eaf, json, jsonl, parquet, rttm, srt, textgrid, vtt
-from pipeline.files import cache_folder, write_bytes
-from pipeline.inputs import Input, UsageError
+from pipeline.media.inputs import Input
 
 __all__ = ["FORMATS", "Format", "output_bases", "output_path", "parse_formats", "write_result"]
 
@@ -45,8 +46,10 @@ def parse_formats(names: str) -> list[str]:
     wanted = list(dict.fromkeys(name.strip().lower() for name in names.split(",") if name.strip()))
     unknown = [name for name in wanted if name not in FORMATS]
     if unknown or not wanted:
-        raise UsageError(f"--format {names!r}: no format {', '.join(unknown) or 'named'}; choose from "
-                         f"{', '.join(FORMATS)}")
+        raise UsageError(
+            f"--format {names!r}: no format {', '.join(unknown) or 'named'}; choose from "
+            f"{', '.join(FORMATS)}"
+        )
     return wanted
 
 
@@ -66,17 +69,33 @@ def output_bases(inputs: Sequence[Input], out: Path | None) -> list[Path]:
             common = Path(os.path.commonpath([path.parent for path in paths]))
         except ValueError:  # two drives
             common = Path(paths[0].anchor)
-        below = [Path(*path.parts[len(common.parts):]) if path.is_relative_to(common) else
-                 Path(*path.parts[1:]) for path in paths]
-        names = [[out / path.stem, out / item.folder / path.stem, out / short.with_name(path.stem), out / short]
-                 for item, path, short in zip(inputs, paths, below, strict=True)]
+        below = [
+            Path(*path.parts[len(common.parts) :])
+            if path.is_relative_to(common)
+            else Path(*path.parts[1:])
+            for path in paths
+        ]
+        names = [
+            [
+                out / path.stem,
+                out / item.folder / path.stem,
+                out / short.with_name(path.stem),
+                out / short,
+            ]
+            for item, path, short in zip(inputs, paths, below, strict=True)
+        ]
     level = [0] * len(inputs)
     while True:
         taken: dict[str, list[int]] = {}
         for index, choice in enumerate(names):
             taken.setdefault(str(choice[level[index]]).casefold(), []).append(index)
-        clashes = [index for group in taken.values() if len(group) > 1 for index in group
-                   if level[index] + 1 < len(names[index])]
+        clashes = [
+            index
+            for group in taken.values()
+            if len(group) > 1
+            for index in group
+            if level[index] + 1 < len(names[index])
+        ]
         if not clashes:
             return [choice[level[index]] for index, choice in enumerate(names)]
         for index in clashes:
@@ -87,8 +106,13 @@ def output_path(base: Path, format: str) -> Path:
     return base.with_name(f"{base.name}.merc.{FORMATS[format].extension}")
 
 
-def write_result(result: dict[str, Any], medium: Path, base: Path, formats: Sequence[str],
-                 overwrite: bool = False) -> list[Path]:
+def write_result(
+    result: dict[str, Any],
+    medium: Path,
+    base: Path,
+    formats: Sequence[str],
+    overwrite: bool = False,
+) -> list[Path]:
     """Write a result in several formats, or none of them.
 
     A file is merc's own, and replaced, when its bytes are what merc wrote: their hash is noted in the cache folder.
@@ -103,9 +127,15 @@ def write_result(result: dict[str, Any], medium: Path, base: Path, formats: Sequ
         files[path] = FORMATS[name].write(told)
     stale = {path: data for path, data in files.items() if not _same(path, data)}
     for path in stale:
-        if os.path.lexists(path) and not overwrite and not (path.is_file() and _noted(path.read_bytes())):
-            raise FileExistsError(f"{path} exists and is not as merc wrote it; --overwrite replaces it, or name "
-                                  "another folder with --out")
+        if (
+            os.path.lexists(path)
+            and not overwrite
+            and not (path.is_file() and _noted(path.read_bytes()))
+        ):
+            raise FileExistsError(
+                f"{path} exists and is not as merc wrote it; --overwrite replaces it, or name "
+                "another folder with --out"
+            )
     for path, data in stale.items():
         write_bytes(path, data)
         _note(data)
@@ -133,6 +163,8 @@ def _noted(data: bytes) -> bool:
 
 
 def _note(data: bytes) -> None:
-    with suppress(OSError):  # no home to write in: replacing this file will need --overwrite, nothing worse
+    with suppress(
+        OSError
+    ):  # no home to write in: replacing this file will need --overwrite, nothing worse
         _mark(data).parent.mkdir(parents=True, exist_ok=True)
         _mark(data).touch()

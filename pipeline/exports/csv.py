@@ -14,13 +14,25 @@ FORMULA = ("=", "+", "-", "@")
 
 
 def write(result: dict[str, Any]) -> bytes:
-    head = ["start", "end", "speaker", "text", "emotion", "confidence", *(f"p_{label}" for label in result["labels"]),
-            "has_text", "has_audio", "has_visual"]
+    head = [
+        "start",
+        "end",
+        "speaker",
+        "text",
+        "emotion",
+        "confidence",
+        *(f"p_{label}" for label in result["labels"]),
+        "has_text",
+        "has_audio",
+        "has_visual",
+    ]
     table = io.StringIO()
     writer = csv.DictWriter(table, head, lineterminator="\n")
     writer.writerow({name: _cell(name) for name in head})
     for row in flat_rows(result):
-        writer.writerow({key: _cell(value) if isinstance(value, str) else value for key, value in row.items()})
+        writer.writerow(
+            {key: _cell(value) if isinstance(value, str) else value for key, value in row.items()}
+        )
     return table.getvalue().encode("utf-8", "replace")
 
 

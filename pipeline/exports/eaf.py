@@ -22,10 +22,17 @@ SYMBOLIC = "1-1 association with a parent annotation"
 
 def write(result: dict[str, Any]) -> bytes:
     """`result["media"]` is taken as the path of the medium relative to the file written."""
-    root = ET.Element("ANNOTATION_DOCUMENT", {
-        "AUTHOR": "merc", "DATE": "1970-01-01T00:00:00+00:00",  # required; a clock would change the bytes
-        "FORMAT": "3.0", "VERSION": "3.0", "xmlns:xsi": XSI,
-        "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"})
+    root = ET.Element(
+        "ANNOTATION_DOCUMENT",
+        {
+            "AUTHOR": "merc",
+            "DATE": "1970-01-01T00:00:00+00:00",  # required; a clock would change the bytes
+            "FORMAT": "3.0",
+            "VERSION": "3.0",
+            "xmlns:xsi": XSI,
+            "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
+        },
+    )
     header = _add(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     media = "./" + line(result["media"]).replace("\\", "/").removeprefix("./")
     kind = MimeTypes().guess_type(media)[0] or "unknown"  # the built-in table, not the machine's
@@ -35,24 +42,66 @@ def write(result: dict[str, Any]) -> bytes:
     speakers = tiers(result)
     slots, names = count(1), count(1)
     for speaker, (words, emotions) in tier_names(list(speakers)).items():
-        said = _add(root, "TIER", LINGUISTIC_TYPE_REF="utterance", PARTICIPANT=speaker, TIER_ID=words)
-        felt = _add(root, "TIER", LINGUISTIC_TYPE_REF="emotion", PARENT_REF=words, PARTICIPANT=speaker,
-                    TIER_ID=emotions)
+        said = _add(
+            root, "TIER", LINGUISTIC_TYPE_REF="utterance", PARTICIPANT=speaker, TIER_ID=words
+        )
+        felt = _add(
+            root,
+            "TIER",
+            LINGUISTIC_TYPE_REF="emotion",
+            PARENT_REF=words,
+            PARTICIPANT=speaker,
+            TIER_ID=emotions,
+        )
         for span in speakers[speaker]:
             first, last = f"ts{next(slots)}", f"ts{next(slots)}"
             _add(order, "TIME_SLOT", TIME_SLOT_ID=first, TIME_VALUE=str(span.start))
             _add(order, "TIME_SLOT", TIME_SLOT_ID=last, TIME_VALUE=str(span.end))
             name = f"a{next(names)}"
-            _value(_add(_add(said, "ANNOTATION"), "ALIGNABLE_ANNOTATION", ANNOTATION_ID=name, TIME_SLOT_REF1=first,
-                        TIME_SLOT_REF2=last), span.text)
-            _value(_add(_add(felt, "ANNOTATION"), "REF_ANNOTATION", ANNOTATION_ID=f"a{next(names)}",
-                        ANNOTATION_REF=name, CVE_REF=vocabulary[span.emotion]), span.emotion)
+            _value(
+                _add(
+                    _add(said, "ANNOTATION"),
+                    "ALIGNABLE_ANNOTATION",
+                    ANNOTATION_ID=name,
+                    TIME_SLOT_REF1=first,
+                    TIME_SLOT_REF2=last,
+                ),
+                span.text,
+            )
+            _value(
+                _add(
+                    _add(felt, "ANNOTATION"),
+                    "REF_ANNOTATION",
+                    ANNOTATION_ID=f"a{next(names)}",
+                    ANNOTATION_REF=name,
+                    CVE_REF=vocabulary[span.emotion],
+                ),
+                span.emotion,
+            )
     _add(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(next(names) - 1)
-    _add(root, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID="utterance", TIME_ALIGNABLE="true")
-    _add(root, "LINGUISTIC_TYPE", CONSTRAINTS="Symbolic_Association", CONTROLLED_VOCABULARY_REF="emotion",
-         GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID="emotion", TIME_ALIGNABLE="false")
-    _add(root, "LANGUAGE", LANG_DEF="http://cdb.iso.org/lg/CDB-00130975-001", LANG_ID=LANGUAGE,
-         LANG_LABEL="undetermined (und)")
+    _add(
+        root,
+        "LINGUISTIC_TYPE",
+        GRAPHIC_REFERENCES="false",
+        LINGUISTIC_TYPE_ID="utterance",
+        TIME_ALIGNABLE="true",
+    )
+    _add(
+        root,
+        "LINGUISTIC_TYPE",
+        CONSTRAINTS="Symbolic_Association",
+        CONTROLLED_VOCABULARY_REF="emotion",
+        GRAPHIC_REFERENCES="false",
+        LINGUISTIC_TYPE_ID="emotion",
+        TIME_ALIGNABLE="false",
+    )
+    _add(
+        root,
+        "LANGUAGE",
+        LANG_DEF="http://cdb.iso.org/lg/CDB-00130975-001",
+        LANG_ID=LANGUAGE,
+        LANG_LABEL="undetermined (und)",
+    )
     _add(root, "CONSTRAINT", DESCRIPTION=SYMBOLIC, STEREOTYPE="Symbolic_Association")
     entries = _add(root, "CONTROLLED_VOCABULARY", CV_ID="emotion")
     _add(entries, "DESCRIPTION", LANG_REF=LANGUAGE).text = f"labels of {line(result['model'])}"

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.exports.json import plain
+from pipeline.core.files import json_ready
 
 __all__ = ["write"]
 
 
 def write(result: dict[str, Any]) -> bytes:
     about = {key: result[key] for key in ("media", "model", "profile")}
-    lines = [json.dumps(plain({**about, "utterance": index, **utterance}), ensure_ascii=False, allow_nan=False)
-             for index, utterance in enumerate(result["utterances"])]
+    lines = [
+        json.dumps(
+            json_ready({**about, "utterance": index, **utterance}),
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        for index, utterance in enumerate(result["utterances"])
+    ]
     # a line separator of Unicode inside a text would end the line for some readers
-    return "".join(text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085") + "\n"
-                   for text in lines).encode("utf-8", "replace")
+    return "".join(
+        text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
+        + "\n"
+        for text in lines
+    ).encode("utf-8", "replace")

@@ -49,7 +49,9 @@ def tiers(result: dict[str, Any]) -> dict[str, list[Span]]:
                 spans[-1].end = start
             else:
                 start = spans[-1].end
-        spans.append(Span(start, max(end, start + 1), line(utterance["text"]), utterance["emotion"]))
+        spans.append(
+            Span(start, max(end, start + 1), line(utterance["text"]), utterance["emotion"])
+        )
     return found
 
 
@@ -70,8 +72,14 @@ def tier_names(speakers: list[str]) -> dict[str, tuple[str, str]]:
 def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """A row an utterance: what was said, the emotion, `p_<label>` and `has_<modality>`."""
     plain = ("start", "end", "speaker", "text", "emotion", "confidence")
-    return [{key: utterance[key] for key in plain}
-            | {f"p_{label}": utterance["probabilities"][label] for label in result["labels"]}
-            | {f"has_{modality}": utterance["modalities"][modality]["present"] if modality in utterance["modalities"]
-               else False for modality in ("text", "audio", "visual")}
-            for utterance in result["utterances"]]
+    return [
+        {key: utterance[key] for key in plain}
+        | {f"p_{label}": utterance["probabilities"][label] for label in result["labels"]}
+        | {
+            f"has_{modality}": utterance["modalities"][modality]["present"]
+            if modality in utterance["modalities"]
+            else False
+            for modality in ("text", "audio", "visual")
+        }
+        for utterance in result["utterances"]
+    ]

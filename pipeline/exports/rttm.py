@@ -16,7 +16,8 @@ def write(result: dict[str, Any]) -> bytes:
         f"SPEAKER {medium} 1 {start / 1000:.3f} {end / 1000:.3f} <NA> <NA> {_word(speaker_of(utterance))} <NA> <NA>\n"
         for utterance in sorted(result["utterances"], key=lambda u: u["start"])
         for start in [max(0, round(1000 * utterance["start"]))]
-        for end in [max(1, round(1000 * utterance["end"]) - start)]).encode("utf-8", "replace")
+        for end in [max(1, round(1000 * utterance["end"]) - start)]
+    ).encode("utf-8", "replace")
 
 
 def _word(text: str) -> str:

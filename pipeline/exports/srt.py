@@ -15,7 +15,9 @@ __all__ = ["clock", "write"]
 def write(result: dict[str, Any]) -> bytes:
     cues = []
     for number, utterance in enumerate(sorted(result["utterances"], key=lambda u: u["start"]), 1):
-        text = line(f"{speaker_of(utterance)} [{utterance['emotion']}]: {utterance['text']}").replace("-->", "->")
+        text = line(
+            f"{speaker_of(utterance)} [{utterance['emotion']}]: {utterance['text']}"
+        ).replace("-->", "->")
         cues.append(f"{number}\n{clock(utterance, ',')}\n{text}\n")
     return "\n".join(cues).encode("utf-8", "replace")
 
@@ -24,5 +26,7 @@ def clock(utterance: dict[str, Any], point: str) -> str:
     """hh:mm:ss,mmm --> hh:mm:ss,mmm; a cue lasts at least 1 ms."""
     start = max(0, round(1000 * utterance["start"]))
     end = max(round(1000 * utterance["end"]), start + 1)
-    return " --> ".join(f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}{point}{ms % 1000:03}"
-                        for ms in (start, end))
+    return " --> ".join(
+        f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}{point}{ms % 1000:03}"
+        for ms in (start, end)
+    )

@@ -14,19 +14,39 @@ def write(result: dict[str, Any]) -> bytes:
     last = max((spans[-1].end for spans in speakers.values()), default=0)
     end = max(round(1000 * result.get("duration", 0)), last, 1)  # ms
     names = tier_names(list(speakers))
-    content = [(name, [(span.start, span.end, text(span)) for span in spans])
-               for speaker, spans in speakers.items()
-               for name, text in zip(names[speaker], (_words, _emotion), strict=True)]
+    content = [
+        (name, [(span.start, span.end, text(span)) for span in spans])
+        for speaker, spans in speakers.items()
+        for name, text in zip(names[speaker], (_words, _emotion), strict=True)
+    ]
     content = content or [("emotion", [])]  # Praat cannot open a grid without tiers
-    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end / 1000}",
-             "tiers? <exists>", f"size = {len(content)}", "item []:"]
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {end / 1000}",
+        "tiers? <exists>",
+        f"size = {len(content)}",
+        "item []:",
+    ]
     for number, (name, said) in enumerate(content, 1):
         intervals = _filled(said, end)
-        lines += [f"    item [{number}]:", '        class = "IntervalTier"', f"        name = {_quoted(name)}",
-                  "        xmin = 0", f"        xmax = {end / 1000}", f"        intervals: size = {len(intervals)}"]
+        lines += [
+            f"    item [{number}]:",
+            '        class = "IntervalTier"',
+            f"        name = {_quoted(name)}",
+            "        xmin = 0",
+            f"        xmax = {end / 1000}",
+            f"        intervals: size = {len(intervals)}",
+        ]
         for index, (start, stop, text) in enumerate(intervals, 1):
-            lines += [f"        intervals [{index}]:", f"            xmin = {start / 1000}",
-                      f"            xmax = {stop / 1000}", f"            text = {_quoted(text)}"]
+            lines += [
+                f"        intervals [{index}]:",
+                f"            xmin = {start / 1000}",
+                f"            xmax = {stop / 1000}",
+                f"            text = {_quoted(text)}",
+            ]
     return ("\n".join(lines) + "\n").encode("utf-8", "replace")
 
 

@@ -14,15 +14,23 @@ WIDTHS = (("text", 12), ("audio", 20), ("visual", 9))
 LABELS = ("angry", "happy", "neutral", "sad")
 
 
-def make_dialogue(seed: int, length: int, missing: float = 0.25, widths=WIDTHS, speakers: int = 3) -> SimpleNamespace:
+def make_dialogue(
+    seed: int, length: int, missing: float = 0.25, widths=WIDTHS, speakers: int = 3
+) -> SimpleNamespace:
     """What `collate` reads of a Dialogue; a quarter of the features missing, a fifth of the labels unknown."""
     generator = np.random.default_rng(seed)
-    features = {name: generator.standard_normal((length, width)).astype(np.float32) for name, width in widths}
+    features = {
+        name: generator.standard_normal((length, width)).astype(np.float32)
+        for name, width in widths
+    }
     for rows in features.values():
         rows[generator.random(length) < missing] = np.nan
-    return SimpleNamespace(id=f"d{seed}", features=features,
-                           speakers=[f"s{i}" for i in generator.integers(0, speakers, length)],
-                           labels=np.where(generator.random(length) < 0.2, -1, generator.integers(0, 4, length)))
+    return SimpleNamespace(
+        id=f"d{seed}",
+        features=features,
+        speakers=[f"s{i}" for i in generator.integers(0, speakers, length)],
+        labels=np.where(generator.random(length) < 0.2, -1, generator.integers(0, 4, length)),
+    )
 
 
 @pytest.fixture
@@ -33,8 +41,13 @@ def dialogue():
 @pytest.fixture
 def config():
     """A factory: the fields given, small sizes for the rest."""
+
     def build(**fields) -> CSSConfig:
-        return CSSConfig(**{"widths": WIDTHS, "labels": LABELS, "d": 24, "heads": 4, "hidden": 32, "rank": 8} | fields)
+        return CSSConfig(
+            **{"widths": WIDTHS, "labels": LABELS, "d": 24, "heads": 4, "hidden": 32, "rank": 8}
+            | fields
+        )
+
     return build
 
 

@@ -23,7 +23,9 @@ print(kept, first, again)
 
 
 def test_freed_memory_is_used_again() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=300
+    )
     kept, first, again = done.stdout.split()
     if kept != "True":
         pytest.skip("not glibc: nothing to set")

@@ -16,8 +16,15 @@ from css_model import CSS, Checkpoint, Normaliser, collate, load_checkpoint, sav
 @pytest.fixture
 def checkpoint(config, dialogue) -> Checkpoint:
     normaliser = Normaliser({"audio": "speaker"}).fit([dialogue(1, 20)])
-    return Checkpoint(config(), CSS(config()).state_dict(), normaliser, {"text": {"extractor": "x", "weights": None}},
-                      np.log(np.array([0.1, 0.2, 0.3, 0.4])), {"text": 1.5, "text+audio+visual": 0.8}, {"seed": 3})
+    return Checkpoint(
+        config(),
+        CSS(config()).state_dict(),
+        normaliser,
+        {"text": {"extractor": "x", "weights": None}},
+        np.log(np.array([0.1, 0.2, 0.3, 0.4])),
+        {"text": 1.5, "text+audio+visual": 0.8},
+        {"seed": 3},
+    )
 
 
 def test_round_trip(checkpoint: Checkpoint, tmp_path: Path, dialogue) -> None:
@@ -27,18 +34,27 @@ def test_round_trip(checkpoint: Checkpoint, tmp_path: Path, dialogue) -> None:
     batch = collate([dialogue(5, 12)])
     assert torch.equal(loaded.model()(batch).logits, checkpoint.model()(batch).logits)
     assert loaded.config == checkpoint.config and loaded.extra == {"seed": 3}
-    assert loaded.fingerprints == checkpoint.fingerprints and loaded.temperatures == checkpoint.temperatures
+    assert (
+        loaded.fingerprints == checkpoint.fingerprints
+        and loaded.temperatures == checkpoint.temperatures
+    )
     assert np.allclose(loaded.log_prior, checkpoint.log_prior)
     one = dialogue(6, 9)
     for name, rows in checkpoint.normaliser.apply(one.features, one.speakers).items():
-        assert np.array_equal(loaded.normaliser.apply(one.features, one.speakers)[name], rows, equal_nan=True)
-    trained = loaded.model().train()  # weights of its own: training it does not change the checkpoint
+        assert np.array_equal(
+            loaded.normaliser.apply(one.features, one.speakers)[name], rows, equal_nan=True
+        )
+    trained = (
+        loaded.model().train()
+    )  # weights of its own: training it does not change the checkpoint
     with torch.no_grad():
         trained.classifier.weight.zero_()
     assert loaded.state["classifier.weight"].any()
 
 
-def test_same_model_same_bytes_in_one_metadata_entry(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_same_model_same_bytes_in_one_metadata_entry(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     for name in "ab":
         save_checkpoint(tmp_path / name, checkpoint)
     data = (tmp_path / "a").read_bytes()
@@ -50,7 +66,9 @@ def test_same_model_same_bytes_in_one_metadata_entry(checkpoint: Checkpoint, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_half_is_half_the_size_and_nearly_the_same(checkpoint: Checkpoint, tmp_path: Path, dialogue) -> None:
+def test_half_is_half_the_size_and_nearly_the_same(
+    checkpoint: Checkpoint, tmp_path: Path, dialogue
+) -> None:
     checkpoint.normaliser.mean["audio"][0] = 1e6  # beyond float16, and kept
     save_checkpoint(tmp_path / "full", checkpoint)
     save_checkpoint(tmp_path / "half", checkpoint, half=True)
@@ -65,7 +83,9 @@ def forge(path: Path, **changes) -> None:
     """Rewrite the header's JSON."""
     tensors = load_file(path)
     raw = path.read_bytes()
-    header = json.loads(json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]["merc"])
+    header = json.loads(
+        json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]["merc"]
+    )
     for key, value in changes.items():
         *parents, last = key.split("__")
         inner = header
@@ -75,13 +95,32 @@ def forge(path: Path, **changes) -> None:
     save_file(tensors, path, metadata={"merc": json.dumps(header)})
 
 
-@pytest.mark.parametrize("changes", [
-    {"format": 99}, {"config": None}, {"config__d": 10**9}, {"config__d": 48}, {"config__layers": 10**12},
-    {"config__labels": ["a", "b"]}, {"config__surprise": 1}, {"config__order": 5}, {"config__widths": 3},
-    {"config__widths": [["text", 10**15]]}, {"config__heads": "4"}, {"temperatures": [1]},
-    {"temperatures": {"text": -1}}, {"temperatures": {"text": float("nan")}}, {"normaliser": []},
-    {"normaliser__method": "eval"}, {"normaliser__pseudo": 0}, {"extra": 3}, {"fingerprints": "x"}, {"more": 1},
-], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 99},
+        {"config": None},
+        {"config__d": 10**9},
+        {"config__d": 48},
+        {"config__layers": 10**12},
+        {"config__labels": ["a", "b"]},
+        {"config__surprise": 1},
+        {"config__order": 5},
+        {"config__widths": 3},
+        {"config__widths": [["text", 10**15]]},
+        {"config__heads": "4"},
+        {"temperatures": [1]},
+        {"temperatures": {"text": -1}},
+        {"temperatures": {"text": float("nan")}},
+        {"normaliser": []},
+        {"normaliser__method": "eval"},
+        {"normaliser__pseudo": 0},
+        {"extra": 3},
+        {"fingerprints": "x"},
+        {"more": 1},
+    ],
+    ids=str,
+)
 def test_forged_headers_are_refused(checkpoint: Checkpoint, tmp_path: Path, changes: dict) -> None:
     path = tmp_path / "model.safetensors"
     save_checkpoint(path, checkpoint)
@@ -90,9 +129,19 @@ def test_forged_headers_are_refused(checkpoint: Checkpoint, tmp_path: Path, chan
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("data", [
-    b"", b"\x00" * 7, b"\xff" * 64, (2**62).to_bytes(8, "little") + b"{}", (10).to_bytes(8, "little") + b"{",
-    (2).to_bytes(8, "little") + b"{}", b"<html>not a model at all</html>", (4).to_bytes(8, "little") + b"[[[["])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00" * 7,
+        b"\xff" * 64,
+        (2**62).to_bytes(8, "little") + b"{}",
+        (10).to_bytes(8, "little") + b"{",
+        (2).to_bytes(8, "little") + b"{}",
+        b"<html>not a model at all</html>",
+        (4).to_bytes(8, "little") + b"[[[[",
+    ],
+)
 def test_what_is_no_model_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(data)

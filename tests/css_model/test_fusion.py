@@ -16,7 +16,9 @@ M = ("text", "audio", "visual")
 
 
 def spf(**fields) -> SynergisticPolynomialFusion:
-    fusion = SynergisticPolynomialFusion(**{"modalities": M, "d": 6, "rank": 4, "order": 3} | fields).double()
+    fusion = SynergisticPolynomialFusion(
+        **{"modalities": M, "d": 6, "rank": 4, "order": 3} | fields
+    ).double()
     with torch.no_grad():
         fusion.constant.normal_()
         if fusion.gate is not None:
@@ -50,10 +52,18 @@ def test_is_an_explicit_cp_tensor_when_phi_is_linear(monkeypatch: pytest.MonkeyP
     """Without GELU each rank is a rank-1 tensor over the vector [h_text; h_audio; h_visual; 1]."""
     monkeypatch.setattr(F, "gelu", lambda x: x)
     fusion, h = spf(), inputs()
-    vector = torch.cat([h[name] for name in M] + [torch.ones(5, 1, dtype=torch.float64)], -1)  # (5, 19)
+    vector = torch.cat(
+        [h[name] for name in M] + [torch.ones(5, 1, dtype=torch.float64)], -1
+    )  # (5, 19)
     gates = torch.sigmoid(fusion.gate)
-    rows = [torch.cat([gates[j, m] * fusion.weight[m].view(3, 4, 6)[j] for m in range(3)]
-                      + [fusion.constant[j][:, None]], -1) for j in range(3)]  # 3 of (4, 19)
+    rows = [
+        torch.cat(
+            [gates[j, m] * fusion.weight[m].view(3, 4, 6)[j] for m in range(3)]
+            + [fusion.constant[j][:, None]],
+            -1,
+        )
+        for j in range(3)
+    ]  # 3 of (4, 19)
     tensor = torch.einsum("ra,rb,rc->rabc", *rows)
     z = torch.einsum("rabc,na,nb,nc->nr", tensor, vector, vector, vector)
     assert torch.allclose(fusion(h), fusion.out(signed_sqrt(z)), atol=1e-10)
@@ -61,22 +71,29 @@ def test_is_an_explicit_cp_tensor_when_phi_is_linear(monkeypatch: pytest.MonkeyP
 
 def test_gradcheck() -> None:
     fusion, h = spf(), inputs(3)
-    present = {name: torch.tensor(rows) for name, rows in
-               zip(M, [[True, True, True], [False, True, True], [False, True, False]], strict=True)}
+    present = {
+        name: torch.tensor(rows)
+        for name, rows in zip(
+            M, [[True, True, True], [False, True, True], [False, True, False]], strict=True
+        )
+    }
     for parameter in fusion.parameters():
         parameter.requires_grad_(True)
     rows = [h[name].requires_grad_(True) for name in M]
     assert torch.autograd.gradcheck(lambda *x: fusion(dict(zip(M, x, strict=True)), present), rows)
     names = [name for name, _ in fusion.named_parameters()]
     assert torch.autograd.gradcheck(
-        lambda *values: torch.func.functional_call(fusion, dict(zip(names, values, strict=True)), (h, present)),
-        list(fusion.parameters()))
+        lambda *values: torch.func.functional_call(
+            fusion, dict(zip(names, values, strict=True)), (h, present)
+        ),
+        list(fusion.parameters()),
+    )
 
 
 def test_signed_square_root() -> None:
     z = torch.tensor([-4.0, -1e-3, 0.0, 1e-3, 4.0], dtype=torch.float64, requires_grad=True)
     y = signed_sqrt(z)
-    assert torch.allclose(y, z.sign() * z.abs().sqrt(), atol=EPS ** 0.5)
+    assert torch.allclose(y, z.sign() * z.abs().sqrt(), atol=EPS**0.5)
     assert torch.equal(y, -signed_sqrt(-z)) and (y.diff() > 0).all()
     y.sum().backward()
     assert z.grad.isfinite().all()

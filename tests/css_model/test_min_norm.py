@@ -16,8 +16,12 @@ numbers = st.floats(-1, 1).map(lambda x: round(x, 3))
 
 def vectors(k: st.SearchStrategy[int] = st.integers(1, 6)) -> st.SearchStrategy[np.ndarray]:  # noqa: B008
     return st.tuples(k, st.integers(1, 6)).flatmap(
-        lambda size: st.lists(st.lists(numbers, min_size=size[1], max_size=size[1]),
-                              min_size=size[0], max_size=size[0]).map(np.array))
+        lambda size: st.lists(
+            st.lists(numbers, min_size=size[1], max_size=size[1]),
+            min_size=size[0],
+            max_size=size[0],
+        ).map(np.array)
+    )
 
 
 def assert_optimal(q: np.ndarray, gamma: np.ndarray, tolerance: float = 1e-8) -> None:
@@ -89,7 +93,9 @@ def test_closed_form_for_three_unit_gradients() -> None:
             q = g @ g.T
             a, b, c = 1 - q[1, 2], 1 - q[0, 2], 1 - q[0, 1]
             expected = np.array([a * (b + c - a), b * (a + c - b), c * (a + b - c)])
-            expected = np.where(expected.min() < 0, np.where(expected > 0, 0.5, 0), expected / expected.sum())
+            expected = np.where(
+                expected.min() < 0, np.where(expected > 0, 0.5, 0), expected / expected.sum()
+            )
             gamma = min_norm_weights(torch.tensor(q)).numpy()
             assert np.allclose(gamma, expected, atol=1e-9)
             assert gamma.max() <= 0.5 + 1e-12
@@ -106,30 +112,46 @@ def test_agrees_with_mgda_of_torchjd_and_slsqp() -> None:
         value = float(gamma @ q @ gamma)
         other = solver(q)
         assert value <= float(other @ q @ other) * (1 + 1e-9)
-        assert torch.allclose(gamma, other, atol=0.05)  # Frank-Wolfe creeps where the optimum lies on an edge
+        assert torch.allclose(
+            gamma, other, atol=0.05
+        )  # Frank-Wolfe creeps where the optimum lies on an edge
         matrix = q.numpy()
-        found = minimize(lambda x, q=matrix: x @ q @ x, np.full(k, 1 / k), method="SLSQP",
-                         jac=lambda x, q=matrix: 2 * q @ x, bounds=[(0, 1)] * k, options={"ftol": 1e-15},
-                         constraints={"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like})
+        found = minimize(
+            lambda x, q=matrix: x @ q @ x,
+            np.full(k, 1 / k),
+            method="SLSQP",
+            jac=lambda x, q=matrix: 2 * q @ x,
+            bounds=[(0, 1)] * k,
+            options={"ftol": 1e-15},
+            constraints={"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like},
+        )
         assert value <= found.fun * (1 + 1e-9)
         assert np.allclose(gamma.numpy(), found.x, atol=1e-3)
 
 
-@pytest.mark.parametrize(("rows", "expected"), [
-    ([[1, 0], [1, 0], [1, 0]], [1 / 3, 1 / 3, 1 / 3]),  # all the same
-    ([[1, 0], [1, 0], [0, 1]], [1 / 4, 1 / 4, 1 / 2]),  # duplicates share
-    ([[0, 0], [1, 0], [0, 1]], [1, 0, 0]),  # zero is the minimum
-    ([[0, 0], [0, 0], [0, 1]], [1 / 2, 1 / 2, 0]),
-    ([[0, 0], [0, 0], [0, 0]], [1 / 3, 1 / 3, 1 / 3]),
-    ([[1, 0], [-1, 0], [0, 1]], [1 / 2, 1 / 2, 0]),  # opposed
-    ([[1, 0], [2, 0], [3, 0]], [1, 0, 0]),  # parallel: the shortest
-    ([[1, 0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]], [1 / 3, 1 / 3, 1 / 3]),  # zero inside the triangle
-    ([[3]], [1]),
-    ([[1, 0], [0, 2]], [0.8, 0.2]),
-])
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[1, 0], [1, 0], [1, 0]], [1 / 3, 1 / 3, 1 / 3]),  # all the same
+        ([[1, 0], [1, 0], [0, 1]], [1 / 4, 1 / 4, 1 / 2]),  # duplicates share
+        ([[0, 0], [1, 0], [0, 1]], [1, 0, 0]),  # zero is the minimum
+        ([[0, 0], [0, 0], [0, 1]], [1 / 2, 1 / 2, 0]),
+        ([[0, 0], [0, 0], [0, 0]], [1 / 3, 1 / 3, 1 / 3]),
+        ([[1, 0], [-1, 0], [0, 1]], [1 / 2, 1 / 2, 0]),  # opposed
+        ([[1, 0], [2, 0], [3, 0]], [1, 0, 0]),  # parallel: the shortest
+        (
+            [[1, 0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]],
+            [1 / 3, 1 / 3, 1 / 3],
+        ),  # zero inside the triangle
+        ([[3]], [1]),
+        ([[1, 0], [0, 2]], [0.8, 0.2]),
+    ],
+)
 def test_degenerate_cases(rows: list[list[float]], expected: list[float]) -> None:
     g = torch.tensor(rows, dtype=torch.float64)
-    assert torch.allclose(min_norm_weights(g @ g.T), torch.tensor(expected, dtype=torch.float64), atol=1e-9)
+    assert torch.allclose(
+        min_norm_weights(g @ g.T), torch.tensor(expected, dtype=torch.float64), atol=1e-9
+    )
 
 
 def test_near_duplicates_at_every_distance() -> None:
@@ -141,9 +163,18 @@ def test_near_duplicates_at_every_distance() -> None:
         assert_optimal(q, min_norm_weights(torch.tensor(q)).numpy(), 1e-9)
 
 
-@pytest.mark.parametrize("gram", [torch.zeros(2, 3), torch.full((3, 3), float("nan")), -torch.eye(2),
-                                  torch.tensor([[1.0, 5.0], [5.0, 1.0]]), torch.zeros(0, 0), torch.zeros(3),
-                                  torch.tensor([[1.0, 0.0], [float("inf"), 1.0]])])
+@pytest.mark.parametrize(
+    "gram",
+    [
+        torch.zeros(2, 3),
+        torch.full((3, 3), float("nan")),
+        -torch.eye(2),
+        torch.tensor([[1.0, 5.0], [5.0, 1.0]]),
+        torch.zeros(0, 0),
+        torch.zeros(3),
+        torch.tensor([[1.0, 0.0], [float("inf"), 1.0]]),
+    ],
+)
 def test_what_is_no_gram_matrix_is_refused(gram: torch.Tensor) -> None:
     with pytest.raises(ValueError):
         min_norm_weights(gram)

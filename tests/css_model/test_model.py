@@ -11,15 +11,31 @@ import torch
 from css_model import CSS, CSSConfig, collate, losses
 from css_model.encoder import Layout, positions
 
-VARIANTS = [{}, {"iae_input": "parallel"}, {"gate": "pair"}, {"gate": "scalar"}, {"mae": False}, {"iae": False},
-            {"mae": False, "iae": False}, {"layers": 2}, {"modality_specific": False}, {"fusion": "concat"}]
+VARIANTS = [
+    {},
+    {"iae_input": "parallel"},
+    {"gate": "pair"},
+    {"gate": "scalar"},
+    {"mae": False},
+    {"iae": False},
+    {"mae": False, "iae": False},
+    {"layers": 2},
+    {"modality_specific": False},
+    {"fusion": "concat"},
+]
 
 
 def test_the_papers_size() -> None:
     widths = (("text", 1024), ("audio", 1582), ("visual", 342))
     with torch.device("meta"):
-        count = {name: CSS(CSSConfig(widths, tuple("abcdef"), **fields)).parameter_count()
-                 for name, fields in (("default", {}), ("pair", {"gate": "pair"}), ("two", {"speakers": 2}))}
+        count = {
+            name: CSS(CSSConfig(widths, tuple("abcdef"), **fields)).parameter_count()
+            for name, fields in (
+                ("default", {}),
+                ("pair", {"gate": "pair"}),
+                ("two", {"speakers": 2}),
+            )
+        }
     assert count["default"] == 50_464_849
     assert count["pair"] - count["default"] == 3 * (1024**2 + 1024)
     assert count["default"] - count["two"] == 1024
@@ -34,7 +50,10 @@ def test_neighbours_in_the_batch_change_nothing(fields: dict, config, dialogue) 
         together = model(collate([dialogues[i] for i in order]))
         ends = torch.tensor([len(dialogues[i].speakers) for i in order]).cumsum(0)
         for i, end in zip(order, ends.tolist(), strict=True):
-            alone, rows = model(collate([dialogues[i]])), slice(end - len(dialogues[i].speakers), end)
+            alone, rows = (
+                model(collate([dialogues[i]])),
+                slice(end - len(dialogues[i].speakers), end),
+            )
             for modality, hidden in alone.hidden.items():
                 assert torch.allclose(hidden, together.hidden[modality][rows], atol=1e-5)
             assert torch.allclose(alone.logits, together.logits[rows], atol=2e-4)
@@ -43,7 +62,9 @@ def test_neighbours_in_the_batch_change_nothing(fields: dict, config, dialogue) 
 @pytest.mark.parametrize("fields", VARIANTS, ids=str)
 def test_gradients_are_finite_whatever_is_missing(fields: dict, config, dialogue) -> None:
     model = CSS(config(**fields))
-    batch = collate([dialogue(1, 6), dialogue(2, 1), dialogue(3, 5, missing=1.0), dialogue(4, 8, missing=0.8)])
+    batch = collate(
+        [dialogue(1, 6), dialogue(2, 1), dialogue(3, 5, missing=1.0), dialogue(4, 8, missing=0.8)]
+    )
     output = model(batch)
     sum(losses(output, batch)).backward()
     assert output.logits.isfinite().all()
@@ -54,20 +75,32 @@ def test_absent_modality_is_a_missing_one(config, dialogue) -> None:
     """An absent key, rows of NaN, and no such argument at all say the same."""
     model, one = CSS(config()).eval(), dialogue(1, 8)
     one.features["visual"][:] = np.nan
-    gone = SimpleNamespace(**vars(one) | {"features": {k: v for k, v in one.features.items() if k != "visual"}})
+    gone = SimpleNamespace(
+        **vars(one) | {"features": {k: v for k, v in one.features.items() if k != "visual"}}
+    )
     expected = model(collate([one])).logits
     assert torch.equal(model(collate([gone])).logits, expected)
     assert torch.equal(model(collate([gone], model.config.widths)).logits, expected)
     assert (model(collate([one])).hidden["visual"] == 0).all()
 
 
-def test_an_utterance_without_evidence_at_the_end_changes_nothing_before_it(config, dialogue) -> None:
+def test_an_utterance_without_evidence_at_the_end_changes_nothing_before_it(
+    config, dialogue
+) -> None:
     """Missing features are no keys: not a zero vector that attention would look at."""
     model, one = CSS(config()).eval(), dialogue(1, 8)
-    longer = SimpleNamespace(id="", features={k: np.vstack([v, np.full((1, v.shape[1]), np.nan, np.float32)])
-                                              for k, v in one.features.items()},
-                             speakers=[*one.speakers, "s0"], labels=np.append(one.labels, -1))
-    assert torch.allclose(model(collate([longer])).logits[:-1], model(collate([one])).logits, atol=1e-5)
+    longer = SimpleNamespace(
+        id="",
+        features={
+            k: np.vstack([v, np.full((1, v.shape[1]), np.nan, np.float32)])
+            for k, v in one.features.items()
+        },
+        speakers=[*one.speakers, "s0"],
+        labels=np.append(one.labels, -1),
+    )
+    assert torch.allclose(
+        model(collate([longer])).logits[:-1], model(collate([one])).logits, atol=1e-5
+    )
 
 
 def test_alone_modality_has_no_interaction(config, dialogue) -> None:
@@ -87,7 +120,9 @@ def test_every_modality_context_order_and_speaker_matter(config, dialogue) -> No
     model, one = CSS(config()).eval(), dialogue(1, 8, missing=0.0)
     base = model(collate([one])).logits
     for name in one.features:
-        changed = SimpleNamespace(**vars(one) | {"features": one.features | {name: one.features[name][::-1].copy()}})
+        changed = SimpleNamespace(
+            **vars(one) | {"features": one.features | {name: one.features[name][::-1].copy()}}
+        )
         assert (model(collate([changed])).logits - base).abs().max() > 1e-3
     other = SimpleNamespace(**vars(one) | {"speakers": ["x"] * 8})
     assert (model(collate([other])).logits - base).abs().max() > 1e-3
@@ -145,10 +180,13 @@ def test_start_suits_the_fusion(config, dialogue) -> None:
     assert 0.02 < z.abs().median() < 20
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"text": np.zeros((4, 3), np.float32)}, "'d1'.*shape"),
-    ({"text": np.full((3, 12), np.inf, np.float32)}, "'d1'.*utterance 0.*not finite"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": np.zeros((4, 3), np.float32)}, "'d1'.*shape"),
+        ({"text": np.full((3, 12), np.inf, np.float32)}, "'d1'.*utterance 0.*not finite"),
+    ],
+)
 def test_malformed_features_name_their_dialogue(change: dict, message: str, dialogue) -> None:
     one = dialogue(1, 3)
     one.features = one.features | change
@@ -161,10 +199,26 @@ def test_wrong_width_for_the_model(config, dialogue) -> None:
         CSS(config(widths=(("text", 99),)))(collate([dialogue(1, 3)]))
 
 
-@pytest.mark.parametrize("fields", [
-    {"d": 25}, {"heads": 0}, {"dropout": 1.0}, {"dropout": "a"}, {"labels": ("a",)}, {"labels": ("a", "a")},
-    {"widths": ()}, {"widths": (("text", 0),)}, {"widths": (("a b", 3),)}, {"fusion": "magic"}, {"gate": "none"},
-    {"layers": 10**9}, {"d": True}, {"mae": 1}, {"widths": (("text", 3), ("text", 4))}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"d": 25},
+        {"heads": 0},
+        {"dropout": 1.0},
+        {"dropout": "a"},
+        {"labels": ("a",)},
+        {"labels": ("a", "a")},
+        {"widths": ()},
+        {"widths": (("text", 0),)},
+        {"widths": (("a b", 3),)},
+        {"fusion": "magic"},
+        {"gate": "none"},
+        {"layers": 10**9},
+        {"d": True},
+        {"mae": 1},
+        {"widths": (("text", 3), ("text", 4))},
+    ],
+)
 def test_dimensions_out_of_range_are_refused(fields: dict, config) -> None:
     with pytest.raises(ValueError):
         config(**fields)

@@ -16,7 +16,9 @@ def test_corpus_statistics_are_those_of_the_present_rows(dialogue) -> None:
     rows = np.concatenate([normaliser.apply(d.features, d.speakers)["audio"] for d in dialogues])
     there = ~np.isnan(np.concatenate([d.features["audio"] for d in dialogues])).all(1)
     assert (np.isnan(rows).all(1) == ~there).all() and rows.dtype == np.float32
-    assert np.allclose(rows[there].mean(0), 0, atol=1e-3) and np.allclose(rows[there].std(0), 1, atol=1e-3)
+    assert np.allclose(rows[there].mean(0), 0, atol=1e-3) and np.allclose(
+        rows[there].std(0), 1, atol=1e-3
+    )
 
 
 def test_speaker_statistics_take_out_what_is_the_speakers(dialogue) -> None:
@@ -25,9 +27,16 @@ def test_speaker_statistics_take_out_what_is_the_speakers(dialogue) -> None:
     one = dialogue(9, 60, missing=0, speakers=2)
     own = np.array([name == "s0" for name in one.speakers])
     clean = normaliser.apply(one.features, one.speakers)["text"]
-    one.features["text"] = np.where(own[:, None], one.features["text"] * 3 + 2, one.features["text"])
+    one.features["text"] = np.where(
+        own[:, None], one.features["text"] * 3 + 2, one.features["text"]
+    )
     distorted = normaliser.apply(one.features, one.speakers)["text"]
-    assert np.abs(distorted - clean)[own].mean() < 0.35 < 2 < np.abs(one.features["text"] - clean)[own].mean() + 1
+    assert (
+        np.abs(distorted - clean)[own].mean()
+        < 0.35
+        < 2
+        < np.abs(one.features["text"] - clean)[own].mean() + 1
+    )
     assert np.array_equal(distorted[~own], clean[~own])
     single = normaliser.apply({"text": np.full((1, 12), 5, np.float32)}, ["a"])["text"]
     plain = Normaliser("corpus").fit([dialogue(s, 50, missing=0) for s in range(5)])
@@ -37,13 +46,18 @@ def test_speaker_statistics_take_out_what_is_the_speakers(dialogue) -> None:
 
 def test_shrinkage_is_that_of_pseudo_utterances(dialogue) -> None:
     """k pseudo-utterances of the corpus beside the n heard: their pooled mean and variance."""
-    normaliser = Normaliser("speaker", pseudo=6).fit([dialogue(seed, 50, missing=0) for seed in range(5)])
+    normaliser = Normaliser("speaker", pseudo=6).fit(
+        [dialogue(seed, 50, missing=0) for seed in range(5)]
+    )
     x = np.random.default_rng(0).standard_normal((4, 12)).astype(np.float32)
     z = (x - normaliser.mean["text"]) / normaliser.sd["text"]
     mean = z.sum(0) / 10
     second = ((z**2).sum(0) + 6 * 1.0) / 10
-    assert np.allclose(normaliser.apply({"text": x}, ["a"] * 4)["text"], (z - mean) / np.sqrt(second - mean**2),
-                       atol=1e-4)
+    assert np.allclose(
+        normaliser.apply({"text": x}, ["a"] * 4)["text"],
+        (z - mean) / np.sqrt(second - mean**2),
+        atol=1e-4,
+    )
 
 
 def test_constant_columns_extremes_and_empty_dialogues(dialogue) -> None:

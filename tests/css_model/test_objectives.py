@@ -41,17 +41,28 @@ def test_against_numpy(case, temperature: float, literal: bool, weighted: bool) 
                 p = softmax((softmax(fused[i]) if literal else fused[i]) / temperature)
                 q = softmax((softmax(student) if literal else student) / temperature)
                 l3 += (p * np.log(p / q)).sum()
-    found = losses(output, batch, temperature, literal=literal,
-                   class_weights=torch.tensor(weights) if weighted else None)
-    assert np.allclose([value.item() for value in found], [l1 / mass, l2 / mass, l3 / total], rtol=1e-5, atol=1e-6)
+    found = losses(
+        output,
+        batch,
+        temperature,
+        literal=literal,
+        class_weights=torch.tensor(weights) if weighted else None,
+    )
+    assert np.allclose(
+        [value.item() for value in found], [l1 / mass, l2 / mass, l3 / total], rtol=1e-5, atol=1e-6
+    )
     assert found.weights == pytest.approx((mass, mass, total))
 
 
 def test_teacher_is_detached_unless_told_otherwise(case) -> None:
     output, batch = case
     for detach in (True, False):
-        gradient = torch.autograd.grad(losses(output, batch, detach_teacher=detach)[2], output.logits,
-                                       retain_graph=True, allow_unused=True)[0]
+        gradient = torch.autograd.grad(
+            losses(output, batch, detach_teacher=detach)[2],
+            output.logits,
+            retain_graph=True,
+            allow_unused=True,
+        )[0]
         assert (gradient is None) is detach
 
 

@@ -13,21 +13,26 @@ import pytest
 import torch
 import torchaudio.functional
 
-from extractors import AudioExtractor, fingerprint_id
+from extractors import AudioExtractor
 from extractors.audio import is_silent
+from pipeline.core.fingerprints import fingerprint_id
 
 
 def sound_of(path: Path, rate: int = 16000) -> np.ndarray:
     with av.open(str(path)) as file:
         resampler = av.AudioResampler("flt", "mono", rate)
-        parts = [out.to_ndarray()[0] for frame in file.decode(audio=0) for out in resampler.resample(frame)]
+        parts = [
+            out.to_ndarray()[0]
+            for frame in file.decode(audio=0)
+            for out in resampler.resample(frame)
+        ]
     return np.concatenate(parts)
 
 
 @pytest.fixture(scope="module")
 def clips(media: Path) -> list[np.ndarray]:
     paths = [*sorted((media / "grid").glob("*.mpg"))[:3], media / "jfk.flac"]
-    return [sound_of(path)[:5 * 16000] for path in paths]
+    return [sound_of(path)[: 5 * 16000] for path in paths]
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +51,17 @@ def test_value_equals_opensmile(clips, compat):
 def test_plain_differs_where_openSMILE_was_corrected(clips, compat):
     plain = AudioExtractor("plain")
     one, other = compat.extract(clips[-1], 16000), plain.extract(clips[-1], 16000)
-    changed = {name.split("_")[0].rstrip("0123456789[]") for name, a, b in zip(plain.names, one, other, strict=True)
-               if abs(a - b) > 0.01 * max(abs(a), 1e-6)}
+    changed = {
+        name.split("_")[0].rstrip("0123456789[]")
+        for name, a, b in zip(plain.names, one, other, strict=True)
+        if abs(a - b) > 0.01 * max(abs(a), 1e-6)
+    }
     assert {"lspFreq", "voicingFinalUnclipped"} <= changed
-    same = [k for k, name in enumerate(plain.names) if name.startswith(("pcm_loudness", "mfcc", "logMelFreqBand"))]
+    same = [
+        k
+        for k, name in enumerate(plain.names)
+        if name.startswith(("pcm_loudness", "mfcc", "logMelFreqBand"))
+    ]
     np.testing.assert_allclose(one[same], other[same], rtol=1e-4, atol=1e-4)
     assert fingerprint_id(plain.fingerprint) != fingerprint_id(compat.fingerprint)
 
@@ -58,7 +70,9 @@ def test_other_rates_are_resampled(clips, compat):
     clip = clips[-1]
     high = torchaudio.functional.resample(torch.from_numpy(clip), 16000, 48000).numpy()
     got, want = compat.extract(high, 48000), compat.extract(clip, 16000)
-    loudness = [k for k, name in enumerate(compat.names) if name.startswith("pcm_loudness_sma_amean")]
+    loudness = [
+        k for k, name in enumerate(compat.names) if name.startswith("pcm_loudness_sma_amean")
+    ]
     np.testing.assert_allclose(got[loudness], want[loudness], rtol=0.02)
     wrong = compat.extract(high, 16000)
     assert abs(got - want).mean() < 0.2 * abs(wrong - want).mean()
@@ -69,17 +83,26 @@ def test_full_scale_does_not_wrap(clips, compat):
     clipped = np.clip(loud, -1, 32767 / 32768)
     got = compat.extract(loud, 16000)
     np.testing.assert_array_equal(got, compat.extract(clipped, 16000))
-    wrapped = opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals)(loud, 16000).reshape(-1)
+    wrapped = opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals)(
+        loud, 16000
+    ).reshape(-1)
     assert not np.array_equal(got, wrapped)  # what the clip is for
 
 
 def test_bad_sound_is_refused(compat):
     wave = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
-    for bad, rate, words in ((wave[:1599], 16000, "100 ms"), (wave[:0], 16000, "100 ms"),
-                             (np.stack([wave, wave]), 16000, "one channel"), (wave[:, None], 16000, "one channel"),
-                             ((wave * 3e4).astype(np.int16), 16000, "int16"), (wave, 0, "rate"), (wave, -16000, "rate"),
-                             (wave, 16, "rate"), (np.where(wave > 0.3, np.nan, wave), 16000, "NaN"),
-                             (np.where(wave > 0.3, np.inf, wave), 16000, "NaN")):
+    for bad, rate, words in (
+        (wave[:1599], 16000, "100 ms"),
+        (wave[:0], 16000, "100 ms"),
+        (np.stack([wave, wave]), 16000, "one channel"),
+        (wave[:, None], 16000, "one channel"),
+        ((wave * 3e4).astype(np.int16), 16000, "int16"),
+        (wave, 0, "rate"),
+        (wave, -16000, "rate"),
+        (wave, 16, "rate"),
+        (np.where(wave > 0.3, np.nan, wave), 16000, "NaN"),
+        (np.where(wave > 0.3, np.inf, wave), 16000, "NaN"),
+    ):
         with pytest.raises(ValueError, match=words):
             compat.extract(bad, rate)
     assert np.isfinite(compat.extract(wave[:1600], 16000)).all()
@@ -100,7 +123,7 @@ def test_silence_is_finite_and_told(compat):
 def test_what_is_beyond_a_minute_is_cut_and_told(compat):
     wave = np.random.default_rng(0).normal(0, 0.1, 61 * 16000).astype(np.float32)
     vector = compat.extract(wave, 16000)
-    np.testing.assert_array_equal(vector, compat.extract(wave[:60 * 16000], 16000))
+    np.testing.assert_array_equal(vector, compat.extract(wave[: 60 * 16000], 16000))
     facts = compat.quality(wave, 16000, vector)
     assert facts["cut"] and facts["seconds"] == 61 and facts["used_seconds"] == 60
     assert not compat.quality(wave[:16000], 16000)["cut"]
@@ -118,7 +141,9 @@ def test_threads_and_processes_give_the_same(clips, compat):
     want = [compat.extract(clip, 16000) for clip in clips]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
-            for got, one in zip(pool.map(lambda clip: compat.extract(clip, 16000), clips), want, strict=True):
+            for got, one in zip(
+                pool.map(lambda clip: compat.extract(clip, 16000), clips), want, strict=True
+            ):
                 np.testing.assert_array_equal(got, one)
     copy = pickle.loads(pickle.dumps(AudioExtractor("plain")))  # noqa: S301  what a process pool does
     assert copy.variant == "plain"

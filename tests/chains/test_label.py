@@ -1,0 +1,197 @@
+"""`merc label` on real clips, from the file to the files."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.asserts import assert_distribution
+from support.paths import ROOT
+from typer.testing import CliRunner
+
+import pipeline
+from pipeline.cli.app import app
+from pipeline.labelling import Labeller
+
+EXAMPLE = ROOT / "examples" / "dialogue.mp4"
+TRUTH = ["job", "wonderful", "Thank you", "scaring", "Berlin", "never told", "sorry", "miss you"]
+
+
+@pytest.fixture(scope="module")
+def labeller():
+    return Labeller()
+
+
+@pytest.fixture(scope="module")
+def example(labeller):
+    return labeller.label(EXAMPLE)
+
+
+def merc(*arguments):
+    return CliRunner().invoke(app, ["label", *map(str, arguments)])
+
+
+def test_example_dialogue(example):
+    """Its words, its turns, its two speakers in alternation, all three modalities, and the two plain emotions."""
+    assert len(example.utterances) == len(TRUTH)
+    for utterance, words in zip(example.utterances, TRUTH, strict=True):
+        assert words.lower() in utterance["text"].lower()
+        assert all(about["present"] for about in utterance["modalities"].values())
+    assert [u["speaker"] for u in example.utterances] == ["S1", "S2"] * 4
+    assert example.utterances[0]["emotion"] == "joy"
+    assert example.utterances[6]["emotion"] == "sadness"
+    starts = [u["start"] for u in example.utterances]
+    assert starts == sorted(starts) and all(u["start"] < u["end"] for u in example.utterances)
+
+
+def test_result_keeps_the_contract(example):
+    content = json.loads(json.dumps(example.to_dict()))  # JSON-able throughout
+    assert {"media", "model", "profile", "labels", "utterances", "warnings", "fingerprints"} <= set(
+        content
+    )
+    assert content["media"] == "dialogue.mp4" and content["profile"] == "offline"
+    assert str(EXAMPLE.parent) not in json.dumps(content)
+    for utterance in content["utterances"]:
+        p = np.array([utterance["probabilities"][name] for name in content["labels"]])
+        assert_distribution(p)
+        assert (
+            utterance["emotion"] == content["labels"][p.argmax()]
+            and utterance["confidence"] == p.max()
+        )
+        assert utterance["text"].strip()
+    frame = example.to_dataframe()
+    assert len(frame) == len(content["utterances"]) and {"p_joy", "has_visual"} <= set(
+        frame.columns
+    )
+
+
+def test_the_same_file_gives_the_same_result(media, labeller):
+    clip = media / "grid" / "lwbsza.mpg"
+    assert labeller.label(clip).to_dict() == Labeller().label(clip).to_dict()
+
+
+def test_prior_is_separable(media):
+    from pipeline.labelling import LabelOptions
+
+    clip = media / "grid" / "lwbsza.mpg"
+    trained = Labeller(LabelOptions(prior="train"))
+    uniform = Labeller(LabelOptions(prior="uniform"))
+    p, q = (
+        np.array(list(each.label(clip).utterances[0]["probabilities"].values()))
+        for each in (trained, uniform)
+    )
+    gained = np.log(q) - np.log(p)
+    assert np.allclose(
+        gained - gained.mean(),
+        -(trained.predictor.checkpoint.log_prior - np.mean(trained.predictor.checkpoint.log_prior)),
+        atol=1e-4,
+    )
+
+
+def test_evidence_counts(media, labeller):
+    """Exchanging the face or the voice of an utterance moves its probabilities."""
+    from dataclasses import replace
+
+    from pipeline.core.dialogue import Dialogue
+    from pipeline.features.compute import features_of
+    from pipeline.media.decode import open_media
+    from pipeline.segmentation.segment import segment
+
+    features = []
+    for name in ("lwbsza", "id2_vcd_swwp2s"):
+        with open_media(media / "grid" / f"{name}.mpg") as opened:
+            features.append(
+                features_of(
+                    opened, segment(opened, recogniser=labeller.recogniser), labeller.extractors
+                )
+            )
+    mine, other = features
+    own = Dialogue(
+        "x",
+        "test",
+        ["0"],
+        ["S1"],
+        ["x"],
+        np.array([-1]),
+        {m: v[:1] for m, v in mine.vectors.items()},
+    )
+    before = labeller.predictor.probabilities(own)
+    for modality in ("audio", "visual"):
+        swapped = replace(own, features=own.features | {modality: other.vectors[modality][:1]})
+        assert np.abs(labeller.predictor.probabilities(swapped) - before).max() > 1e-3, modality
+
+
+@pytest.mark.parametrize("name", ["face_no_audio_stream.mp4", "face_silent_audio.mp4"])
+def test_without_speech_there_are_no_utterances(media, labeller, name):
+    result = labeller.label(media / "edge" / name)
+    assert result.utterances == [] and any("speech" in warning for warning in result.warnings)
+
+
+def test_sound_alone_is_labelled_without_a_face(media, labeller):
+    result = labeller.label(media / "jfk.flac")
+    assert "country" in " ".join(u["text"] for u in result.utterances)
+    assert {u["speaker"] for u in result.utterances} == {"S1"}
+    assert not any(u["modalities"]["visual"]["present"] for u in result.utterances)
+    assert all(u["modalities"]["visual"]["reason"] for u in result.utterances)
+
+
+def test_transcript_wins(media, tmp_path):
+    clip = tmp_path / "a b ü.mpg"
+    shutil.copy(media / "grid" / "bbaf2n.mpg", clip)
+    (tmp_path / "a b ü.srt").write_text(
+        "1\n00:00:00,500 --> 00:00:02,500\nAnna: What a wonderful day!\n"
+    )
+    done = merc(clip, "--format", "json,csv,srt", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out" / "a b ü.merc.json").read_text(encoding="utf-8"))
+    (utterance,) = result["utterances"]
+    assert (utterance["speaker"], utterance["text"]) == ("Anna", "What a wonderful day!")
+    assert (utterance["start"], utterance["end"]) == (0.5, 2.5)
+    with (tmp_path / "out" / "a b ü.merc.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 1
+
+
+def test_bad_inputs_do_not_stop_the_good_one(media, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(media / "grid" / "bbaf2n.mpg", "good.mpg")
+    Path("empty.mp4").write_bytes(b"")
+    Path("text.mp4").write_text("#EXTM3U\nhttp://localhost/x.ts\n")
+    Path("cut.mpg").write_bytes((media / "grid" / "bbaf2n.mpg").read_bytes()[:2000])
+    done = merc("good.mpg", "empty.mp4", "text.mp4", "missing.mp4", "cut.mpg", "--out", "out")
+    assert done.exit_code == 1
+    assert Path("out/good.merc.json").exists()
+    with open("out/failures.csv", newline="") as file:
+        rows = {row["input"]: row for row in csv.DictReader(file)}
+    assert {"empty.mp4", "text.mp4", "missing.mp4"} <= set(rows)
+    assert all(row["reason"] and row["remedy"] for row in rows.values())
+    assert sorted(path.name for path in Path("out").iterdir() if "cut" not in path.name) == [
+        "failures.csv",
+        "good.merc.json",
+    ]
+
+
+def test_unusable_arguments_are_two_and_leave_nothing(media, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clip = media / "grid" / "bbaf2n.mpg"
+    Path("file").write_text("x")
+    for arguments in (
+        ["missing.mp4"],
+        [clip, "--format", "docx"],
+        [clip, "--out", "file/below"],
+        [clip, "--model", "nowhere"],
+        [clip, "--transcript", "no.srt"],
+        [clip, "--prior", "strange"],
+        [clip, "--device", "abacus"],
+    ):
+        done = merc(*arguments)
+        assert done.exit_code == 2, (arguments, done.output)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_python_interface(media):
+    result = pipeline.label(media / "grid" / "lwbsza.mpg")
+    assert result.to_dataframe().loc[0, "emotion"] == result.utterances[0]["emotion"]
+    with pytest.raises(ValueError, match="no_such"):
+        pipeline.label(media / "no_such.mp4")

@@ -1,0 +1,376 @@
+"""Published feature files: every layout read as what was put in, every fault named with its dialogue."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from support.published_files import FIELDS, content, parts, real_sizes, small_sizes, write
+
+from pipeline.cli.import_table import import_file
+from pipeline.corpora import load_corpus
+from pipeline.corpora.locate import missing_data
+from pipeline.corpora.published import read_published
+from pipeline.corpora.splits import (
+    COUNTS,
+    LABELS,
+    SPLITS,
+    expected_dialogues,
+    iemocap_utterances,
+    official_split,
+)
+from pipeline.corpora.table import load_table
+from pipeline.training.predictor import Predictor
+
+REAL = {
+    "mmgcn9": {"text": 100, "audio": 1582, "visual": 342},
+    "sdt13": {"r1": 1024, "r2": 1, "r3": 1, "r4": 1, "audio": 300, "visual": 342},
+}  # unread layers are kept small
+
+
+def assert_holds(found, made, layout, text="r1"):
+    """The corpus is the content of the file, dialogue by dialogue."""
+    corpus, sizes = FIELDS[layout][0], {v: len(rows) for v, rows in made["labels"].items()}
+    want = parts(corpus, sizes)
+    assert found.labels == LABELS[corpus] and found.name == corpus
+    assert {split: [d.id for d in found.split(split)] for split in SPLITS} == {
+        split: [str(v) for v in names] for split, names in want.items()
+    }
+    keys = {str(v): v for v in sizes}
+    for d in found.dialogues:
+        v = keys[d.id]
+        assert d.labels.tolist() == made["labels"][v] and d.texts == made["sentences"][v]
+        assert len(set(d.utterances)) == len(d.utterances)
+        named = [tuple(row) if isinstance(row, list) else row for row in made["speakers"][v]]
+        assert [named.index(name) for name in named] == [
+            d.speakers.index(name) for name in d.speakers
+        ]
+        assert {m: x.dtype for m, x in d.features.items()} == dict.fromkeys(
+            found.widths, np.float32
+        )
+        fields = (
+            ("text",) if "text" in made else ("r1",) if text == "r1" else ("r1", "r2", "r3", "r4")
+        )
+        mean = np.mean([np.stack(made[field][v]).astype(np.float64) for field in fields], axis=0)
+        np.testing.assert_allclose(d.features["text"], mean, atol=0 if len(fields) == 1 else 1e-6)
+        for m in ("audio", "visual"):
+            assert (m in d.features) == (m in made)
+            if m in made:
+                assert np.array_equal(d.features[m], np.stack(made[m][v]))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("layout", FIELDS)
+def test_every_layout_is_known_by_its_structure(tmp_path, layout, protocol):
+    made = content(layout)
+    path = write(made, tmp_path / "anything.bin", protocol)
+    for text in ("r1", "mean"):
+        found = read_published(path, text)
+        assert_holds(found.corpus, made, layout, text)
+        told = found.corpus.fingerprints["text"]
+        assert told["extractor"] == "published" and len(told["sha256"]) == 64
+        assert told["field"] == (
+            "text" if "text" in made else {"r1": "r1", "mean": "mean of r1..r4"}[text]
+        )
+
+
+@pytest.mark.parametrize("layout", REAL)
+def test_real_size(tmp_path, layout):
+    corpus = FIELDS[layout][0]
+    made = content(layout, real_sizes(corpus), REAL[layout])
+    found = read_published(write(made, tmp_path / "real.pkl"))
+    assert_holds(found.corpus, made, layout)
+    assert len(found.corpus.dialogues) == {"iemocap": 151, "meld": 1432}[corpus]
+    assert sum("as in the literature" in note for note in found.notes) == 3
+    assert not any("wide" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("layout", ["sdt12", "sdt13"])
+def test_other_containers_hold_the_same(tmp_path, layout):
+    """Lists of numbers, 2-D arrays, numpy integers and float64 are as good as lists of float32 arrays."""
+    made = content(layout)
+    plain = read_published(write(made, tmp_path / "a.pkl")).corpus
+    made["r1"] = {v: [row.tolist() for row in rows] for v, rows in made["r1"].items()}
+    made["audio"] = {v: np.stack(rows).astype(np.float64) for v, rows in made["audio"].items()}
+    made["visual"] = {v: [row[None] for row in rows] for v, rows in made["visual"].items()}
+    made["labels"] = {v: np.array(rows) for v, rows in made["labels"].items()}
+    made["train"], made["ids"] = (
+        tuple(made["train"]),
+        {v: set(rows) for v, rows in made["ids"].items()},
+    )
+    other = read_published(write(made, tmp_path / "b.pkl")).corpus
+    for mine, yours in zip(plain.dialogues, other.dialogues, strict=True):
+        assert mine.labels.tolist() == yours.labels.tolist()
+        assert all(np.array_equal(mine.features[m], yours.features[m]) for m in mine.features)
+
+
+def fault(made, what):
+    """Damage one dialogue; returns words that the message must hold."""
+    v = next(iter(made["labels"]))
+    if what == "label above":
+        made["labels"][v][0] = 7
+        return str(v), "label 7"
+    if what == "label below":
+        made["labels"][v][-1] = -1
+        return str(v), "label -1"
+    if what == "label no number":
+        made["labels"][v][-1] = 1.5
+        return str(v), "1.5"
+    if what == "NaN":
+        made["visual"][v][1][0] = np.nan
+        return str(v), "visual of utterance 2", "NaN"
+    if what == "infinite in float32":
+        made["audio"][v] = [row.astype(np.float64) * 1e300 for row in made["audio"][v]]
+        return str(v), "audio"
+    if what == "narrow":
+        made["r1"][v][2] = made["r1"][v][2][:-1]
+        return str(v), "r1 of utterance 3", "wide"
+    if what == "no vector":
+        made["audio"][v][0] = "loud"
+        return str(v), "audio"
+    if what == "nested":
+        made["audio"][v][0] = [[0.0]] * 6
+        return str(v), "audio"
+    if what == "short field":
+        made["sentences"][v] = made["sentences"][v][:-1]
+        return str(v), "2 sentences for 3 labels"
+    if what == "short layer":
+        made["r3"][v] = made["r3"][v][:-1]
+        return str(v), "r3"
+    if what == "absent":
+        del made["audio"][v]
+        return str(v), "audio", "not whole"
+    if what == "absent everywhere":
+        made["test"] = [*made["test"], "Ses05M_impro09"]
+        return "Ses05M_impro09", "labels"
+    if what == "shared":
+        made["test"] = [*made["test"], v]
+        return str(v), "train", "test"
+    if what == "twice":
+        made["train"] = [*made["train"], v]
+        return str(v), "twice"
+    if what == "empty test":
+        made["test"] = []
+        return ("test split is empty",)
+    if what == "empty train":
+        made["train"] = set()
+        return ("train split is empty",)
+    for field in (
+        "labels",
+        "sentences",
+        "speakers",
+        "ids",
+        "r1",
+        "r2",
+        "r3",
+        "r4",
+        "audio",
+        "visual",
+    ):
+        made[field][v] = []
+    return str(v), "no utterances"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "label above",
+        "label below",
+        "label no number",
+        "NaN",
+        "infinite in float32",
+        "narrow",
+        "no vector",
+        "nested",
+        "short field",
+        "short layer",
+        "absent",
+        "absent everywhere",
+        "shared",
+        "twice",
+        "empty test",
+        "empty train",
+        "no utterance",
+    ],
+)
+@pytest.mark.parametrize("layout", ["sdt12", "sdt13"])
+def test_faults_name_the_file_and_the_dialogue(tmp_path, layout, what):
+    made = content(layout)
+    words = fault(made, what)
+    with pytest.raises(ValueError, match=r"faulty\.pkl") as refused:
+        read_published(write(made, tmp_path / "faulty.pkl"))
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_other_structures_are_named(tmp_path):
+    for value, told in (({"a": 1, "b": 2}, "7 fields"), ({}, "0 fields")):
+        made = dict.fromkeys(range(7), 1) if value else value
+        with pytest.raises(ValueError, match=told):
+            read_published(write(made, tmp_path / "x.pkl"))
+    made = content("sdt12")
+    made["labels"] = {v: [f"{x}" for x in rows] for v, rows in made["labels"].items()}
+    with pytest.raises(ValueError, match=r"field 3 \(labels\) is text"):
+        read_published(write(made, tmp_path / "x.pkl"))
+
+
+def test_one_vector_repeated_again_and_again_is_refused(tmp_path):
+    """A small file of references: expanding them would take gigabytes."""
+    made = content("mmgcn9")
+    vector, n = np.zeros(10_000, np.float32), 30_000
+    for field, item in (
+        ("text", vector),
+        ("audio", vector),
+        ("visual", vector),
+        ("labels", 1),
+        ("sentences", "so"),
+        ("speakers", "M"),
+        ("ids", "x"),
+    ):
+        made[field] = dict.fromkeys(made[field], [item] * n)
+    with pytest.raises(ValueError, match="feature values"):
+        read_published(write(made, tmp_path / "x.pkl"))
+
+
+def test_meld_dialogue_60_may_be_listed(tmp_path):
+    made = content("sdt13")
+    made["train"] = [*made["train"], 60]
+    assert "60" not in [
+        d.id for d in read_published(write(made, tmp_path / "x.pkl")).corpus.dialogues
+    ]
+
+
+def test_speakers_more_than_any_training_dialogue_and_single_utterances(tmp_path):
+    made = content("sdt13")
+    made["speakers"][1200] = [np.eye(9)[8].tolist(), np.eye(9)[0]]
+    corpus = read_published(write(made, tmp_path / "x.pkl")).corpus
+    assert corpus.split("test")[0].speakers == ["0", "1"]
+    assert [len(d.labels) for d in corpus.dialogues if d.id == "7"] == [1]
+
+
+def test_widths_that_nobody_published_are_said(tmp_path):
+    assert any(
+        "text is 5 wide" in note
+        for note in read_published(write(content("sdt12"), tmp_path / "x.pkl")).notes
+    )
+
+
+def test_a_run_on_published_features_labels_no_video(tmp_path):
+    prints = read_published(write(content("sdt12"), tmp_path / "x.pkl")).corpus.fingerprints
+    run = SimpleNamespace(fingerprints=prints, name="run", profile="roberta")
+    Predictor.check(run, prints, known=False)
+    with pytest.raises(
+        ValueError, match=r"run was trained on published text, audio, visual features"
+    ):
+        Predictor.check(run, prints)
+
+
+def test_import_writes_a_table_that_reads_back_equal(tmp_path):
+    made = content("cosmic11")
+    told = import_file(write(made, tmp_path / "x.pkl"), tmp_path / "table", "mean")
+    assert told["widths"] == {"text": 5} and told["layout"] == "cosmic"
+    assert_holds(load_table(tmp_path / "table"), made, "cosmic11", "mean")
+    assert (
+        load_table(tmp_path / "table").fingerprints
+        == read_published(tmp_path / "x.pkl", "mean").corpus.fingerprints
+    )
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        import_file(tmp_path / "x.pkl", tmp_path / "table")
+    before = (tmp_path / "table" / "text.npy").read_bytes()
+    made["labels"][0][0] = 99
+    with pytest.raises(ValueError, match="dialogue 0"):
+        import_file(write(made, tmp_path / "x.pkl"), tmp_path / "table", overwrite=True)
+    assert (tmp_path / "table" / "text.npy").read_bytes() == before
+
+
+def test_corpora_are_found_by_what_files_hold(tmp_path, monkeypatch):
+    monkeypatch.delenv("MERC_DATA", raising=False)
+    write(content("sdt12"), tmp_path / "b.pkl")
+    write(content("sdt13"), tmp_path / "deep.pickle")
+    (tmp_path / "._b.pkl").write_bytes(b"macOS")
+    (tmp_path / "broken.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert load_corpus("iemocap", tmp_path).name == "iemocap"
+    assert load_corpus("meld", tmp_path / "deep.pickle").name == "meld"
+    monkeypatch.setenv("MERC_DATA", str(tmp_path))
+    assert load_corpus("meld").name == "meld"
+    with pytest.raises(ValueError, match="--dataset iemocap"):
+        load_corpus("meld", tmp_path / "b.pkl")
+    write(content("mmgcn9"), tmp_path / "c.pkl")
+    with pytest.raises(ValueError, match=r"2 feature files.*b\.pkl.*c\.pkl"):
+        load_corpus("iemocap")
+    import_file(tmp_path / "b.pkl", tmp_path / "iemocap")
+    assert load_corpus("iemocap", tmp_path).widths["text"] == 5
+
+
+@pytest.mark.parametrize("corpus", ["iemocap", "meld"])
+def test_missing_data_says_what_from_whom_on_which_terms_and_where_to(
+    tmp_path, monkeypatch, corpus
+):
+    monkeypatch.delenv("MERC_DATA", raising=False)
+    for data in (None, tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(FileNotFoundError) as missing:
+            load_corpus(corpus, data)
+        assert missing_data(corpus) in str(missing.value)
+    for word in (
+        f"{corpus}_multimodal_features.pkl",
+        "butterfliesss/SDT",
+        "release itself",
+        "Terms:",
+        "--data",
+        "MERC_DATA",
+    ):
+        assert word in missing_data(corpus)
+
+
+def test_splits_are_the_literature_s():
+    sizes = iemocap_utterances()
+    for corpus in ("iemocap", "meld"):
+        members = [set(expected_dialogues(corpus, split)) for split in SPLITS]
+        assert [len(part) for part in members] == [COUNTS[corpus][split][0] for split in SPLITS]
+        assert sum(map(len, members)) == len(set.union(*members))
+    for split in SPLITS:
+        assert (
+            sum(sizes[v] for v in expected_dialogues("iemocap", split))
+            == COUNTS["iemocap"][split][1]
+        )
+    assert [
+        official_split("meld", k)
+        for k in ("0", "1038", "1039", "1152", "1153", "1432", "1433", "x")
+    ] == ["train", "train", "valid", "valid", "test", "test", None, None]
+
+
+def test_damaged_content_never_ends_in_another_error(tmp_path):
+    """Any field replaced by any other value: a ValueError with the file's name, or a corpus."""
+    draw = random.Random(0)
+    junk = [
+        None,
+        3,
+        "x",
+        [],
+        {},
+        set(),
+        [1],
+        {0: 1},
+        {0: [None]},
+        {"Ses01F_impro01": [[1.0]]},
+        np.zeros(2),
+        np.zeros((2, 2)),
+        {0: np.zeros((3, 1, 1))},
+        {0: {1}},
+        {0: "abc"},
+        [None],
+        {0: [b"a", 1, []]},
+    ]
+    for _ in range(300):
+        layout = draw.choice(list(FIELDS))
+        made = content(layout)
+        name = draw.choice(list(made))
+        if isinstance(made[name], dict) and draw.random() < 0.6:
+            made[name][draw.choice(list(small_sizes(FIELDS[layout][0])))] = draw.choice(junk)
+        else:
+            made[name] = draw.choice(junk)
+        try:
+            read_published(write(made, tmp_path / "junk.pkl"))
+        except ValueError as error:
+            assert "junk.pkl" in str(error)

@@ -1,0 +1,91 @@
+"""Settings are typed, and a slip is told with the nearest name."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from pipeline.training.config import load_configuration, to_yaml
+
+
+def test_scientific_notation_is_a_number() -> None:
+    config = load_configuration(
+        "iemocap", ["train.lr=1e-4", "model.rank=32", "data.modalities=[text,audio]"]
+    )
+    assert (config.train.lr, config.model.rank, config.data.modalities) == (
+        1e-4,
+        32,
+        ["text", "audio"],
+    )
+
+
+@pytest.mark.parametrize(
+    "file", sorted(p.name for p in resources.files("configs").iterdir() if p.name[-5:] == ".yaml")
+)
+def test_packaged_settings_are_valid(file: str) -> None:
+    load_configuration(file.removesuffix(".yaml"))
+
+
+def test_the_paper_s_settings() -> None:
+    iemocap, meld = load_configuration("iemocap"), load_configuration("meld")
+    for config in (iemocap, meld):
+        m, t = config.model, config.train
+        assert (m.d, m.heads, m.hidden, m.layers, m.dropout, m.rank) == (1024, 8, 1024, 1, 0.5, 16)
+        assert (t.batch, t.weight_decay, t.objective, t.theta) == (32, 1e-5, "pgm", "trunk")
+    assert (
+        iemocap.model.order,
+        iemocap.train.lr,
+        iemocap.train.temperature,
+        iemocap.train.epochs,
+    ) == (3, 1e-4, 1, 150)
+    assert (meld.model.order, meld.train.lr, meld.train.temperature, meld.train.epochs) == (
+        4,
+        5e-6,
+        4,
+        50,
+    )
+
+
+def test_a_folder_without_settings_stays_small(tmp_path: Path) -> None:
+    assert load_configuration(str(tmp_path)).model.d <= 256
+
+
+def test_a_folder_brings_its_own_and_a_run_s_settings_can_be_used_again(tmp_path: Path) -> None:
+    config = load_configuration("meld", ["train.epochs=7"])
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    assert load_configuration(str(tmp_path)) == config
+
+
+def test_yes_and_no_are_words() -> None:
+    assert [
+        load_configuration("meld", [f"train.bf16={word}"]).train.bf16
+        for word in ("no", "yes", "auto")
+    ] == ["no", "yes", "auto"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.epoch=2", r"did you mean train\.epochs"),
+        ("trian.epochs=2", "did you mean train"),
+        ("model.rnk=2", r"did you mean model\.rank"),
+        ("train.epochs=two", "epochs"),
+        ("train.epochs", "section.key=value"),
+        ("train.lr=nan", r"train\.lr"),
+        ("train.lr=-1", r"train\.lr"),
+        ("train.theta=head", "choose trunk"),
+        ("model.dropout=much", "dropout"),
+        ("train.epochs=0", r"train\.epochs"),
+        ("data.modalities=[smell]", "modalities"),
+        ("train.weights=[1,1]", "three numbers"),
+        ("train.weights=[.2,1,1]", "static"),
+        ("train=3", "section.key"),
+        ("train.epochs.x=3", "epochs"),
+        ("train.epochs=${oc.env:HOME}", "epochs|interpolation"),
+    ],
+)
+def test_a_slip_is_refused(override: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        load_configuration("meld", [override])
