@@ -12,11 +12,12 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.cli.outputs import output_bases
 from pipeline.cli.progress import RunProgress
 from pipeline.cli.tables import utterances
 from pipeline.core.failures import run_each, write_failures
 from pipeline.core.files import check_folder
-from pipeline.exports import output_bases, parse_formats, write_result
+from pipeline.exports import parse_formats, write_result
 from pipeline.labelling import Labeller, LabelOptions
 from pipeline.media.inputs import Input, check_transcript, find_media
 

@@ -20,7 +20,8 @@ from pympi.Praat import TextGrid
 from support.paths import ROOT
 
 from pipeline.core.errors import UsageError
-from pipeline.exports import FORMATS, output_bases, output_path, parse_formats, write_result
+from pipeline.cli.outputs import output_bases
+from pipeline.exports import FORMATS, output_path, parse_formats, write_result
 from pipeline.media.inputs import Input
 
 LABELS = ["neutral", "joy", "anger"]
