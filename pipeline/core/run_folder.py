@@ -1,0 +1,96 @@
+"""The folder of a run: claimed before any work, so that runs resume and never overwrite another.
+
+While a run is unfinished, its checkpoints lie in `OUT/.work`, with the run's identity in
+`OUT/.work/settings.json`. `OUT/metrics.json`, written last, holds the identity of a finished run.
+The identity is a checksum of everything that the result depends on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import UsageError
+from pipeline.core.files import write_text
+
+__all__ = ["METRICS", "WORK", "begin_run", "check_run_folder", "copy_into", "end_run", "find_run"]
+
+METRICS = "metrics.json"
+WORK = ".work"  # checkpoints of an unfinished run
+SETTINGS = "settings.json"  # in WORK
+
+
+def check_run_folder(out: Path) -> None:
+    """Raise UsageError if `out` has content and holds no run, finished or unfinished.
+
+    Needs no identity, so it can be called before the data are loaded.
+    """
+    if any((out / name).exists() for name in (METRICS, WORK)):
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise _not_a_run(out)
+
+
+def find_run(out: Path, identity: str) -> dict[str, Any] | None:
+    """Return the metrics of this run if it is finished, None if it can begin or resume in `out`.
+
+    Changes nothing but the checkpoints of a finished run, which it deletes.
+
+    Raises:
+        UsageError: `out` holds another run, the checkpoints of another run, or other files.
+    """
+    finished, work = out / METRICS, out / WORK
+    if finished.exists():
+        metrics = json.loads(finished.read_text("utf-8"))
+        if metrics.get("identity") != identity:
+            raise UsageError(
+                f"{out}: holds another run (other data or settings)",
+                "name another folder with --out, or delete this one",
+            )
+        shutil.rmtree(work, ignore_errors=True)  # the run may have been killed before it did so
+        return metrics
+    if _identity_of(work) == identity:
+        return None
+    if any(work.glob("*/*")):  # a run that failed at once has left nothing worth keeping
+        raise UsageError(
+            f"{out}: holds an unfinished run with other data or settings",
+            "repeat its command to resume it, name another folder with --out, or delete this one",
+        )
+    if out.exists() and (not out.is_dir() or any(path.name != WORK for path in out.iterdir())):
+        raise _not_a_run(out)
+    return None
+
+
+def begin_run(out: Path, identity: str) -> Path:
+    """Mark `out` as the folder of this run; return its folder for checkpoints.
+
+    Call `find_run` first: what another unfinished run has left is deleted.
+    """
+    work = out / WORK
+    if _identity_of(work) != identity:
+        shutil.rmtree(work, ignore_errors=True)
+        write_text(work / SETTINGS, json.dumps({"identity": identity}))
+    return work
+
+
+def end_run(out: Path) -> None:
+    """Delete the checkpoints of a run whose metrics.json is written."""
+    shutil.rmtree(out / WORK)
+
+
+def copy_into(path: Path, target: Path) -> None:
+    """Copy a file such that `target` is never half written."""
+    os.replace(shutil.copy(path, target.parent / ".merc.tmp"), target)
+
+
+def _identity_of(work: Path) -> str | None:
+    """Return the identity of an unfinished run; None if there is none."""
+    path = work / SETTINGS
+    return json.loads(path.read_text("utf-8")).get("identity") if path.exists() else None
+
+
+def _not_a_run(out: Path) -> UsageError:
+    return UsageError(f"{out}: is not empty and holds no run", "name a new folder for --out")
