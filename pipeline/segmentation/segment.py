@@ -12,7 +12,7 @@ from pipeline.core.dialogue import Segmentation, Utterance, Word
 from pipeline.core.fingerprints import sha256_of
 from pipeline.media.decode import Media
 from pipeline.segmentation.alignment import align
-from pipeline.segmentation.recognition import Recogniser
+from pipeline.segmentation.recognition import Recogniser, RecognitionError
 from pipeline.segmentation.speakers_by_face import by_faces, method
 from pipeline.segmentation.speakers_by_voice import (
     HOP,
@@ -27,7 +27,7 @@ from pipeline.segmentation.speakers_by_voice import (
 from pipeline.segmentation.transcripts import find_transcript, read_rttm, read_transcript
 from pipeline.segmentation.turns import join_short, split_turns
 
-__all__ = ["segment"]
+__all__ = ["VERSION", "segment", "segmentation_request", "transcript_source"]
 
 VERSION = 3  # of the rules here: enters every fingerprint
 Progress = Callable[[float, float], None]
@@ -175,3 +175,54 @@ def _by_turns(said: list[Utterance], turns: list[tuple[float, float, str]]) -> l
             else utterance
         )
     return named
+
+
+def segmentation_request(
+    path: Path,
+    *,
+    transcript: Path | None = None,
+    recogniser: Recogniser,
+    speakers: int | None = None,
+    language: str | None = None,
+) -> dict[str, Any]:
+    """Describe what `segment` would be asked to do with the recording at `path`.
+
+    JSON-able. Two equal requests for the same recording give the same segmentation, so the store
+    uses it as a key.
+
+    Raises RecognitionError if the recogniser's weights are missing and there is no transcript.
+    """
+    transcript = transcript or find_transcript(path)
+    try:
+        words = recogniser.fingerprint
+    except RecognitionError:
+        if not transcript:
+            raise
+        words = None  # a transcript with times needs no recogniser
+    return {
+        "version": VERSION,
+        "transcript": sha256_of(transcript) if transcript else None,
+        "kind": transcript.suffix.lower() if transcript else None,
+        "recogniser": words,
+        "language": language,
+        "speakers": speakers,
+        "voices": METHOD,
+        "faces": method(),
+    }
+
+
+def transcript_source(sha256: str, format: str) -> dict[str, Any]:
+    """Return `Segmentation.source` for a transcript that has times and speakers.
+
+    sha256: of the transcript's bytes. format: its suffix in lower case, without the dot.
+
+    >>> transcript_source("9f86d0", "csv")["speakers"]
+    {'method': 'given'}
+    """
+    return {
+        "version": VERSION,
+        "kind": "transcript",
+        "format": format,
+        "sha256": sha256,
+        "speakers": {"method": "given"},
+    }
