@@ -1,0 +1,1 @@
+"""Fine-tuning of text encoders on the utterances of a corpus."""

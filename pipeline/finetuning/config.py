@@ -1,66 +1,77 @@
-"""The settings of `merc finetune text`: COSMIC's recipe, YAML defaults per corpus and encoder, `--set key=value`.
+"""The settings of `merc finetune text`: typed, with YAML defaults per corpus and per encoder.
 
-COSMIC (Ghosal et al. 2020, Findings of EMNLP): RoBERTa-Large as a classifier of single utterances, Adam (0.9, 0.98),
-eps 1e-6, weight decay 0.1, linear decay after 6 % of warm-up, 30 epochs of batches of 32.
+The defaults follow COSMIC (Ghosal et al. 2020, Findings of EMNLP): RoBERTa-Large classifies single
+utterances; Adam (0.9, 0.98), eps 1e-6, weight decay 0.1, 6 % warm-up, then linear decay, 30 epochs
+of batches of 32.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
 from omegaconf import OmegaConf
 
+from pipeline.core.errors import MercError
 from pipeline.training.config import check_values, settle
 
-__all__ = ["METHODS", "FinetuneConfig", "load_settings"]
+__all__ = ["METHODS", "FinetuneConfig", "LoraConfig", "load_settings"]
 
 METHODS = ("full", "lora")
 
 
 @dataclass
 class WordsConfig:
-    cleaning: str = "quotes"  # typed quotes for curly ones; cosmic: whatever is not ASCII is dropped, as COSMIC did
+    """How text is cleaned before it is tokenised."""
+
+    # quotes: typed quotes for curly ones; cosmic: drop what is not ASCII, as COSMIC did
+    cleaning: str = "quotes"
 
 
 @dataclass
 class ClassifierConfig:
-    dropout: float = 0.1  # of states, attention and head
-    head: str = "dense"  # dense (RoBERTa's: dropout, dense, tanh, dropout, output) or linear (dropout, output)
+    """The classification head."""
+
+    dropout: float = 0.1  # of hidden states, attention and head
+    head: str = "dense"  # dense (RoBERTa's: dropout, dense, tanh, dropout, output) or linear
 
 
 @dataclass
 class LoraConfig:
-    """Low-rank changes (Hu et al. 2022) instead of all weights: --method lora."""
+    """Low-rank adaptation (Hu et al. 2022) instead of all weights: --method lora."""
 
     rank: int = 16
-    alpha: float = 32.0  # changes are scaled by alpha / rank
+    alpha: float = 32.0  # the update is scaled by alpha / rank
     dropout: float = 0.1
-    layers: list[str] = field(
-        default_factory=lambda: ["query", "value"]
-    )  # ends of their names; all = every linear one
+    # endings of the names of linear layers; all: every linear layer
+    layers: list[str] = field(default_factory=lambda: ["query", "value"])
     lr: float = 3e-4
 
 
 @dataclass
 class TuneConfig:
+    """Optimisation."""
+
     epochs: int = 30
     lr: float = 1e-5  # of --method full
-    batch: int = 32  # utterances a step
-    accumulate: int = 1  # parts of a batch that are in memory one after the other
+    batch: int = 32  # utterances per step
+    accumulate: int = 1  # parts of a batch, processed one after the other to save memory
     weight_decay: float = 0.1
     warmup: float = 0.06  # share of the steps
-    clip: float = 0.0  # greatest norm of the gradient; 0 = as it is
+    clip: float = 0.0  # maximum norm of the gradient; 0: no clipping
     class_weights: str = "none"  # none, mild (frequency to the power of -1/4), inverse (frequency)
-    bf16: str = "auto"  # auto: where the processor has the instructions; yes, no
+    bf16: str = "auto"  # auto: if the hardware supports it natively; yes, no
     device: str = "auto"  # auto, cpu, cuda
-    threads: int = 0  # 0 = as torch has it
+    threads: int = 0  # 0: torch's default
     pause: float = 60.0  # seconds between checkpoints within an epoch
-    seed: int = 0  # of the first; --seeds N takes this and the N - 1 that follow
+    seed: int = 0  # the first seed; --seeds N uses this one and the N - 1 that follow
 
 
 @dataclass
 class FinetuneConfig:
+    """All settings of one fine-tuning."""
+
     data: WordsConfig = field(default_factory=WordsConfig)
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -93,25 +104,32 @@ BOUNDS = {
 }
 
 
-def load_settings(dataset: str, model: str, overrides: list[str] | None = None) -> FinetuneConfig:
-    """The recipe under what configs/finetune/<dataset>.yaml and then <model>.yaml say, under the overrides.
+def load_settings(settings: str, model: str, overrides: Sequence[str] = ()) -> FinetuneConfig:
+    """Merge the defaults, configs/finetune/<settings>.yaml, <model>.yaml and the overrides.
 
-    Raises ValueError for an unknown key (naming the nearest), a value of the wrong type or out of bounds.
+    settings: "iemocap", "meld", or anything else for the defaults alone. overrides: such as
+    "train.epochs=2".
+
+    Raises:
+        MercError: unknown key (the message suggests the nearest), wrong type, or out of bounds.
+
+    >>> load_settings("meld", "minilm", ["train.epochs=2"]).train.epochs
+    2
     """
     layers = []
-    for name in (dataset, model):
+    for name in (settings, model):
         packaged = resources.files("configs") / "finetune" / f"{name}.yaml"
         if "/" not in name and packaged.is_file():
             layers.append((f"configs/finetune/{name}.yaml", packaged.read_text("utf-8")))
-    chosen = settle(FinetuneConfig, layers, overrides or [])
+    chosen = settle(FinetuneConfig, layers, list(overrides))
     check_values(chosen, CHOICES, BOUNDS)
     if chosen.train.batch % chosen.train.accumulate:
-        raise ValueError(
-            f"train.accumulate = {chosen.train.accumulate}: want a divisor of train.batch, "
-            f"{chosen.train.batch}"
+        raise MercError(
+            f"train.accumulate = {chosen.train.accumulate}: not a divisor of train.batch",
+            f"choose a divisor of {chosen.train.batch}",
         )
     if not chosen.lora.layers:
-        raise ValueError("lora.layers is empty: name ends of layers, as query,value, or all")
+        raise MercError("lora.layers is empty", "give endings of layer names (query,value), or all")
     result = OmegaConf.to_object(chosen)
     assert isinstance(result, FinetuneConfig)
     return result

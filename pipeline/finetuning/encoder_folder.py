@@ -1,109 +1,86 @@
-"""A fine-tuned encoder as the folder that `TextExtractor` loads."""
+"""A fine-tuned encoder as a folder that `TextExtractor` loads: safetensors and JSON only."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from extractors.delta import apply_delta, pack_delta
 from extractors.text import ABOUT, DELTAS, TextExtractor
 from pipeline.core.files import write_bytes, write_text
-from pipeline.finetuning.config import FinetuneConfig
-from pipeline.finetuning.lines import Lines
-from pipeline.finetuning.trainer import Examples, quiet
+from pipeline.finetuning.classifier import quiet
+from pipeline.finetuning.config import LoraConfig
 
-__all__ = ["Job", "write_encoder"]
+__all__ = ["HEAD", "write_encoder"]
 
-
-@dataclass(frozen=True)
-class Job:
-    """What every seed and fold shares."""
-
-    lines: Lines
-    extractor: TextExtractor  # the encoder as it is before
-    method: str
-    config: FinetuneConfig
-    work: Path
-
-    @cached_property
-    def examples(self) -> dict[str, Examples]:
-        """Train and valid as the encoder reads them."""
-        return {
-            split: Examples(self.extractor.tokens(self.lines.texts(split)), self.lines.truth(split))
-            for split in ("train", "valid")
-        }
+HEAD = "head.safetensors"
+DELTA = "delta.safetensors"
 
 
-def write_encoder(job: Job, tuned: Path, folder: Path) -> None:
-    """The best epoch in `tuned` as a folder that TextExtractor loads; safetensors and JSON only.
+def write_encoder(
+    extractor: TextExtractor,
+    weights: Path,
+    method: str,
+    lora: LoraConfig,
+    labels: Sequence[str],
+    folder: Path,
+) -> None:
+    """Apply trained weights to the extractor's encoder and write it, with its head, to `folder`.
 
-    LoRA's changes are rounded to half precision first, so that the folder and its delta.safetensors give one vector.
+    weights: best.safetensors of `tune`. With method "lora" the update is also written on its own
+    as delta.safetensors, provided that others have the original encoder. It is rounded to half
+    precision first, so that both give the same vectors.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = load_file(tuned / "best.safetensors")
-    named = job.extractor.fingerprint["options"]["name"]
-    about = {
-        "base": named,
-        "weights": job.extractor.fingerprint["weights"],
-        "pooling": job.extractor.pooling,
-        "cleaning": job.extractor.cleaning,
-        "scale": job.config.lora.alpha / job.config.lora.rank,
-    }
-    encoder = job.extractor.encoder()
-    if job.method == "lora":
-        front, middle = "encoder.base_model.model.", ".lora_A.default.weight"  # peft's names
-        layers = {
-            name.removeprefix(front).removesuffix(middle): (
-                state[name],
-                state[name.replace("lora_A", "lora_B")],
-            )
-            for name in state
-            if name.endswith(middle)
+    trained = load_file(weights)
+    name = extractor.fingerprint["options"]["name"]
+    about = {"base": name, "pooling": extractor.pooling, "cleaning": extractor.cleaning}
+    encoder = extractor.encoder()
+    if method == "lora":
+        delta = {
+            **about,
+            "weights": extractor.fingerprint["weights"],
+            "scale": lora.alpha / lora.rank,
         }
-        write_bytes(folder / "delta.safetensors", pack_delta(layers, about))
-        apply_delta(encoder, folder / "delta.safetensors")
-        if named in (
-            *DELTAS,
-            "delta",
-            "folder",
-        ):  # only what others have too can be changed by a file of its own
-            (folder / "delta.safetensors").unlink()
+        write_bytes(folder / DELTA, pack_delta(_lora_layers(trained), delta))
+        apply_delta(encoder, folder / DELTA)
+        if name in (*DELTAS, "delta", "folder"):  # others do not have this encoder
+            (folder / DELTA).unlink()
     else:
-        own = {
-            name.removeprefix("encoder."): weight
-            for name, weight in state.items()
-            if name.startswith("encoder.")
-        }
-        encoder.load_state_dict(own, strict=False)
+        encoder.load_state_dict(_under("encoder.", trained), strict=False)
+    state = {key: w for key, w in encoder.state_dict().items() if not key.startswith("pooler.")}
     with quiet():
-        encoder.save_pretrained(
-            folder,
-            state_dict={
-                name: weight
-                for name, weight in encoder.state_dict().items()
-                if not name.startswith("pooler.")
-            },
-        )
-        job.extractor.save_tokenizer(folder)
-    save_file(
-        {
-            name.removeprefix("head."): weight
-            for name, weight in state.items()
-            if name.startswith("head.")
-        },
-        folder / "head.safetensors",
-        {"labels": json.dumps(job.lines.labels)},
-    )
-    write_text(
-        folder / ABOUT,
-        json.dumps(
-            {key: about[key] for key in ("base", "pooling", "cleaning")} | {"method": job.method},
-            indent=1,
-            sort_keys=True,
-        )
-        + "\n",
-    )
+        encoder.save_pretrained(folder, state_dict=state)
+        extractor.save_tokenizer(folder)
+    metadata = {"labels": json.dumps(list(labels))}
+    save_file(_under("head.", trained), folder / HEAD, metadata)
+    write_text(folder / ABOUT, _pretty({**about, "method": method}))
+
+
+def _under(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Select the weights whose names begin with a prefix, which is removed."""
+    return {
+        name.removeprefix(prefix): weight
+        for name, weight in weights.items()
+        if name.startswith(prefix)
+    }
+
+
+def _lora_layers(weights: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return layer -> (A, B), from peft's names."""
+    start, end = "encoder.base_model.model.", ".lora_A.default.weight"
+    layers = {}
+    for name in weights:
+        if name.endswith(end):
+            layer = name.removeprefix(start).removesuffix(end)
+            layers[layer] = (weights[name], weights[name.replace("lora_A", "lora_B")])
+    return layers
+
+
+def _pretty(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"

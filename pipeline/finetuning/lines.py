@@ -1,38 +1,32 @@
-"""Single labelled utterances of a corpus, without their media: what a text encoder is fine-tuned on."""
+"""The labelled utterances of a corpus as text: what a text encoder is fine-tuned on."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from pipeline.core.dialogue import Corpus
-from pipeline.corpora import load_corpus
+from pipeline.core.errors import MercError, UsageError
+from pipeline.corpora import Source, read_corpus
 from pipeline.corpora.iemocap_release import read_iemocap_raw
-from pipeline.corpora.locate import place_of
 from pipeline.corpora.meld_release import read_meld_raw
-from pipeline.corpora.release import RawCorpus, recognise_release
+from pipeline.corpora.release import RawCorpus
 from pipeline.corpora.splits import LABELS, SPLITS
 from pipeline.corpora.table import load_table
 
 __all__ = ["Line", "Lines", "load_lines"]
 
-RAW = {"meld": read_meld_raw, "iemocap": read_iemocap_raw}
-LOST = (
-    "no transcript",
-    "bad row",
-    "row again",
-    "no label",
-    "still packed",
-)  # findings that concern the words
+RELEASES = {"meld": read_meld_raw, "iemocap": read_iemocap_raw}
+# kinds of findings in a release that cost utterances or their text
+TEXT_FINDINGS = ("no transcript", "bad row", "row again", "no label", "still packed")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One utterance; label indexes `Lines.labels`."""
+    """One utterance; label is an index into `Lines.labels`."""
 
     dialogue: str  # as in the published files
     utterance: str
@@ -42,109 +36,108 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """Split -> labelled utterances with words, in the order of the corpus; notes go into the report."""
+    """The labelled utterances of each split, in the order of the corpus."""
 
     name: str
     labels: tuple[str, ...]
-    parts: dict[str, list[Line]]
-    notes: list[str] = field(default_factory=list)
+    parts: dict[str, list[Line]]  # by split: train, valid, test
+    remarks: list[str] = field(default_factory=list)  # on what the corpus lacks
+    settings: str = ""  # name of the default settings, see `load_settings`
+    wordless: int = 0  # utterances left out because they have no words
+
+    @property
+    def notes(self) -> list[str]:
+        """What a report should say about the data."""
+        if not self.wordless:
+            return self.remarks
+        return [*self.remarks, f"{self.wordless} lines without words are left out"]
 
     def texts(self, split: str) -> list[str]:
+        """Return the texts of one split."""
         return [line.text for line in self.parts[split]]
 
     def truth(self, split: str) -> np.ndarray:
-        """(n,) int64."""
+        """Return the labels (n,) of one split, int64."""
         return np.array([line.label for line in self.parts[split]], np.int64)
 
-    def spoken(self, clean: Callable[[str], str]) -> Lines:
-        """Without the lines of which `clean` leaves nothing."""
-        kept = {
+    def with_words(self, clean: Callable[[str], str]) -> Lines:
+        """Leave out the utterances of which `clean` leaves no text."""
+        parts = {
             split: [line for line in part if clean(line.text)] for split, part in self.parts.items()
         }
-        lost = sum(map(len, self.parts.values())) - sum(map(len, kept.values()))
-        return (
-            replace(
-                self, parts=kept, notes=[*self.notes, f"{lost} lines without words are left out"]
+        dropped = sum(len(self.parts[split]) - len(parts[split]) for split in parts)
+        return replace(self, parts=parts, wordless=self.wordless + dropped)
+
+    def checked(self) -> Lines:
+        """Return self; raise MercError if train or valid is empty, or train has a single class."""
+        for split, purpose in (("train", "fine-tune on"), ("valid", "choose the best epoch on")):
+            if not self.parts[split]:
+                notes = "".join(f"\n  {note}" for note in self.notes)
+                raise MercError(
+                    f"{self.name}: no labelled line with words in the {split} part",
+                    f"there must be some to {purpose}{notes}",
+                )
+        if len(set(self.truth("train").tolist())) < 2:
+            label = self.labels[self.parts["train"][0].label]
+            raise MercError(
+                f"{self.name}: every line of the train part is {label!r}",
+                "at least two classes are needed",
             )
-            if lost
-            else self
-        )
+        return self
 
 
-def load_lines(
-    dataset: str, data: Path | None = None, clean: Callable[[str], str] = str.strip
-) -> Lines:
-    """The labelled lines of meld or iemocap (a raw release, MELD's transcripts alone, a published file) or of a table.
+def load_lines(source: Source, clean: Callable[[str], str] = str.strip) -> Lines:
+    """Load the labelled utterances of a corpus; no recordings or features are needed.
 
-    Lines of which `clean` leaves nothing are left out.  Raises FileNotFoundError or ValueError with what was wrong and
-    what to do: nothing there, an empty part, one class.
+    A release may be the recordings with their transcripts, or MELD's three *_sent_emo.csv files
+    alone. Utterances of which `clean` leaves no text are left out.
+
+    Raises:
+        MercError: unreadable files, no utterances in train or valid, a single class, no text.
+
+    Example::
+
+        lines = load_lines(find_source("meld", Path("MELD.Raw")))
+        lines.texts("train")[:3]
     """
-    if dataset in RAW:
-        place = place_of(dataset, data)
-        release = recognise_release(place) if place.is_dir() else None
-        if release and release != dataset:
-            raise ValueError(
-                f"{place}: this is a release of {release}, not of {dataset}; use --dataset {release}"
-            )
-        lines = (
-            _raw(RAW[dataset](place, probe=False))
-            if release
-            else _corpus(load_corpus(dataset, place))
-        )
-    elif Path(dataset).is_dir():
-        if data is not None:
-            raise ValueError(
-                f"--data {data}: a table folder ({dataset}) brings its own data; leave --data out"
-            )
-        lines = _corpus(load_table(Path(dataset), features=False))
+    if source.kind == "release":
+        assert source.path is not None
+        lines = _of_release(RELEASES[source.name](source.path, probe=False))
+    elif source.kind == "table":
+        assert source.path is not None
+        lines = _of_corpus(load_table(source.path, features=False))
+    elif source.kind == "published":
+        lines = _of_corpus(read_corpus(source))
     else:
-        raise FileNotFoundError(
-            f"{dataset}: no corpus with words that merc knows ({', '.join(RAW)}) and no folder of "
-            "a table (utterances.csv)"
+        raise UsageError(
+            f"{source.name}: this corpus has no text",
+            f"choose {', '.join(RELEASES)}, or a folder with a table (utterances.csv)",
         )
-    lines = lines.spoken(clean)
-    for split, what in (
-        ("train", "nothing to learn from"),
-        ("valid", "no part to choose the best epoch on"),
-    ):
-        if not lines.parts[split]:
-            raise ValueError(
-                f"{lines.name}: no labelled line with words in the {split} part, so {what}"
-                + "".join(f"\n  {note}" for note in lines.notes)
-            )
-    if len(set(lines.truth("train").tolist())) < 2:
-        only = lines.labels[lines.parts["train"][0].label]
-        raise ValueError(
-            f"{lines.name}: every line of the train part is {only!r}; want at least two classes"
-        )
-    return lines
+    return replace(lines, settings=source.settings).with_words(clean).checked()
 
 
-def _raw(corpus: RawCorpus) -> Lines:
+def _of_release(corpus: RawCorpus) -> Lines:
     parts: dict[str, list[Line]] = {split: [] for split in SPLITS}
     for u in corpus.utterances:
         if u.label >= 0 and u.split in parts:
             parts[u.split].append(Line(u.dialogue, u.name, u.text, u.label))
-    notes = [f"{count} x {kind}, first: {first}" for kind, (count, first) in _lost(corpus).items()]
-    return Lines(corpus.name, LABELS[corpus.name], parts, notes)
+    return Lines(corpus.name, LABELS[corpus.name], parts, _remarks(corpus))
 
 
-def _lost(corpus: RawCorpus) -> dict[str, tuple[int, str]]:
-    counts = Counter(f.kind for f in corpus.findings if f.kind in LOST)
-    return {
-        kind: (count, next(f"{f.item} ({f.detail})" for f in corpus.findings if f.kind == kind))
-        for kind, count in counts.items()
-    }
+def _remarks(corpus: RawCorpus) -> list[str]:
+    """Summarise the findings that concern the text: how many of each kind, and the first."""
+    findings = [finding for finding in corpus.findings if finding.kind in TEXT_FINDINGS]
+    remarks = []
+    for kind, count in Counter(finding.kind for finding in findings).items():
+        first = next(finding for finding in findings if finding.kind == kind)
+        remarks.append(f"{count} x {kind}, first: {first.item} ({first.detail})")
+    return remarks
 
 
-def _corpus(corpus: Corpus) -> Lines:
-    parts = {
-        split: [
-            Line(d.id, d.utterances[k], d.texts[k], int(d.labels[k]))
-            for d in corpus.split(split)
-            for k in range(len(d.utterances))
-            if d.labels[k] >= 0
-        ]
-        for split in SPLITS
-    }
+def _of_corpus(corpus: Corpus) -> Lines:
+    parts: dict[str, list[Line]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        for d in corpus.split(split):
+            for k in np.flatnonzero(d.labels >= 0):
+                parts[split].append(Line(d.id, d.utterances[k], d.texts[k], int(d.labels[k])))
     return Lines(corpus.name, corpus.labels, parts)

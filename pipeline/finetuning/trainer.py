@@ -1,58 +1,57 @@
-"""Fine-tune one text encoder with one seed: transformers' Trainer, resumable, the same result however often killed."""
+"""Fine-tune one text encoder with one seed.
+
+Training resumes from its last checkpoint; the result is the same however often it was killed.
+"""
 
 from __future__ import annotations
 
 import json
-import logging
 import math
-import shutil
+import os
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import save
 from sklearn.metrics import f1_score
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.utils import logging as transformers_logging
 
 from css_model import inverse_frequency
-from extractors.text import TextExtractor, pooled
+from extractors.text import TextExtractor
+from pipeline.core.errors import MercError
 from pipeline.core.files import write_bytes, write_text
+from pipeline.finetuning.classifier import TextClassifier
 from pipeline.finetuning.config import FinetuneConfig
 
-__all__ = ["Examples", "make_head", "tune"]
+__all__ = ["Examples", "batches", "tune"]
 
-Report = Callable[[dict[str, Any]], None]
-MARK = "complete"  # written last into a checkpoint: without it a kill came between
-POOL = 50  # batches whose utterances are sorted by length together: padding stays small, batches random
+POOL = 50  # batches that are sorted by length together: little padding, yet random batches
+EVALUATION_BATCH = 64  # utterances
+CLASS_WEIGHTS = {"none": 0.0, "mild": 0.25, "inverse": 1.0}  # powers of the inverse frequency
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Tokens of n utterances and their labels (n,)."""
+    """Token ids of n utterances and their labels (n,)."""
 
-    rows: list[list[int]]
+    tokens: list[list[int]]
     labels: np.ndarray
 
-    def items(self) -> list[dict[str, Any]]:
-        return [
-            {"input_ids": row, "label": int(label)}
-            for row, label in zip(self.rows, self.labels, strict=True)
-        ]
+    def items(self) -> list[tuple[list[int], int]]:
+        """Return (token ids, label) of each utterance."""
+        return list(zip(self.tokens, self.labels.tolist(), strict=True))
 
     def by_length(self) -> Examples:
-        order = sorted(range(len(self.rows)), key=lambda k: len(self.rows[k]))
-        return Examples([self.rows[k] for k in order], self.labels[order])
+        """Sort by number of tokens."""
+        order = sorted(range(len(self.tokens)), key=lambda k: len(self.tokens[k]))
+        return Examples([self.tokens[k] for k in order], self.labels[order])
 
 
 def tune(
@@ -64,363 +63,239 @@ def tune(
     config: FinetuneConfig,
     seed: int,
     folder: Path,
-    report: Report = lambda row: None,
-    head: dict[str, Tensor] | None = None,
+    report: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> None:
-    """Fine-tune into `folder`: best.safetensors (the trained weights of the best epoch), history.json last.
+    """Fine-tune; write the trained weights of the best epoch and the history into `folder`.
 
-    The epoch kept has the best weighted F1 on valid, the first of equals.  Does nothing when history.json is there.
-    head: weights of a head that stays as it is (folds share a space through it).
-    Raises ValueError when the loss is not finite.
+    The files are best.safetensors and, written last, history.json; if that exists, nothing is done.
+    The best epoch is the first with the highest weighted F1 on valid.
+
+    report: gets a row after every step with seed, steps, step, and the loss and weighted_f1 of the
+    last epoch.
+
+    Raises:
+        MercError: the loss became NaN or infinite.
     """
     if (folder / "history.json").exists():
         return
-    chosen = config.train
-    torch.manual_seed(seed)
-    with quiet():
-        reader = Reader(extractor, classes, method, config, train.labels)
-    if head is not None:
-        reader.head.load_state_dict(head)
-        reader.head.requires_grad_(False)
-    batches = Batches([len(row) for row in train.rows], chosen.batch // chosen.accumulate, seed)
-    steps = math.ceil(len(batches) / chosen.accumulate)
-    cpu = chosen.device == "cpu" or not torch.cuda.is_available()
-    keeper = Keeper(
-        reader,
-        batches,
-        steps,
-        folder,
-        chosen.pause,
-        lambda row: report({"seed": seed, "steps": steps * chosen.epochs, **row}),
-    )
-    with quiet():
-        trainer = FiniteTrainer(
-            model=reader,
-            train_dataset=train.items(),
-            eval_dataset=valid.by_length().items(),
-            data_collator=lambda items: (
-                dict(extractor.pad([item["input_ids"] for item in items]))
-                | {"labels": torch.tensor([item["label"] for item in items])}
-            ),
-            compute_metrics=_metrics,
-            callbacks=[keeper],
-            args=TrainingArguments(
-                output_dir=str(folder / "checkpoints"),
-                num_train_epochs=chosen.epochs,
-                seed=seed,
-                per_device_train_batch_size=chosen.batch // chosen.accumulate,
-                per_device_eval_batch_size=64,
-                gradient_accumulation_steps=chosen.accumulate,
-                optim="adamw_torch_fused",
-                learning_rate=chosen.lr if method == "full" else config.lora.lr,
-                weight_decay=chosen.weight_decay,
-                adam_beta1=0.9,
-                adam_beta2=0.98,
-                adam_epsilon=1e-6,
-                lr_scheduler_type="linear",
-                warmup_steps=math.ceil(chosen.warmup * steps * chosen.epochs),
-                max_grad_norm=chosen.clip,
-                bf16=_bf16(chosen.bf16, cpu),
-                use_cpu=cpu,
-                save_total_limit=2,
-                save_strategy="no",
-                eval_strategy="no",
-                logging_strategy="no",
-                logging_nan_inf_filter=False,
-                report_to="none",
-                disable_tqdm=True,
-                remove_unused_columns=False,
-                dataloader_pin_memory=False,
-            ),
-        )
-        trainer.batches, trainer.where = batches, f"seed {seed}"
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=_last(folder / "checkpoints"))
-    write_text(
-        folder / "history.json",
-        json.dumps(
-            {"best_epoch": keeper.best()[0], "epochs": _epochs(trainer.state.log_history, steps)}
-        ),
-    )
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    options = config.train
+    folder.mkdir(parents=True, exist_ok=True)
+    training = _Training(extractor, train.labels, classes, method, config, seed)
+    items = train.items()
+    lengths = [len(tokens) for tokens in train.tokens]
+    size = options.batch // options.accumulate
+    steps = math.ceil(math.ceil(len(items) / size) / options.accumulate)  # per epoch
+    total = steps * options.epochs
+    warmup = math.ceil(options.warmup * total)
+    checkpoint, saved = folder / "checkpoint.pt", time.monotonic()
+    state = training.load(checkpoint) if checkpoint.exists() else _State()
+    random = _random_state(training.device)
+
+    for epoch in range(len(state.history), options.epochs):
+        rest = batches(lengths, size, seed, epoch)[len(state.losses) * options.accumulate :]
+        loader = iter(DataLoader(items, batch_sampler=rest, collate_fn=training.collate))
+        if state.losses:  # resumed within the epoch; a new loader has drawn a random number
+            _set_random_state(random, training.device)
+        while parts := list(islice(loader, options.accumulate)):
+            step = epoch * steps + len(state.losses)
+            loss = training.step(parts, _schedule(step, warmup, total))
+            if not math.isfinite(loss):
+                raise MercError(
+                    f"seed {seed}, step {step + 1}: the loss became NaN or infinite",
+                    "lower train.lr or lora.lr, or set train.clip=1 or train.bf16=no",
+                )
+            state.losses.append(loss)
+            report({"seed": seed, "steps": total, "step": step + 1, **state.latest()})
+            if len(state.losses) < steps and time.monotonic() - saved > options.pause:
+                training.save(checkpoint, state)
+                saved = time.monotonic()
+        figures = training.evaluate(valid)
+        if figures["valid_weighted_f1"] > state.best()[1]:
+            write_bytes(folder / "best.safetensors", save(training.model.trained_weights()))
+        mean = round(sum(state.losses) / steps, 5)
+        state = _State([*state.history, {"epoch": epoch + 1, "loss": mean, **figures}])
+        training.save(checkpoint, state)
+        saved = time.monotonic()
+
+    result = {"best_epoch": state.best()[0], "epochs": state.history}
+    write_text(folder / "history.json", json.dumps(result))
+    checkpoint.unlink()
 
 
-class Reader(nn.Module):
-    """Encoder, the extractor's pooling, head.  With LoRA only the changes and the head are trained."""
+def batches(lengths: list[int], size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Cut utterances into batches of similar length, in an order given by seed and epoch.
+
+    >>> sorted(sorted(batch) for batch in batches([5, 9, 5, 9], 2, seed=0, epoch=0))
+    [[0, 2], [1, 3]]
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths)).tolist()
+    result: list[list[int]] = []
+    for start in range(0, len(order), size * POOL):
+        pool = sorted(order[start : start + size * POOL], key=lengths.__getitem__)
+        result += [pool[k : k + size] for k in range(0, len(pool), size)]
+    return [result[k] for k in rng.permutation(len(result))]
+
+
+@dataclass
+class _State:
+    """How far training has come: figures of the finished epochs, losses of this epoch's steps."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+    def best(self) -> tuple[int, float]:
+        """Return the first epoch with the highest weighted F1, and this F1; (0, -1) if none."""
+        scores = [row["valid_weighted_f1"] for row in self.history]
+        return (scores.index(max(scores)) + 1, max(scores)) if scores else (0, -1.0)
+
+    def latest(self) -> dict[str, float]:
+        """Return loss and weighted F1 of the last finished epoch; NaN if there is none."""
+        row = self.history[-1] if self.history else {}
+        names = {"loss": "loss", "weighted_f1": "valid_weighted_f1"}
+        return {name: row.get(key, math.nan) for name, key in names.items()}
+
+
+class _Training:
+    """A classifier with its optimiser: one step, the figures on valid, a checkpoint."""
 
     def __init__(
         self,
         extractor: TextExtractor,
+        labels: np.ndarray,
         classes: int,
         method: str,
         config: FinetuneConfig,
-        labels: np.ndarray,
+        seed: int,
     ) -> None:
-        super().__init__()
-        self.encoder = extractor.encoder(config.model.dropout)
-        self.pooling = extractor.pooling
-        if method == "lora":
-            self.encoder = _with_changes(self.encoder, config)
-        else:  # what the vector does not pass through would be a weight without gradient
-            for name, weight in self.encoder.named_parameters():
-                weight.requires_grad_(not name.startswith("pooler."))
-        self.head = make_head(config.model.head, extractor.dim, classes, config.model.dropout)
-        power = {"none": 0.0, "mild": 0.25, "inverse": 1.0}[config.train.class_weights]
-        self.balance = (
-            inverse_frequency(torch.from_numpy(labels), classes, power) if power else None
-        )
+        options = config.train
+        self.extractor, self.clip = extractor, options.clip
+        self.device = torch.device(extractor.device)
+        torch.manual_seed(seed)
+        self.model = TextClassifier(extractor, classes, method, config).to(self.device)
+        self.rate = options.lr if method == "full" else config.lora.lr
+        self.optimizer = _optimizer(self.model, options.weight_decay)
+        power = CLASS_WEIGHTS[options.class_weights]
+        self.weights = None
+        if power:
+            weights = inverse_frequency(torch.from_numpy(labels), classes, power)
+            self.weights = weights.to(self.device, torch.float32)
+        self.bf16 = _use_bf16(options.bf16, self.device)
+        torch.manual_seed(seed)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
-    ) -> dict[str, Tensor]:
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        logits = self.head(pooled(states, attention_mask, self.pooling)).float()
-        weights = None if self.balance is None else self.balance.to(logits)
-        return {"loss": F.cross_entropy(logits, labels, weights), "logits": logits}
+    def collate(self, items: list[tuple[list[int], int]]) -> dict[str, Tensor]:
+        """Pad a batch: input_ids and attention_mask (n, tokens), labels (n,)."""
+        padded = self.extractor.pad([tokens for tokens, _ in items])
+        batch = {**padded, "labels": torch.tensor([label for _, label in items])}
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def trained(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: trained weights, and the head also where it is fixed."""
+    def step(self, parts: list[dict[str, Tensor]], factor: float) -> float:
+        """Update the weights by one batch, given in parts; return its loss.
+
+        factor: share of the learning rate. Does not update by a loss that is NaN or infinite.
+        """
+        self.model.train()
+        total = 0.0
+        for batch in parts:
+            loss = self._forward(batch)[0] / len(parts)
+            loss.backward()
+            total += loss.item()
+        if math.isfinite(total):
+            if self.clip:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate * factor
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return total
+
+    @torch.no_grad()
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """Measure loss, accuracy and weighted F1."""
+        self.model.eval()
+        ordered = examples.by_length()
+        losses, guess = [], []
+        for batch in DataLoader(ordered.items(), EVALUATION_BATCH, collate_fn=self.collate):
+            loss, logits = self._forward(batch)
+            losses += [loss.item()] * len(logits)
+            guess += logits.argmax(1).tolist()
+        truth = ordered.labels
+        f1 = f1_score(truth, guess, average="weighted", labels=np.unique(truth))
         return {
-            name: weight.detach().cpu().contiguous()
-            for name, weight in self.named_parameters()
-            if weight.requires_grad or name.startswith("head.")
+            "valid_loss": round(float(np.mean(losses)), 5),
+            "valid_accuracy": float((truth == guess).mean()),
+            "valid_weighted_f1": float(f1),
         }
 
-
-def make_head(kind: str, width: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
-    """dense: RoBERTa's own classification head (dropout, dense, tanh, dropout, output); linear: dropout, output."""
-    if kind == "linear":
-        return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
-    return nn.Sequential(
-        nn.Dropout(dropout),
-        nn.Linear(width, width),
-        nn.Tanh(),
-        nn.Dropout(dropout),
-        nn.Linear(width, classes),
-    )
-
-
-class Batches:
-    """Batches of utterances of like length in an order that depends on seed and epoch alone."""
-
-    def __init__(self, lengths: list[int], size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch, self.drop_last = (
-            lengths,
-            size,
-            seed,
-            0,
-            False,
-        )
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order, size = rng.permutation(len(self.lengths)).tolist(), self.batch_size
-        made = []
-        for start in range(0, len(order), size * POOL):
-            near = sorted(order[start : start + size * POOL], key=self.lengths.__getitem__)
-            made += [near[k : k + size] for k in range(0, len(near), size)]
-        yield from (made[k] for k in rng.permutation(len(made)))
-
-
-class FiniteTrainer(Trainer):
-    """The Trainer with our batches, checkpoints of the trained weights alone, and an end to losses that are none."""
-
-    batches: Batches
-    where: str
-
-    def get_train_dataloader(self) -> DataLoader:
-        loader: DataLoader = DataLoader(
-            self.train_dataset,  # type: ignore[arg-type]
-            batch_sampler=self.batches,
-            collate_fn=self.data_collator,
-        )
-        return self.accelerator.prepare(loader)
-
-    def training_step(self, *args: Any, **options: Any) -> Tensor:
-        loss = super().training_step(*args, **options)
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"{self.where}, step {self.state.global_step + 1}: training left the finite numbers (loss "
-                f"{loss.item()}); lower train.lr or lora.lr, or set train.clip=1 or train.bf16=no"
-            )
-        return loss
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        folder = Path(output_dir or str(self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.model.trained(), folder / "model.safetensors")  # type: ignore[union-attr, operator]
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self.model.load_state_dict(
-            load_file(Path(resume_from_checkpoint) / "model.safetensors"),  # type: ignore
-            strict=False,
-        )
-
-
-class Keeper(TrainerCallback):
-    """Evaluates and saves at the end of every epoch, saves in between, and keeps the weights of the best epoch."""
-
-    def __init__(
-        self,
-        reader: Reader,
-        batches: Batches,
-        steps: int,
-        folder: Path,
-        pause: float,
-        report: Report,
-    ):
-        self.reader, self.batches, self.steps, self.folder, self.report = (
-            reader,
-            batches,
-            steps,
-            folder,
-            report,
-        )
-        self.pause, self.saved, self.last = (
-            pause,
-            time.monotonic(),
-            {"loss": math.nan, "weighted_f1": math.nan},
-        )
-
-    def best(self) -> tuple[int, float]:
-        """Epoch and score of the weights that are kept; (0, -1) while there are none."""
-        if not (self.folder / "best.safetensors").exists():
-            return 0, -1.0
-        with safe_open(self.folder / "best.safetensors", "pt") as file:
-            said = json.loads(file.metadata()["merc"])
-        return said["epoch"], said["score"]
-
-    def on_epoch_begin(self, args, state, control, **rest: Any) -> None:
-        self.batches.epoch = state.global_step // self.steps
-
-    def on_step_end(self, args, state, control, **rest: Any) -> None:
-        ends = state.global_step % self.steps == 0
-        control.should_evaluate = (
-            ends  # in the same breath as the checkpoint: resuming never leaves one out
-        )
-        control.should_save = control.should_log = (
-            ends or time.monotonic() - self.saved > self.pause
-        )
-        self.report({"step": state.global_step, **self.last})
-
-    def on_evaluate(self, args, state, control, **rest: Any) -> None:
-        epoch, score = state.global_step // self.steps, rest["metrics"]["eval_weighted_f1"]
-        if score > self.best()[1]:
-            write_bytes(
-                self.folder / "best.safetensors",
-                save(self.reader.trained(), {"merc": json.dumps({"epoch": epoch, "score": score})}),
-            )
-        self.last = {
-            "loss": _epochs(state.log_history, self.steps)[-1]["loss"],
-            "weighted_f1": score,
+    def save(self, path: Path, state: _State) -> None:
+        """Write a checkpoint; a process killed meanwhile leaves the last one."""
+        content = {
+            "weights": self.model.trained_weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": _random_state(self.device),
+            "state": asdict(state),
         }
+        torch.save(content, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
 
-    def on_save(self, args, state, control, **rest: Any) -> None:
-        write_text(self.folder / "checkpoints" / f"checkpoint-{state.global_step}" / MARK, "")
-        self.saved = time.monotonic()
+    def load(self, path: Path) -> _State:
+        """Continue from a checkpoint."""
+        content = torch.load(path, weights_only=True)
+        self.model.load_state_dict(content["weights"], strict=False)
+        self.optimizer.load_state_dict(content["optimizer"])
+        _set_random_state(content["random"], self.device)
+        return _State(**content["state"])
 
-
-def _last(folder: Path) -> str | None:
-    """The newest whole checkpoint; what a kill left of others is removed."""
-    steps = []
-    for path in folder.glob("checkpoint-*"):
-        if (path / MARK).exists():
-            steps.append(int(path.name.rpartition("-")[2]))
-        else:
-            shutil.rmtree(path)
-    return str(folder / f"checkpoint-{max(steps)}") if steps else None
-
-
-def _epochs(log: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
-    """Per epoch: mean loss of its steps, and what was measured on valid."""
-    sums: dict[int, list[float]] = {}
-    valid: dict[int, dict[str, float]] = {}
-    before = 0
-    for entry in log:
-        epoch = math.ceil(entry["step"] / steps)
-        if "loss" in entry:
-            total = sums.setdefault(epoch, [0.0, 0])
-            total[0] += entry["loss"] * (entry["step"] - before)
-            total[1] += entry["step"] - before
-            before = entry["step"]
-        elif "eval_weighted_f1" in entry:
-            valid[epoch] = {
-                "valid_loss": round(entry["eval_loss"], 5),
-                "valid_accuracy": entry["eval_accuracy"],
-                "valid_weighted_f1": entry["eval_weighted_f1"],
-            }
-    return [
-        {"epoch": epoch, "loss": round(total / count, 5), **valid.get(epoch, {})}
-        for epoch, (total, count) in sorted(sums.items())
-    ]
+    def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of a batch and its logits (n, classes)."""
+        with torch.autocast(self.device.type, torch.bfloat16, self.bf16):
+            logits = self.model(batch["input_ids"], batch["attention_mask"])
+        return F.cross_entropy(logits, batch["labels"], self.weights), logits
 
 
-def _metrics(prediction: Any) -> dict[str, float]:
-    guess = np.asarray(prediction.predictions).argmax(-1)
-    truth = np.asarray(prediction.label_ids)
-    return {
-        "accuracy": float((guess == truth).mean()),
-        "weighted_f1": float(f1_score(truth, guess, average="weighted", labels=np.unique(truth))),
-    }
-
-
-def _with_changes(encoder: Any, config: FinetuneConfig) -> Any:
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise ValueError("--method lora needs peft: pip install 'merc[finetune]'") from error
-    ends = config.lora.layers
-    layers = [
-        name
-        for name, module in encoder.named_modules()
-        if isinstance(module, nn.Linear)
-        and not name.startswith("pooler.")
-        and ("all" in ends or name.rpartition(".")[2] in ends)
-    ]
-    if not layers:
-        names = sorted(
-            {
-                name.rpartition(".")[2]
-                for name, m in encoder.named_modules()
-                if isinstance(m, nn.Linear)
-            }
-        )
-        raise ValueError(f"lora.layers = {ends}: this encoder has {', '.join(names)}, or all")
-    return get_peft_model(
-        encoder,
-        LoraConfig(
-            r=config.lora.rank,
-            lora_alpha=config.lora.alpha,  # type: ignore
-            lora_dropout=config.lora.dropout,
-            target_modules=layers,
-        ),
+def _optimizer(model: torch.nn.Module, decay: float) -> torch.optim.Optimizer:
+    """Return AdamW with COSMIC's settings; biases and norms have no weight decay."""
+    groups: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            groups[weight.ndim < 2 or "bias" in name].append(weight)
+    return torch.optim.AdamW(
+        [
+            {"params": groups[0], "weight_decay": decay},
+            {"params": groups[1], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        fused=True,
     )
 
 
-def _bf16(choice: str, cpu: bool) -> bool:
-    native = (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        if cpu
-        else torch.cuda.is_bf16_supported()
-    )
+def _schedule(step: int, warmup: int, total: int) -> float:
+    """Return the share of the learning rate: a linear warm-up, then linear decay to 0.
+
+    >>> [_schedule(step, 2, 6) for step in range(6)]
+    [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]
+    """
+    return step / warmup if step < warmup else (total - step) / (total - warmup)
+
+
+def _use_bf16(choice: str, device: torch.device) -> bool:
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return choice == "yes" or (choice == "auto" and native)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers, accelerate and peft without their news."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    logger = logging.getLogger("accelerate")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        logger.setLevel(before)
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the random number generators that dropout uses."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
