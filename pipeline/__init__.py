@@ -1,20 +1,28 @@
-"""merc: from a raw dialogue video to an emotion for every utterance.
+"""Everything in merc that touches files, clocks and processes.
 
->>> import pipeline
->>> result = pipeline.label("dialogue.mp4")
->>> result.to_dataframe()
+The public Python API is the module `merc`.
 """
 
 from typing import Any
 
 __all__ = ["__version__", "label"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # lazy: `import pipeline` must not cost an import of torch
+    # lazy, so that `import pipeline` does not import torch
+    if name == "__version__":
+        return _version()
     if name == "label":
-        from pipeline.labelling import label
+        from merc import label
 
         return label
     raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("merc")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "0+unknown"

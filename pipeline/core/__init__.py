@@ -1,0 +1,1 @@
+"""What every other package builds on: dialogues, errors, fingerprints, files, worker processes."""

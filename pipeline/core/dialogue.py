@@ -102,6 +102,8 @@ class Corpus:
     widths: modality -> number of columns.
     fingerprints: modality -> what made the features; None if unknown (only widths are checked).
     notes: what a report on this corpus should state.
+    settings: the defaults to train it with, as `training.config.load_configuration` takes them:
+        a name in configs/, or a table folder with its own config.yaml.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Corpus:
     widths: dict[str, int]
     fingerprints: dict[str, dict[str, Any]] | None = None
     notes: list[str] = field(default_factory=list)
+    settings: str = "table"
 
     def split(self, name: str) -> list[Dialogue]:
         """Return the dialogues of one split: train, valid or test."""

@@ -61,6 +61,17 @@ def run_each(
         same order.
 
     KeyboardInterrupt passes through after the workers have ended.
+
+    >>> def work(item, stage):
+    ...     stage("divide")
+    ...     if item == 0:
+    ...         raise MercError("division by zero", "choose another number")
+    ...     return 12 // item
+    >>> results, failures = run_each([3, 0, 2], work)
+    >>> results
+    [4, None, 6]
+    >>> print(*failures)
+    0: division by zero; choose another number (stage: divide)
     """
     progress = progress or NoProgress()
     results: list[Any] = [None] * len(items)

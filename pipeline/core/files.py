@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written to a temporary name, flushed, renamed."""
+"""Write files atomically, find merc's folders, and convert numpy values for JSON."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ __all__ = ["cache_folder", "check_folder", "data_folder", "json_ready", "write_b
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write atomically; a process killed at any instant leaves the old file or the new one.
+    """Write a file atomically: a process killed at any moment leaves the old file or the new one.
 
-    Raises OSError naming the file (no space, no permission, a file where a folder should be).
+    Creates missing folders. Raises OSError naming the file (no space, no permission, a file where
+    a folder should be).
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,9 +29,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(
-            temporary, 0o666 & ~_umask()
-        )  # mkstemp makes 0600: others could not read our output
+        # mkstemp creates files with mode 0600, which other users could not read
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
@@ -40,39 +40,43 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text."""
+    """Write text as UTF-8, atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def cache_folder() -> Path:
-    """Where merc keeps what it can make again: $XDG_CACHE_HOME/merc, %LOCALAPPDATA%\\merc or ~/.cache/merc."""
+    """Return the folder for files that merc can recreate.
+
+    It is $XDG_CACHE_HOME/merc, on Windows %LOCALAPPDATA%\\merc, by default ~/.cache/merc.
+    """
     base = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "merc"
 
 
 def data_folder(data: Path | None) -> Path | None:
-    """Return where a corpus' files are: `data`, else $MERC_DATA, else None."""
+    """Return the folder of a corpus: `data` if given, else $MERC_DATA, else None."""
     named = data or os.environ.get("MERC_DATA")
     return Path(named) if named else None
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UsageError if folder cannot be written to; creates nothing."""
-    for place in (folder, *folder.absolute().parents):
-        if place.is_dir():
-            if not os.access(place, os.W_OK | os.X_OK):
-                raise UsageError(
-                    f"{folder}: no permission to write there", "name another folder with --out"
-                )
+    """Raise UsageError if nothing can be written to a folder. Creates nothing."""
+    remedy = "name another folder with --out"
+    for parent in (folder, *folder.absolute().parents):
+        if parent.is_dir():
+            if not os.access(parent, os.W_OK | os.X_OK):
+                raise UsageError(f"{folder}: no permission to write there", remedy)
             return
-        if os.path.lexists(place):
-            raise UsageError(
-                f"{folder}: {place} is a file, not a folder", "name another folder with --out"
-            )
+        if os.path.lexists(parent):
+            raise UsageError(f"{folder}: {parent} is a file, not a folder", remedy)
 
 
 def json_ready(value: Any) -> Any:
-    """Convert numpy scalars to Python's, and NaN or infinity to None: JSON has neither."""
+    """Convert numpy scalars to Python's, and NaN and infinity to None: JSON has neither.
+
+    >>> json_ready({"margin": float("nan"), "spans": (1, 2)})
+    {'margin': None, 'spans': [1, 2]}
+    """
     if isinstance(value, dict):
         return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

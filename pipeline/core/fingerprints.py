@@ -36,7 +36,13 @@ def sha256_of(*paths: Path) -> str:
 
 
 def canonical_json(content: Any) -> str:
-    """Serialise to JSON such that equal contents give equal text: sorted keys, no spaces."""
+    """Serialise to JSON such that equal contents give equal text: sorted keys, no spaces.
+
+    >>> canonical_json({"b": 1, "a": [None, "é"]})
+    '{"a":[null,"é"],"b":1}'
+
+    Raises ValueError for NaN and infinity.
+    """
     return json.dumps(
         content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
@@ -49,15 +55,27 @@ def checksum(content: Any, data: bytes = b"") -> str:
 
 
 def fingerprint_id(fingerprint: dict[str, Any]) -> str:
-    """Name a fingerprint by 16 hexadecimal digits; the order of its keys does not matter."""
+    """Name a fingerprint by 16 hexadecimal digits; the order of its keys does not matter.
+
+    >>> fingerprint_id({"extractor": "x", "version": "1"})
+    '44747d08f30e32c5'
+    """
     return checksum(fingerprint)[:16]
 
 
 def option_of(fingerprints: dict[str, dict[str, Any]] | None, modality: str, name: str) -> Any:
-    """Look up one option of one modality's extractor; None if it is not known."""
+    """Look up one option of one modality's extractor; None if it is not known.
+
+    >>> option_of({"text": {"options": {"name": "minilm"}}}, "text", "name")
+    'minilm'
+    """
     return (fingerprints or {}).get(modality, {}).get("options", {}).get(name)
 
 
 def profile_of(fingerprints: dict[str, dict[str, Any]] | None) -> str:
-    """Return the profile that makes such features; unknown features count as `roberta`."""
+    """Return the profile that makes such features; unknown features count as `roberta`.
+
+    >>> profile_of({"text": {"options": {"name": "minilm"}}})
+    'offline'
+    """
     return "offline" if option_of(fingerprints, "text", "name") in PACKAGED_TEXT else "roberta"

@@ -50,9 +50,12 @@ def map_items(
     `failures.run_each` does. Closing the iterator ends the workers.
 
     Raises UsageError if jobs < 1.
+
+    >>> list(map_items(lambda item, send: 2 * item, [1, 2]))
+    [(0, 2), (1, 4)]
     """
     if jobs < 1:
-        raise UsageError(f"--jobs {jobs}: must be 1 or more")
+        raise UsageError(f"--jobs {jobs}: must be at least 1", "choose a positive number")
     jobs = min(jobs, len(items))
     if jobs > 1:
         yield from _in_processes(work, items, jobs, on_message)

@@ -1,6 +1,7 @@
-"""Open a local container through PyAV, and nothing else: libavformat's own allow-list, the `file` protocol alone.
+"""Open local media containers through PyAV.
 
-A playlist under any name (HLS, concat, SDP, DASH, image sequences) is refused before one of its entries is opened.
+Only the demuxers in `CONTAINERS` and the `file` protocol are allowed. A playlist (HLS, concat,
+SDP, DASH, image sequences) is refused, whatever its name, before any of its entries is opened.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import MercError
+
 __all__ = ["CONTAINERS", "MediaError", "check_local", "frames_of", "open_container", "packets"]
 
-# Demuxers that read nothing but the file they are given.
+# demuxers that read nothing but the file they are given
 CONTAINERS = (
-    "mov,mp4,m4a,3gp,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,flv,asf,ogg,wav,w64,flac,mp3,aac,ac3,eac3,"
-    "dts,aiff,au,caf,amr,amrnb,amrwb,mxf,gxf,h264,hevc,ivf,wv,tta,ape,nut,dv,obu,av1"
+    "mov,mp4,m4a,3gp,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,flv,asf,ogg,wav,w64,flac,mp3,aac,"
+    "ac3,eac3,dts,aiff,au,caf,amr,amrnb,amrwb,mxf,gxf,h264,hevc,ivf,wv,tta,ape,nut,dv,obu,av1"
 )
 _PLAYLISTS = (
     b"#EXTM3U",
@@ -31,61 +34,67 @@ _PLAYLISTS = (
 _NETWORK = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+:")
 
 
-class MediaError(ValueError):
-    """A medium that cannot be read: which, why, and what to do."""
+class MediaError(MercError):
+    """A recording that cannot be read."""
 
 
 def check_local(path: str | Path) -> None:
-    """Raise MediaError for a name that is missing, a folder, empty, on a network, or a playlist."""
+    """Check that a path is a local file that may be opened.
+
+    Raises MediaError if it does not exist, is a folder or device, is empty, names a network
+    address, or is a playlist.
+    """
     name = str(path)
     try:
         exists, regular = Path(path).exists(), Path(path).is_file()
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # no permission on the folder, a name too long, a zero byte
-        raise MediaError(f"{name!r}: cannot be looked at: {error}") from error
+    except (OSError, ValueError) as error:
+        # no permission on its folder, a name that is too long, a null byte
+        raise MediaError(f"{name!r}: cannot be accessed: {error}", "check the path") from error
     if not exists:
         if _NETWORK.match(name):
             raise MediaError(
-                f"{name}: not a local file (merc opens no network names or protocols); download the "
-                f"medium and give the path of the file"
+                f"{name}: not a local file (merc opens no network addresses)",
+                "download the recording and give the path of the file",
             )
-        raise MediaError(f"{name}: no such file; check the name and the current folder")
+        raise MediaError(f"{name}: no such file", "check the name and the current folder")
     if not regular:
-        raise MediaError(f"{name}: a folder or a device, not a file; name the media in it")
+        raise MediaError(f"{name}: not a file but a folder or device", "name the recordings in it")
     try:
         with open(path, "rb") as file:
             head = file.read(4096)
     except OSError as error:
-        raise MediaError(
-            f"{name}: cannot be read: {error.strerror}; check its permissions"
-        ) from error
+        reason = f"{name}: cannot be read: {error.strerror}"
+        raise MediaError(reason, "check its permissions") from error
     if not head:
-        raise MediaError(f"{name}: the file is empty; copy or record it again")
+        raise MediaError(f"{name}: the file is empty", "copy or record it again")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_PLAYLISTS):
         raise MediaError(
-            f"{name}: a playlist, not a medium, whatever its name says; merc opens no files through "
-            f"others: give the media themselves"
+            f"{name}: a playlist, not a recording",
+            "name the recordings themselves; merc does not open files through others",
         )
 
 
 def open_container(path: Path) -> Any:
-    """A PyAV container of a file that `check_local` let through.  Raises MediaError for what is not on the allow-list.
+    """Open a file that has passed `check_local` as a PyAV container.
 
-    The `file:` prefix keeps names such as `http:x.mp4` or `-x.mp4` what they are: local files.
+    Raises MediaError for a format that is not on the allow-list.
     """
     import av
 
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    # with the prefix, libav takes names such as `http:x.mp4` or `-x.mp4` for local files
+    url = f"file:{path.absolute()}"
     try:
-        return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+        return av.open(url, options=options, metadata_errors="replace")
     except (av.error.FFmpegError, UnicodeError) as error:
-        raise MediaError(_reason(path, error)) from error
+        raise _unreadable(path, error) from error
 
 
-def packets(container: Any, streams: list[Any], damaged: list[str]) -> Iterator[Any]:
-    """Packets of the streams up to the end or to where the file breaks off (noted in `damaged`)."""
+def packets(container: Any, streams: list[Any], errors: list[str]) -> Iterator[Any]:
+    """Yield the packets of the streams until the file ends or breaks off.
+
+    The reason why it breaks off is appended to `errors`.
+    """
     import av
 
     demuxer = container.demux(streams)
@@ -95,32 +104,33 @@ def packets(container: Any, streams: list[Any], damaged: list[str]) -> Iterator[
         except StopIteration:
             return
         except av.error.FFmpegError as error:
-            damaged.append(str(error))
+            errors.append(str(error))
             return
         yield packet
 
 
-def frames_of(packet: Any, damaged: list[str]) -> list[Any]:
-    """Decoded frames of a packet; a damaged one gives none and is noted."""
+def frames_of(packet: Any, errors: list[str]) -> list[Any]:
+    """Decode the frames of a packet; a damaged packet has none and appends to `errors`."""
     import av
 
     try:
         return packet.decode()
     except av.error.FFmpegError as error:
-        damaged.append(str(error))
+        errors.append(str(error))
         return []
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, error: Exception) -> MediaError:
     text = getattr(error, "strerror", None) or str(error)
     with open(path, "rb") as file:
         head = file.read(64)
     if head[4:8] == b"ftyp":
-        return (
-            f"{path}: an MP4/MOV file whose index is missing or damaged ({text}); it was cut short: copy or record "
-            f"it again"
+        return MediaError(
+            f"{path}: the file was cut short: the index of this MP4/MOV file is missing or damaged "
+            f"({text})",
+            "copy or record it again",
         )
-    return (
-        f"{path}: not a sound or video file that merc reads ({text}); if a player opens it, convert it: "
-        f"ffmpeg -i INPUT -c:v libx264 -c:a flac OUTPUT.mkv"
+    return MediaError(
+        f"{path}: not an audio or video file that merc can read ({text})",
+        "if a media player opens it, convert it: ffmpeg -i INPUT -c:v libx264 -c:a flac OUTPUT.mkv",
     )

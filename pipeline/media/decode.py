@@ -1,11 +1,11 @@
-"""Decode a local medium: its sound to disk at 16 kHz, its frames as a stream, both on the clock of the file.
+"""Decode a recording: its audio to disk at 16 kHz, its frames as a stream.
 
-Time 0 is the start of the container, as players and subtitles count; sound that starts late is led in by silence.
+Times are seconds from the start of the container, as players and subtitles count them. Audio that
+starts later is preceded by silence.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import threading
 from collections.abc import Iterator
@@ -15,50 +15,58 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import MercWarning
+from pipeline.core.fingerprints import sha256_of
 from pipeline.media.containers import MediaError, check_local, frames_of, open_container, packets
-from pipeline.media.sound import RATE, SoundFile, SoundWriter, warn_once
+from pipeline.media.sound import RATE, SoundFile, SoundWriter
 
 __all__ = ["RATE", "Media", "MediaError", "open_media"]
 
-_MAX_PIXELS = 1 << 26  # 8192 × 8192: more is a damaged header, not a dialogue
+_MAX_PIXELS = 1 << 26  # 8192 × 8192; a larger frame size is a damaged header
+# frame threads hold one frame each, so bound their number on large machines
+_DECODER_THREADS = 4
 
 
 def open_media(path: str | Path) -> Media:
-    """Open a local medium; close it (or use `with`) to free the temporary sound.
+    """Open a local recording; close it, or use `with`, to free its temporary files.
 
-    Raises MediaError: missing, a folder, empty, a network name, a playlist, no sound and no picture, not a medium.
+    >>> with open_media("examples/dialogue.mp4") as media:
+    ...     media.sound(1.0, 2.0).shape
+    (16000,)
+
+    Raises MediaError if it is not a local recording, or has neither audio nor video.
     """
     check_local(path)
     return Media(Path(path))
 
 
 class Media:
-    """One local medium.  `warnings` grows while it is decoded: damaged, cut short, sound that jumps."""
+    """An open recording. Use `open_media` to make one.
+
+    warnings: what is wrong with the recording (damaged, cut short, ...); grows as it is decoded.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.warnings: list[str] = []
+        self.warnings: list[MercWarning] = []
         self._sound: SoundFile | None = None
-        self._scanned = False
+        self._decoded = False
         self._lock = threading.Lock()
-        self._sound_end = self._video_end = 0.0
+        self._sound_end = self._video_end = 0.0  # s
         with open_container(self.path) as container:
-            self._zero = max(
-                0.0, (container.start_time or 0) / 1e6
-            )  # s; libav counts this header field in µs
+            # libav gives both in microseconds
+            self._zero = max(0.0, (container.start_time or 0) / 1e6)
             self._claimed = (container.duration or 0) / 1e6
             audio = [s for s in container.streams.audio if s.codec_context is not None]
+            video = [s for s in container.streams.video if not _is_cover(s) and self._is_valid(s)]
             self._audio = _best(container, "audio", audio)
-            video = [s for s in container.streams.video if not _is_cover(s) and self._sane(s)]
             self._video = _best(container, "video", video)
-            if len(audio) > 1:
-                self.warnings.append(
-                    f"{path.name}: {len(audio)} sound tracks; stream {self._audio} is used"
-                )
+        if len(audio) > 1:
+            self._warn(f"{len(audio)} audio streams; using stream {self._audio}")
         if self._audio is None and self._video is None:
             raise MediaError(
-                f"{path}: holds neither sound nor moving picture that can be decoded; give a sound or "
-                f"video file, or convert it: ffmpeg -i INPUT -c:a flac OUTPUT.mkv"
+                f"{path}: contains no audio or video that can be decoded",
+                "give an audio or video file, or convert it: ffmpeg -i INPUT -c:a flac OUTPUT.mkv",
             )
 
     def __enter__(self) -> Media:
@@ -68,147 +76,154 @@ class Media:
         self.close()
 
     def close(self) -> None:
-        """Remove the temporary sound."""
+        """Delete the temporary audio."""
         if self._sound is not None:
             self._sound.close()
             self._sound = None
-        self._scanned = False
+        self._decoded = False
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file's bytes, streamed."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """SHA-256 of the file."""
+        return sha256_of(self.path)
 
     @property
     def has_audio(self) -> bool:
-        """Whether sound could be decoded (digital silence is sound)."""
-        self._scan()
+        """Whether audio could be decoded; digital silence is audio."""
+        self._decode_sound()
         return self._sound is not None and self._sound.samples > 0
 
     @property
     def has_video(self) -> bool:
-        """Whether there is a moving picture (the cover of an album is none)."""
-        self._scan()
+        """Whether there is a video stream; cover art is not video."""
+        self._decode_sound()
         return self._video is not None
 
     @property
     def duration(self) -> float:
-        """Seconds, from what is in the file and not from what its header claims."""
-        self._scan()
+        """Length in seconds, measured and not taken from the header."""
+        self._decode_sound()
         return max(self._sound_end, self._video_end)
 
     def sound(self, start: float = 0.0, end: float = math.inf) -> np.ndarray:
-        """(n,) float32 mono at 16 kHz between two times of the file; what lies outside it is left off."""
-        self._scan()
+        """Return the audio between two times as (n,) float32, mono, 16 kHz.
+
+        Times outside the recording are cut off, so the result may be shorter or empty.
+        """
+        self._decode_sound()
         if self._sound is None:
             return np.zeros(0, np.float32)
-        return self._sound.read(
-            round(max(start, 0.0) * RATE), round(min(max(end, 0.0), self._sound_end + 1) * RATE)
-        )
+        end = min(max(end, 0.0), self._sound_end + 1)
+        return self._sound.read(round(max(start, 0.0) * RATE), round(end * RATE))
 
     def frames(self, rate: float = 10.0) -> Iterator[tuple[float, np.ndarray]]:
-        """(time in s, (h, w, 3) uint8 RGB), at most `rate` a second, upright, with square pixels, in one pass.
+        """Yield (time in s, (h, w, 3) uint8 RGB), at most `rate` frames per second, in one pass.
 
-        The first frame at or after each 1/rate s by its own timestamp, so variable frame rates need no care.
+        Frames are upright and have square pixels. The first frame at or after each multiple of
+        1/rate s is taken by its timestamp, so variable frame rates are handled.
         """
         from av.video.reformatter import VideoReformatter
 
-        self._scan()
+        self._decode_sound()
         if self._video is None:
             return
-        reformatter, due, count = VideoReformatter(), 0.0, 0
+        reformatter, due, decoded = VideoReformatter(), 0.0, False
         with open_container(self.path) as container:
             stream = container.streams[self._video]
             stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = (
-                4  # frame threads hold a frame each: bounded on large machines
-            )
+            stream.codec_context.thread_count = _DECODER_THREADS
             stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
             aspect = float(stream.sample_aspect_ratio or 1)
             for packet in packets(container, [stream], []):
                 for frame in frames_of(packet, []):
-                    count += 1
+                    decoded = True
                     if frame.time is None or frame.time - self._zero + 1e-6 < due:
                         continue
                     time = frame.time - self._zero
                     due = (math.floor(time * rate + 1e-6) + 1) / rate
                     yield time, _upright(reformatter, frame, aspect)
-        if not count:
-            warn_once(
-                self.warnings,
-                f"{self.path.name}: no frame of its picture could be decoded; faces are missing",
-            )
+        if not decoded:
+            self._warn("no video frame could be decoded; visual features are missing")
 
-    def _sane(self, stream: Any) -> bool:
+    def _warn(self, text: str) -> None:
+        warning = MercWarning(self.path.name, text)
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def _is_valid(self, stream: Any) -> bool:
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > _MAX_PIXELS:
-            self.warnings.append(
-                f"{self.path.name}: a picture of {width} × {height} is taken for a damaged header; "
-                f"the picture is left out"
-            )
+            self._warn(f"video of {width} × {height} pixels: damaged header; ignoring the video")
         return 0 < width * height <= _MAX_PIXELS
 
-    def _scan(self) -> None:
-        """One pass over the file: decode the sound to disk, note when the picture ends.  Done once, when needed."""
+    def _decode_sound(self) -> None:
+        """Decode the audio to disk and find the end of the video, once, in one pass."""
         with self._lock:
-            if self._scanned:
+            if self._decoded:
                 return
             sound = SoundFile()
-            damaged: list[str] = []
-            pictures: list[float] = []
             writer = SoundWriter(sound, self._zero)
+            errors: list[str] = []
+            video_times: list[float] = []
             with open_container(self.path) as container:
-                wanted = [container.streams[i] for i in (self._audio, self._video) if i is not None]
-                for packet in packets(container, wanted, damaged):
+                indices = [index for index in (self._audio, self._video) if index is not None]
+                streams = [container.streams[index] for index in indices]
+                for packet in packets(container, streams, errors):
                     if packet.stream.type == "video":  # not decoded here
                         if packet.pts is not None and packet.size:
-                            pictures.append(float(packet.pts * packet.time_base))
+                            video_times.append(float(packet.pts * packet.time_base))
                         continue
-                    for frame in frames_of(packet, damaged):
+                    for frame in frames_of(packet, errors):
                         writer.write(frame)
             writer.close()
             self._sound, self._sound_end = sound, sound.samples / RATE
-            if pictures:
-                first, last = min(pictures), max(pictures)
-                self._video_end = last - self._zero + (last - first) / max(1, len(pictures) - 1)
-            elif self._video is not None:
-                self._video = None
-                self.warnings.append(
-                    f"{self.path.name}: its picture carries no times and is left out"
-                )
-            self._report(writer, len(damaged))
-            self._scanned = True
+            self._set_video_end(video_times)
+            self._check_content(writer.warnings, len(errors))
+            self._decoded = True
 
-    def _report(self, writer: SoundWriter, damaged: int) -> None:
-        name, found = self.path.name, max(self._sound_end, self._video_end)
-        self.warnings.extend(f"{name}: {text}" for text in writer.warnings)
+    def _set_video_end(self, times: list[float]) -> None:
+        if times:
+            first, last = min(times), max(times)
+            # the last frame is shown for the mean duration of a frame
+            frame = (last - first) / max(1, len(times) - 1)
+            self._video_end = last - self._zero + frame
+        elif self._video is not None:
+            self._video = None
+            self._warn("the video has no timestamps; ignoring it")
+
+    def _check_content(self, sound_warnings: list[str], errors: int) -> None:
+        """Warn if the content is damaged; raise MediaError if there is none."""
+        duration = max(self._sound_end, self._video_end)
+        for text in sound_warnings:
+            self._warn(text)
         if not self._sound_end and not self._video_end and self._video is None:
             raise MediaError(
-                f"{self.path}: nothing in it can be decoded, though its header is whole; the file is "
-                f"damaged or cut short: copy it again"
+                f"{self.path}: nothing in it can be decoded, although its header is intact; the "
+                "file is damaged or was cut short",
+                "copy it again",
             )
         if self._audio is not None and not self._sound_end:
-            self.warnings.append(f"{name}: no sound could be decoded from its sound track")
-        if damaged:
-            self.warnings.append(
-                f"{name}: damaged in {damaged} places; what could be decoded is used"
-            )
-        if self._claimed > max(found + 1.0, 1.1 * found):
-            self.warnings.append(
-                f"{name}: its header claims {self._claimed:.1f} s but {found:.1f} s are in it; it was "
-                f"cut short or its header is wrong. Copy it again if it should be longer"
+            self._warn("its audio stream could not be decoded")
+        if errors:
+            self._warn(f"damaged in {errors} places; using what could be decoded")
+        if self._claimed > max(duration + 1.0, 1.1 * duration):
+            self._warn(
+                f"its header says {self._claimed:.1f} s, but it contains {duration:.1f} s. It was "
+                "cut short or its header is wrong. Copy it again if it should be longer"
             )
 
 
 def _upright(reformatter: Any, frame: Any, aspect: float) -> np.ndarray:
-    """RGB, turned by the display matrix (its angle is counter-clockwise), widened where pixels are far from square."""
-    width = round(frame.width * aspect) if 1.05 < max(aspect, 1 / aspect) < 4 else frame.width
+    """Convert a frame to RGB with square pixels, rotated as its display matrix says."""
+    stretch = 1.05 < max(aspect, 1 / aspect) < 4  # otherwise square, or a damaged header
+    width = round(frame.width * aspect) if stretch else frame.width
     rgb = reformatter.reformat(frame, width=width, height=frame.height, format="rgb24").to_ndarray()
+    # the angle of the display matrix is counter-clockwise, as rot90 turns
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
 
 
 def _best(container: Any, kind: str, streams: list[Any]) -> int | None:
+    """Return the index of the stream that libav prefers, if it is one of `streams`."""
     best = container.streams.best(kind)
     indices = [stream.index for stream in streams]
     return best.index if best is not None and best.index in indices else next(iter(indices), None)

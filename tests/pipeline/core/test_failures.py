@@ -1,4 +1,4 @@
-"""One bad input never stops the others, however it goes wrong."""
+"""One bad input never stops the others, whatever goes wrong."""
 
 import csv
 import errno
@@ -11,24 +11,44 @@ import time
 import pytest
 from support.paths import ROOT
 
+from pipeline.core.errors import MercError
 from pipeline.core.failures import Failure, failure_of, run_each, write_failures
 
 
-def work(item, tell):
-    """A stand-in for a stage of real work, picklable."""
-    tell("open")
-    tell("think", 0.5)
+def work(item, stage):
+    """Stands for real work; picklable."""
+    stage("open")
+    stage("think", 0.5)
     if item == "bad":
-        raise ValueError("bad: has no sound; give a transcript")
+        raise MercError("bad: has no sound", "give a transcript")
     if item == "full":
         raise OSError(errno.ENOSPC, "cannot write x: No space left on device")
     if item == "bug":
-        raise KeyError("lost")
+        raise KeyError("missing")
     if item == "crash":
         os._exit(7)
     if item == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     return item.upper()
+
+
+class Recorder:
+    """A `Progress` that keeps what it receives."""
+
+    def __init__(self):
+        self.updates, self.finished = [], []
+
+    def start(self, total):
+        raise AssertionError("the caller of run_each starts the progress")
+
+    def update(self, index, name, stage, done):
+        self.updates.append((index, name, stage, done))
+
+    def finish(self, index, name, failure):
+        self.finished.append((index, name, failure))
+
+    def report(self, failure):
+        raise AssertionError("no failure precedes the run")
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -42,6 +62,22 @@ def test_isolation(jobs):
     assert "KeyError" in failures[2].reason and "test_failures.py" in failures[2].reason
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_progress(jobs):
+    recorder = Recorder()
+    _, failures = run_each(["a", "bad"], work, jobs=jobs, progress=recorder)
+    assert sorted(recorder.updates, key=lambda update: update[0]) == [
+        (0, "a", "open", None),
+        (0, "a", "think", 0.5),
+        (1, "bad", "open", None),
+        (1, "bad", "think", 0.5),
+    ]
+    assert sorted(recorder.finished, key=lambda end: end[0]) == [
+        (0, "a", None),
+        (1, "bad", failures[0]),
+    ]
+
+
 def test_a_dying_process_costs_one_item():
     results, failures = run_each(["crash", "a", "killed", "b", "c", "d"], work, jobs=2)
     assert results == [None, "A", None, "B", "C", "D"]
@@ -49,13 +85,16 @@ def test_a_dying_process_costs_one_item():
     assert "memory" in failures[1].reason
 
 
-def test_message_splits_into_reason_and_remedy():
-    error = ValueError("x.mp4: it is 3; not 4; cut it")
-    assert failure_of("in/x.mp4", "open", error) == Failure(
-        "in/x.mp4", "open", "it is 3; not 4", "cut it"
-    )
+def test_reason_and_remedy_of_an_error():
+    error = MercError("x.mp4: it is 3; not 4", "cut it")
+    expected = Failure("in/x.mp4", "open", "it is 3; not 4", "cut it")
+    assert failure_of("in/x.mp4", "open", error) == expected
+    plain = failure_of("x", "open", ValueError("it is 3; not 4"))  # no message is ever split
+    assert plain.reason == "it is 3; not 4" and plain.remedy
     assert failure_of("x", "open", PermissionError(errno.EACCES, "Permission denied", "x")).remedy
     assert failure_of("x", "open", ValueError("")).reason
+    assert failure_of("x", "open", MemoryError()).reason == "out of memory"
+    assert failure_of("x", "open", MercError("no sound")).remedy
 
 
 def test_failures_csv(tmp_path):
@@ -77,14 +116,15 @@ SLEEPER = """
 import signal, sys, time
 from pathlib import Path
 from pipeline.core.failures import run_each
-def work(item, tell):
+def work(item, stage):
     Path(item).write_text("begun")
     try:
         time.sleep(60)
     finally:
         Path(item).unlink()
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is told to ignore it
+    # a background job of a shell ignores SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run_each(sys.argv[2:], work, jobs=int(sys.argv[1]))
 """
 
@@ -105,12 +145,12 @@ def test_interruption_ends_the_workers_and_cleans_up(tmp_path, jobs):
     deadline = time.monotonic() + 60
     while not all(mark.exists() for mark in marks) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does: to the whole group
+    # Ctrl-C in a terminal sends SIGINT to the whole process group
+    os.killpg(process.pid, signal.SIGINT)
     errors = process.communicate(timeout=30)[1]
-    assert (
-        errors.count("Traceback") == 1 and "KeyboardInterrupt" in errors
-    )  # the parent alone speaks
+    # the workers print nothing
+    assert errors.count("Traceback") == 1 and "KeyboardInterrupt" in errors
     assert not any(mark.exists() for mark in marks)
-    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+    with pytest.raises(ProcessLookupError):  # no process of the group is left
         while time.monotonic() < deadline:
             os.killpg(process.pid, 0)

@@ -1,4 +1,4 @@
-"""Finding media below paths."""
+"""Finding the recordings below paths."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core.errors import UsageError
 from pipeline.core.files import check_folder
-from pipeline.media.inputs import find_media
+from pipeline.media.inputs import Input, check_transcript, find_media
 
 
 def touch(path: Path) -> Path:
@@ -26,26 +26,40 @@ def test_walks_folders_once_and_in_order(tmp_path):
         "a/notes.txt",
     ]:
         touch(tmp_path / name)
-    found, failures = find_media([tmp_path, tmp_path / "b" / "x.mp4"])
+    inputs, failures = find_media([tmp_path, tmp_path / "b" / "x.mp4"])
     assert not failures
-    assert [(str(i.path.relative_to(tmp_path)), i.folder) for i in found] == [
+    assert [(str(i.path.relative_to(tmp_path)), i.folder) for i in inputs] == [
         ("a/-dash é.wav", "a"),
         ("a/x.MOV", "a"),
         ("b/x.mp4", "b"),
     ]
-    found, _ = find_media([tmp_path / "a" / "notes.txt"])  # named outright: its bytes decide later
-    assert len(found) == 1
+    # a file that is named itself may have any extension
+    inputs, _ = find_media([tmp_path / "a" / "notes.txt"])
+    assert len(inputs) == 1
 
 
 def test_missing_paths(tmp_path):
     clip = touch(tmp_path / "x.mp4")
-    found, failures = find_media([tmp_path / "nowhere.mp4", clip, tmp_path / ("n" * 300)])
-    assert [i.path for i in found] == [clip] and len(failures) == 2
-    with pytest.raises(UsageError, match="no network names"):
+    inputs, failures = find_media([tmp_path / "nowhere.mp4", clip, tmp_path / ("n" * 300)])
+    assert [i.path for i in inputs] == [clip] and len(failures) == 2
+    assert failures[0].reason == "no such file" and "check the name" in failures[0].remedy
+    with pytest.raises(UsageError, match="no network addresses"):
         find_media([Path("https://example.org/x.mp4")])
-    for alone in (tmp_path / "nowhere.mp4", touch(tmp_path / "empty" / "notes.txt").parent):
-        with pytest.raises(UsageError, match=alone.name):
-            find_media([alone])
+    for path in (tmp_path / "nowhere.mp4", touch(tmp_path / "empty" / "notes.txt").parent):
+        with pytest.raises(UsageError, match=path.name) as error:
+            find_media([path])
+        assert error.value.remedy.startswith("check the")
+
+
+def test_a_transcript_belongs_to_one_recording(tmp_path):
+    transcript = touch(tmp_path / "x.srt")
+    one, two = [Input(tmp_path / "x.mp4")], [Input(tmp_path / name) for name in ("x.mp4", "y.mp4")]
+    check_transcript(transcript, one)
+    check_transcript(None, two)
+    with pytest.raises(UsageError, match="2 recordings"):
+        check_transcript(transcript, two)
+    with pytest.raises(UsageError, match="no such file"):
+        check_transcript(tmp_path / "y.srt", one)
 
 
 def test_output_folder(tmp_path):

@@ -1,4 +1,4 @@
-"""Media: what is refused, and sound and frames on the clock of the file, whatever the container does."""
+"""Recordings: which files are refused; audio and frames in the time of the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ PLAYLISTS = {
     "hls after blanks": "\n" * 5000 + "#EXTM3U\n#EXTINF:10,\nsecret.wav\n",
     "ffconcat": "ffconcat version 1.0\nfile secret.wav\n",
     "concat": "file 'secret.wav'\n",
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+    "sdp": (
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n"
+    ),
     "dash": '<?xml version="1.0"?><MPD><Period><BaseURL>secret.wav</BaseURL></Period></MPD>',
     "pls": "[playlist]\nFile1=secret.wav\n",
     "text": "only words\n" * 100,
@@ -34,12 +36,12 @@ PLAYLISTS = {
 
 
 @pytest.mark.parametrize("kind", PLAYLISTS)
-def test_what_is_no_medium_is_refused_under_any_name(tmp_path: Path, kind: str) -> None:
+def test_other_files_are_refused_whatever_their_name(tmp_path: Path, kind: str) -> None:
     write_wav(tmp_path / "secret.wav", [tone(1, 16_000)], 16_000)
     for name in ("x.mp4", "x.wav", "x.m3u8"):
         (tmp_path / name).write_text(PLAYLISTS[kind])
-        with pytest.raises(MediaError, match=name), open_media(tmp_path / name) as medium:
-            medium.sound()
+        with pytest.raises(MediaError, match=name), open_media(tmp_path / name) as recording:
+            recording.sound()
 
 
 def test_network_names_are_refused_without_a_connection(
@@ -50,7 +52,8 @@ def test_network_names_are_refused_without_a_connection(
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     secret = write_wav(tmp_path / "secret.wav", [tone(1, 16_000)], 16_000)
-    with socket.socket() as server:  # libav opens its own sockets: this one would see it knock
+    # libav opens its own sockets, so a real server checks that it does not connect
+    with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
         server.setblocking(False)
@@ -112,20 +115,19 @@ def test_odd_names_are_local_files(
     shutil.copy("plain.wav", f"./{name}")
     (tmp_path / "link.wav").symlink_to(name)
     for path in (name, "link.wav"):
-        with open_media(path) as medium:
-            assert medium.duration == 0.5 and len(medium.sound()) == 8000
-            assert medium.sha256 == hashlib.sha256(Path("plain.wav").read_bytes()).hexdigest()
+        with open_media(path) as recording:
+            assert recording.duration == 0.5 and len(recording.sound()) == 8000
+            assert recording.sha256 == hashlib.sha256(Path("plain.wav").read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 44_100, 44_101, 48_000, 96_000])
 def test_any_rate_and_stereo_become_16_khz_mono(tmp_path: Path, rate: int) -> None:
-    """A tone stays that tone; the mix is the mean, so a silent channel halves it."""
+    """A tone stays the same tone. Channels are averaged, so a silent one halves it."""
     path = write_wav(tmp_path / "x.wav", [tone(1.2345, rate), np.zeros(round(1.2345 * rate))], rate)
-    with open_media(path) as medium:
-        sound = medium.sound()
-        assert medium.duration == pytest.approx(1.2345, abs=1e-3) and len(sound) == pytest.approx(
-            19_752, abs=2
-        )
+    with open_media(path) as recording:
+        sound = recording.sound()
+        assert recording.duration == pytest.approx(1.2345, abs=1e-3)
+        assert len(sound) == pytest.approx(19_752, abs=2)
     middle = slice(2000, -2000)
     assert np.abs(sound - 0.5 * tone(2, 16_000)[: len(sound)])[middle].max() < 0.01
 
@@ -146,75 +148,70 @@ def test_resampling_in_blocks_equals_resampling_the_whole(sizes: list[int], rate
         first += size
     parts.append(stream.flush())
     whole = resample(torch.from_numpy(wave)[None], rate, 16_000)[0].numpy() if len(wave) else wave
-    assert np.allclose(
-        np.concatenate(parts), whole, atol=1e-4
-    )  # its kernel is float32, ours float64
+    # its kernel is float32, ours float64
+    assert np.allclose(np.concatenate(parts), whole, atol=1e-4)
 
 
 def test_a_window_of_sound_is_a_slice_of_the_whole(media: Path) -> None:
-    with open_media(media / "jfk.flac") as medium:
-        whole = medium.sound()
-        assert np.array_equal(medium.sound(1.25, 2.5), whole[20_000:40_000])
-        assert len(medium.sound(10.9, 99)) == len(whole) - 174_400
-        assert (
-            not len(medium.sound(50, 60))
-            and not len(medium.sound(3, 2))
-            and len(medium.sound(-5, 1)) == 16_000
-        )
+    with open_media(media / "jfk.flac") as recording:
+        whole = recording.sound()
+        assert np.array_equal(recording.sound(1.25, 2.5), whole[20_000:40_000])
+        assert len(recording.sound(10.9, 99)) == len(whole) - 174_400
+        assert not len(recording.sound(50, 60)) and not len(recording.sound(3, 2))
+        assert len(recording.sound(-5, 1)) == 16_000
 
 
 def test_variable_frame_rate_goes_by_timestamps(tmp_path: Path) -> None:
     times = [0.0, 0.033, 0.066, 0.1, 0.5, 0.51, 0.52, 0.95, 1.0, 1.8]
     path = write_video(tmp_path / "x.mkv", times)
-    with open_media(path) as medium:
-        found = [(time, int(frame.mean())) for time, frame in medium.frames(10)]
-        assert not medium.has_audio and medium.has_video and medium.duration >= 1.8
-    assert [time for time, _ in found] == pytest.approx([0, 0.1, 0.5, 0.95, 1.0, 1.8], abs=2e-3)
-    for time, grey in found:  # the picture is the one of that moment
-        shown = min(range(len(times)), key=lambda k: abs(times[k] - time))
-        assert abs(grey - 10 * shown % 250) <= 6
+    with open_media(path) as recording:
+        frames = [(time, int(frame.mean())) for time, frame in recording.frames(10)]
+        assert not recording.has_audio and recording.has_video and recording.duration >= 1.8
+    assert [time for time, _ in frames] == pytest.approx([0, 0.1, 0.5, 0.95, 1.0, 1.8], abs=2e-3)
+    for time, grey in frames:  # the frame is the one of that time
+        nearest = min(range(len(times)), key=lambda k: abs(times[k] - time))
+        assert abs(grey - 10 * nearest % 250) <= 6
 
 
 def test_sound_that_starts_late_keeps_its_time(tmp_path: Path) -> None:
     path = write_video(
         tmp_path / "x.mkv", [k / 10 for k in range(30)], tone(1.0, 16_000), sound_at=1.5
     )
-    with open_media(path) as medium:
-        sound = medium.sound()
-        assert medium.duration == pytest.approx(3.0, abs=0.05)
+    with open_media(path) as recording:
+        sound = recording.sound()
+        assert recording.duration == pytest.approx(3.0, abs=0.05)
     assert np.abs(sound[:23_900]).max() < 1e-3 < 0.4 < np.abs(sound[24_100:24_200]).max()
 
 
-def test_both_streams_late_are_counted_from_the_start_of_the_file(
+def test_times_count_from_the_start_of_the_file_when_both_streams_start_late(
     tmp_path: Path, media: Path
 ) -> None:
-    """MPEG streams start their clocks anywhere; a player shows 0."""
+    """Timestamps of MPEG streams start anywhere; a player shows 0."""
     path = write_video(tmp_path / "x.ts", [5 + k / 10 for k in range(20)])
-    with open_media(path) as medium:
-        assert next(medium.frames())[0] == pytest.approx(
-            0, abs=0.05
-        ) and medium.duration == pytest.approx(2.0, abs=0.1)
-    with open_media(media / "grid" / "bbaf2n.mpg") as medium:  # its clock starts at .5 s
-        assert medium.duration == pytest.approx(3.0, abs=0.1)
+    with open_media(path) as recording:
+        assert next(recording.frames())[0] == pytest.approx(0, abs=0.05)
+        assert recording.duration == pytest.approx(2.0, abs=0.1)
+    with open_media(media / "grid" / "bbaf2n.mpg") as recording:  # its timestamps start at .5 s
+        assert recording.duration == pytest.approx(3.0, abs=0.1)
 
 
 @pytest.mark.parametrize("angle", [0, 90, 180, 270])
 def test_rotation_is_applied(tmp_path: Path, angle: int) -> None:
-    """The display matrix is written into the header by hand: 90° means 48 × 64, as phones record."""
+    """The test edits the display matrix in the header: 90° gives 48 × 64, as phones record."""
     path = write_video(tmp_path / "x.mp4", [k / 10 for k in range(5)])
     data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 4 + 40  # version 0: the matrix lies 40 bytes into the box
+    at = data.index(b"tkhd") + 4 + 40  # in version 0 the matrix is at byte 40 of the box
     cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[angle]
     for k, value in enumerate((cos, sin, 0, -sin, cos)):
         data[at + 4 * k : at + 4 * k + 4] = (value << 16).to_bytes(4, "big", signed=True)
     path.write_bytes(data)
-    with open_media(path) as medium:
-        frame = next(medium.frames())[1]
+    with open_media(path) as recording:
+        frame = next(recording.frames())[1]
     assert frame.shape == ((48, 64, 3) if angle % 180 == 0 else (64, 48, 3))
     assert frame.flags["C_CONTIGUOUS"] and frame.dtype == np.uint8
 
 
-def test_a_header_of_ten_hours_is_not_believed(tmp_path: Path, media: Path) -> None:
+def test_the_duration_is_not_taken_from_the_header(tmp_path: Path, media: Path) -> None:
     data = bytearray((media / "hamilton.mp4").read_bytes())
     at = data.index(b"mvhd") + 4
     scale = int.from_bytes(data[at + 12 : at + 16], "big")
@@ -224,70 +221,68 @@ def test_a_header_of_ten_hours_is_not_believed(tmp_path: Path, media: Path) -> N
     wav[40:44] = (36_000 * 32_000).to_bytes(4, "little")
     (tmp_path / "x.wav").write_bytes(wav)
     for name, length in (("x.mp4", 10.0), ("x.wav", 2.0)):
-        with open_media(tmp_path / name) as medium:
-            assert medium.duration == pytest.approx(length, abs=0.05)
+        with open_media(tmp_path / name) as recording:
+            assert recording.duration == pytest.approx(length, abs=0.05)
 
 
-def test_cut_short_gives_what_is_there_or_says_why(tmp_path: Path, media: Path) -> None:
+def test_a_file_cut_short_gives_its_content_or_an_error(tmp_path: Path, media: Path) -> None:
     whole = (media / "hamilton.mp4").read_bytes()
     (tmp_path / "x.mp4").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MediaError, match=r"x\.mp4.*cut short"):
         open_media(tmp_path / "x.mp4")
     clip = (media / "grid" / "bbaf2n.mpg").read_bytes()
     (tmp_path / "x.mpg").write_bytes(clip[: len(clip) // 2])
-    with open_media(tmp_path / "x.mpg") as medium:
-        assert 1 < medium.duration < 2 and len(list(medium.frames())) > 8
+    with open_media(tmp_path / "x.mpg") as recording:
+        assert 1 < recording.duration < 2 and len(list(recording.frames())) > 8
     flac = (media / "jfk.flac").read_bytes()
     (tmp_path / "x.flac").write_bytes(flac[: len(flac) // 2])
-    with open_media(tmp_path / "x.flac") as medium:
-        assert 4 < medium.duration < 7
-        assert any("cut short" in warning for warning in medium.warnings)
+    with open_media(tmp_path / "x.flac") as recording:
+        assert 4 < recording.duration < 7
+        assert {warning.subject for warning in recording.warnings} == {"x.flac"}
+        assert any("cut short" in warning.text for warning in recording.warnings)
 
 
-def test_twenty_milliseconds_and_one_sample(tmp_path: Path) -> None:
+def test_very_short_audio(tmp_path: Path) -> None:
     for samples in (1, 320, 800):
-        with open_media(
-            write_wav(tmp_path / "x.wav", [tone(1, 16_000)[:samples]], 16_000)
-        ) as medium:
-            assert len(medium.sound()) == samples and medium.has_audio and not list(medium.frames())
-    with (
-        pytest.raises(MediaError, match="nothing in it"),
-        open_media(write_wav(tmp_path / "x.wav", [tone(0, 1)], 8000)) as medium,
-    ):
-        medium.sound()
+        path = write_wav(tmp_path / "x.wav", [tone(1, 16_000)[:samples]], 16_000)
+        with open_media(path) as recording:
+            assert (
+                len(recording.sound()) == samples
+                and recording.has_audio
+                and not list(recording.frames())
+            )
+    path = write_wav(tmp_path / "x.wav", [tone(0, 1)], 8000)
+    with pytest.raises(MediaError, match="nothing in it"), open_media(path) as recording:
+        recording.sound()
 
 
-def test_what_the_edge_clips_hold(media: Path) -> None:
+def test_content_of_the_edge_clips(media: Path) -> None:
     for name, sound, length in (
         ("face_no_audio_stream.mp4", False, 4.6),
         ("face_silent_audio.mp4", True, 19.69),
         ("face_then_none_hevc.mov", True, 6.4),
         ("no_face.mp4", True, 3.97),
     ):
-        with open_media(media / "edge" / name) as medium:
-            assert (medium.has_audio, medium.has_video) == (sound, True), name
-            assert medium.duration == pytest.approx(length, abs=0.05), name
-            assert next(medium.frames())[1].ndim == 3
+        with open_media(media / "edge" / name) as recording:
+            assert (recording.has_audio, recording.has_video) == (sound, True), name
+            assert recording.duration == pytest.approx(length, abs=0.05), name
+            assert next(recording.frames())[1].ndim == 3
 
 
-def test_the_temporary_sound_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_temporary_files_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
     (tmp_path / "t").mkdir()
-    path, handles = (
-        write_wav(tmp_path / "x.wav", [tone(1, 16_000)], 16_000),
-        len(os.listdir("/proc/self/fd")),
-    )
-    medium = open_media(path)
-    medium.sound()
-    assert not list((tmp_path / "t").iterdir())  # nameless: gone even when the process is killed
-    medium.close()
+    path = write_wav(tmp_path / "x.wav", [tone(1, 16_000)], 16_000)
+    handles = len(os.listdir("/proc/self/fd"))
+    recording = open_media(path)
+    recording.sound()
+    assert not list((tmp_path / "t").iterdir())  # unnamed: gone even if the process is killed
+    recording.close()
     assert len(os.listdir("/proc/self/fd")) == handles
 
 
-def test_an_hour_of_sound_stays_on_disk(tmp_path: Path) -> None:
-    """An hour at 8 kHz is 230 MB decoded; the process must not hold it."""
+def test_an_hour_of_audio_stays_on_disk(tmp_path: Path) -> None:
+    """An hour decoded to 16 kHz takes 230 MB, which must not be in memory."""
     import resource
 
     block = (tone(60, 8000) * 3000).astype("<i2").tobytes()
@@ -299,20 +294,20 @@ def test_an_hour_of_sound_stays_on_disk(tmp_path: Path) -> None:
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with open_media(tmp_path / "x.flac") as medium:
-        assert medium.duration == pytest.approx(3600, abs=0.01)
-        assert len(medium.sound(3599, 3600)) == 16_000
+    with open_media(tmp_path / "x.flac") as recording:
+        assert recording.duration == pytest.approx(3600, abs=0.01)
+        assert len(recording.sound(3599, 3600)) == 16_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 120_000  # kB
 
 
-def test_threads_may_ask_at_once(media: Path) -> None:
-    with open_media(media / "jfk.flac") as medium:
-        found: list[np.ndarray] = []
+def test_threads_may_read_at_the_same_time(media: Path) -> None:
+    with open_media(media / "jfk.flac") as recording:
+        sounds: list[np.ndarray] = []
         threads = [
-            threading.Thread(target=lambda: found.append(medium.sound(2, 3))) for _ in range(4)
+            threading.Thread(target=lambda: sounds.append(recording.sound(2, 3))) for _ in range(4)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(found) == 4 and all(np.array_equal(found[0], other) for other in found)
+        assert len(sounds) == 4 and all(np.array_equal(sounds[0], other) for other in sounds)

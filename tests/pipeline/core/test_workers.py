@@ -1,0 +1,122 @@
+"""The process pool: messages, dying workers, and workers that end with their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+from pipeline.core.errors import UsageError
+from pipeline.core.workers import WorkerDied, map_items
+
+
+def work(item, send):
+    """Stands for real work; picklable."""
+    send("begin", item)
+    send("end")
+    if item == "exit":
+        os._exit(7)
+    if item == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == "raise":
+        raise RuntimeError("an error that work should have returned")
+    return item, os.getpid()
+
+
+def sleep(item, send):
+    """Write the process id to the file `item`, then work for a minute."""
+    Path(item).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return int(path.read_text())
+
+
+def is_running(pid):
+    """A zombie that nobody has reaped yet does not run."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_results_and_messages_belong_to_their_items(jobs):
+    items, messages = list("abcde"), {}
+
+    def on_message(index, *message):
+        messages.setdefault(index, []).append(message)
+
+    results = dict(map_items(work, items, jobs, on_message))
+    assert [results[index][0] for index in range(5)] == items
+    assert messages == {k: [("begin", item), ("end",)] for k, item in enumerate(items)}
+    pids = {pid for _, pid in results.values()}
+    assert pids == {os.getpid()} if jobs == 1 else os.getpid() not in pids and len(pids) <= 2
+
+
+def test_no_items_and_more_jobs_than_items():
+    assert list(map_items(work, [], 4)) == []
+    assert [(k, item) for k, (item, _) in map_items(work, ["a"], 4)] == [(0, "a")]
+    with pytest.raises(UsageError, match="--jobs 0"):
+        list(map_items(work, ["a"], 0))
+
+
+def test_the_death_of_a_worker_costs_its_item_only(capfd):
+    items = ["exit", "a", "kill", "b", "raise", "c"]
+    results = dict(map_items(work, items, 2))
+    assert results[0] == WorkerDied(7) and results[2] == WorkerDied(-signal.SIGKILL)
+    assert results[4] == WorkerDied(1) and "should have returned" in capfd.readouterr().err
+    assert [results[index][0] for index in (1, 3, 5)] == ["a", "b", "c"]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
+def test_closing_the_iterator_ends_the_workers(tmp_path):
+    path = tmp_path / "pid"
+    results = map_items(quick_or_sleep, ["quick", path, "quick"], 2)
+    assert next(results) == (0, "quick")
+    pid = wait_for(path)
+    assert is_running(pid)
+    results.close()
+    assert not is_running(pid)
+
+
+def quick_or_sleep(item, send):
+    return item if item == "quick" else sleep(item, send)
+
+
+PARENT = """
+import sys
+sys.path[:0] = {paths!r}
+from test_workers import sleep
+from pipeline.core.workers import map_items
+if __name__ == "__main__":
+    list(map_items(sleep, sys.argv[1:], 2))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
+def test_workers_end_with_their_parent_in_the_middle_of_an_item(tmp_path):
+    script = tmp_path / "parent.py"
+    paths = [str(path) for path in (Path(__file__).parent, ROOT, ROOT / "tests")]
+    script.write_text(PARENT.format(paths=paths))
+    marks = [tmp_path / "one", tmp_path / "two"]
+    process = subprocess.Popen([sys.executable, str(script), *map(str, marks)])
+    try:
+        pids = [wait_for(mark) for mark in marks]
+    finally:
+        process.kill()  # no handler runs
+        process.wait()
+    deadline = time.monotonic() + 20  # the items last 60 s
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_running, pids))
