@@ -1,4 +1,7 @@
-"""Result files: one format, one module; a new format is one module and one line of FORMATS."""
+"""Write results to files, one module per format.
+
+A new format is a new module with `write(result) -> bytes` and one line in `FORMATS`.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import cache_folder, write_bytes
 from pipeline.exports import audacity, csv, eaf, json, jsonl, parquet, rttm, srt, textgrid, vtt
 
-__all__ = ["FORMATS", "Format", "output_path", "parse_formats", "write_result"]
+__all__ = ["FORMATS", "Format", "output_path", "parse_formats", "save", "write_result"]
 
 
 @dataclass(frozen=True)
 class Format:
-    """write(result) gives the bytes; linked: `result["media"]` must be a path relative to the file written."""
+    """An output format.
+
+    write: turns a result into the bytes of a file.
+    links_media: whether the file links to the recording; `result["media"]` is then its path
+        relative to the file.
+    """
 
     extension: str
     write: Callable[[dict[str, Any]], bytes]
-    linked: bool = False
+    links_media: bool = False
 
 
 FORMATS = {
@@ -34,73 +42,122 @@ FORMATS = {
     "srt": Format("srt", srt.write),
     "vtt": Format("vtt", vtt.write),
     "textgrid": Format("TextGrid", textgrid.write),
-    "eaf": Format("eaf", eaf.write, linked=True),
+    "eaf": Format("eaf", eaf.write, links_media=True),
     "rttm": Format("rttm", rttm.write),
     "audacity": Format("txt", audacity.write),
 }
 
 
 def parse_formats(names: str) -> list[str]:
-    """ "json,srt" to its names; UsageError for one that does not exist."""
-    wanted = list(dict.fromkeys(name.strip().lower() for name in names.split(",") if name.strip()))
-    unknown = [name for name in wanted if name not in FORMATS]
-    if unknown or not wanted:
-        raise UsageError(
-            f"--format {names!r}: no format {', '.join(unknown) or 'named'}; choose from "
-            f"{', '.join(FORMATS)}"
-        )
-    return wanted
+    """Split a comma-separated list of format names.
+
+    Raises UsageError for an unknown format or an empty list.
+
+    >>> parse_formats("json, SRT")
+    ['json', 'srt']
+    """
+    formats = list(dict.fromkeys(name.strip().lower() for name in names.split(",") if name.strip()))
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        reason = f"unknown format {', '.join(unknown)}" if unknown else "no format named"
+        raise UsageError(f"--format {names!r}: {reason}", f"choose from {', '.join(FORMATS)}")
+    return formats
 
 
 def output_path(base: Path, format: str) -> Path:
+    """Return the path of an output file.
+
+    >>> output_path(Path("out/talk"), "textgrid").as_posix()
+    'out/talk.merc.TextGrid'
+    """
     return base.with_name(f"{base.name}.merc.{FORMATS[format].extension}")
 
 
 def write_result(
     result: dict[str, Any],
-    medium: Path,
+    media: Path,
     base: Path,
     formats: Sequence[str],
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write a result in several formats, or none of them.
+    """Write a result in several formats next to each other, or in none of them.
 
-    A file is merc's own, and replaced, when its bytes are what merc wrote: their hash is noted in the cache folder.
-    Anything else there, a corrected `.merc.eaf` included, is kept.
+    Args:
+        media: the recording.
+        base: path of the files without their extension.
+        overwrite: whether to replace files that merc did not write.
 
-    Raises FileExistsError for a file that merc did not write, OSError when writing fails.
+    A file that merc wrote, and that was not edited since, is replaced: merc notes the checksum of
+    each file it writes in the cache folder. Any other file is kept.
+
+    Returns:
+        The paths of the files.
+
+    Raises MercError if a file exists that merc did not write, OSError if writing fails.
     """
     files = {}
     for name in formats:
         path = output_path(base, name)
-        told = result | {"media": _relative(medium, path)} if FORMATS[name].linked else result
-        files[path] = FORMATS[name].write(told)
-    stale = {path: data for path, data in files.items() if not _same(path, data)}
-    for path in stale:
-        if (
-            os.path.lexists(path)
-            and not overwrite
-            and not (path.is_file() and _noted(path.read_bytes()))
-        ):
-            raise FileExistsError(
-                f"{path} exists and is not as merc wrote it; --overwrite replaces it, or name "
-                "another folder with --out"
-            )
-    for path, data in stale.items():
-        write_bytes(path, data)
-        _note(data)
+        files[path] = _render(result, FORMATS[name], path, media)
+    _write(files, overwrite)
     return list(files)
 
 
-def _relative(medium: Path, path: Path) -> str:
+def save(
+    result: dict[str, Any], path: Path, overwrite: bool = False, *, recording: Path | None = None
+) -> Path:
+    """Write a result in the format that the file's extension names; return the path.
+
+    Args:
+        overwrite: whether to replace a file that merc did not write.
+        recording: path of the recording, for formats that link to it. By default the link is
+            `result["media"]`, which assumes that the recording lies in the same folder.
+
+    Raises MercError for an unknown extension or if the file exists and merc did not write it,
+    OSError if writing fails.
+    """
+    by_extension = {format.extension.lower(): format for format in FORMATS.values()}
+    format = by_extension.get(path.suffix.lower().removeprefix("."))
+    if format is None:
+        extensions = ", ".join(f".{format.extension}" for format in FORMATS.values())
+        raise MercError(f"{path}: unknown extension {path.suffix!r}", f"choose from {extensions}")
+    _write({path: _render(result, format, path, recording)}, overwrite)
+    return path
+
+
+def _render(result: dict[str, Any], format: Format, path: Path, media: Path | None) -> bytes:
+    if format.links_media and media is not None:
+        result = result | {"media": _relative(media, path)}
+    return format.write(result)
+
+
+def _relative(media: Path, path: Path) -> str:
     try:
-        return Path(os.path.relpath(medium.absolute(), path.absolute().parent)).as_posix()
+        return Path(os.path.relpath(media.absolute(), path.absolute().parent)).as_posix()
     except ValueError:  # another drive
-        return medium.name
+        return media.name
 
 
-def _same(path: Path, data: bytes) -> bool:
+def _write(files: dict[Path, bytes], overwrite: bool) -> None:
+    changed = {path: data for path, data in files.items() if not _has_content(path, data)}
+    for path in changed:
+        if os.path.lexists(path) and not overwrite and not _is_our_own(path):
+            raise MercError(
+                f"{path}: exists and was not written by merc, or was edited since",
+                "replace it with --overwrite (in Python, overwrite=True), or choose another folder "
+                "with --out",
+            )
+    for path, data in changed.items():
+        write_bytes(path, data)
+        _note(data)
+
+
+def _has_content(path: Path, data: bytes) -> bool:
     return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+
+
+def _is_our_own(path: Path) -> bool:
+    return path.is_file() and _mark(path.read_bytes()).exists()
 
 
 def _mark(data: bytes) -> Path:
@@ -108,13 +165,8 @@ def _mark(data: bytes) -> Path:
     return cache_folder() / "written" / name[:2] / name
 
 
-def _noted(data: bytes) -> bool:
-    return _mark(data).exists()
-
-
 def _note(data: bytes) -> None:
-    with suppress(
-        OSError
-    ):  # no home to write in: replacing this file will need --overwrite, nothing worse
+    # without a cache folder to write to, replacing this file will need --overwrite
+    with suppress(OSError):
         _mark(data).parent.mkdir(parents=True, exist_ok=True)
         _mark(data).touch()

@@ -1,4 +1,7 @@
-"""Audacity labels: start, end and "SPEAKER [emotion]: text", separated by tabs; import as a label track."""
+"""Audacity labels: start, end and "SPEAKER [emotion]: text", separated by tabs.
+
+In Audacity: File, Import, Labels.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ __all__ = ["write"]
 
 
 def write(result: dict[str, Any]) -> bytes:
-    return "".join(
-        f"{u['start']:.6f}\t{u['end']:.6f}\t{line(speaker_of(u))} [{u['emotion']}]: {line(u['text'])}\n"
-        for u in sorted(result["utterances"], key=lambda u: u["start"])
-    ).encode("utf-8", "replace")
+    """Format a result as a label track."""
+    lines = []
+    for utterance in sorted(result["utterances"], key=lambda u: u["start"]):
+        label = f"{speaker_of(utterance)} [{utterance['emotion']}]: {line(utterance['text'])}"
+        lines.append(f"{utterance['start']:.6f}\t{utterance['end']:.6f}\t{label}\n")
+    return "".join(lines).encode("utf-8", "replace")

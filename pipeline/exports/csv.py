@@ -1,4 +1,4 @@
-"""CSV for spreadsheets and data frames: UTF-8, comma, RFC 4180 quotes."""
+"""CSV for spreadsheets and data frames: UTF-8, commas, quoted as in RFC 4180."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from pipeline.exports.rows import flat_rows, line
+from pipeline.exports.rows import columns, flat_rows, line
 
 __all__ = ["write"]
 
@@ -14,29 +14,22 @@ FORMULA = ("=", "+", "-", "@")
 
 
 def write(result: dict[str, Any]) -> bytes:
-    head = [
-        "start",
-        "end",
-        "speaker",
-        "text",
-        "emotion",
-        "confidence",
-        *(f"p_{label}" for label in result["labels"]),
-        "has_text",
-        "has_audio",
-        "has_visual",
-    ]
+    """Format a result as a table with one row per utterance."""
+    names = columns(result)
     table = io.StringIO()
-    writer = csv.DictWriter(table, head, lineterminator="\n")
-    writer.writerow({name: _cell(name) for name in head})
+    writer = csv.DictWriter(table, names, lineterminator="\n")
+    writer.writerow({name: _cell(name) for name in names})
     for row in flat_rows(result):
-        writer.writerow(
-            {key: _cell(value) if isinstance(value, str) else value for key, value in row.items()}
-        )
+        writer.writerow({name: _cell(value) for name, value in row.items()})
     return table.getvalue().encode("utf-8", "replace")
 
 
-def _cell(text: str) -> str:
-    """One line; what a spreadsheet would run as a formula ("=…", "- Hi") gets a leading space, which strip() undoes."""
-    text = line(text)
+def _cell(value: Any) -> Any:
+    """Put a text on one line, so that no spreadsheet takes it for a formula.
+
+    "=…" or "- Hi" gets a leading space, which strip() removes.
+    """
+    if not isinstance(value, str):
+        return value
+    text = line(value)
     return " " + text if text.startswith(FORMULA) else text

@@ -1,4 +1,4 @@
-"""JSON: the whole result, the contract of the documentation."""
+"""JSON: the whole result."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ __all__ = ["write"]
 
 
 def write(result: dict[str, Any]) -> bytes:
-    return (
-        json.dumps(json_ready(result), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    ).encode("utf-8", "replace")
+    """Format a result as one JSON object."""
+    text = json.dumps(json_ready(result), ensure_ascii=False, indent=1, allow_nan=False)
+    return (text + "\n").encode("utf-8", "replace")

@@ -1,4 +1,7 @@
-"""JSON Lines: an utterance a line, each complete with medium and model, so that files can be concatenated."""
+"""JSON Lines: one utterance per line.
+
+Each line names its recording and model, so that files can be concatenated.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,16 @@ from pipeline.core.files import json_ready
 
 __all__ = ["write"]
 
+# some readers end a line at these characters
+LINE_ENDS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\\u0085"})
+
 
 def write(result: dict[str, Any]) -> bytes:
-    about = {key: result[key] for key in ("media", "model", "profile")}
-    lines = [
-        json.dumps(
-            json_ready({**about, "utterance": index, **utterance}),
-            ensure_ascii=False,
-            allow_nan=False,
-        )
-        for index, utterance in enumerate(result["utterances"])
-    ]
-    # a line separator of Unicode inside a text would end the line for some readers
-    return "".join(
-        text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
-        + "\n"
-        for text in lines
-    ).encode("utf-8", "replace")
+    """Format each utterance of a result as one line."""
+    common = {key: result[key] for key in ("media", "model", "profile")}
+    lines = []
+    for index, utterance in enumerate(result["utterances"]):
+        content = json_ready({**common, "utterance": index, **utterance})
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        lines.append(text.translate(LINE_ENDS) + "\n")
+    return "".join(lines).encode("utf-8", "replace")

@@ -1,4 +1,7 @@
-"""Parquet: typed columns, a row an utterance; model and profile in the schema's metadata under "merc"."""
+"""Parquet: typed columns, one row per utterance.
+
+Everything else in the result is in the metadata of the schema, as JSON under the key "merc".
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,31 @@ import json
 from typing import Any
 
 from pipeline.core.files import json_ready
-from pipeline.exports.rows import flat_rows
+from pipeline.exports.rows import columns, flat_rows
 
 __all__ = ["write"]
 
+TEXTS = ("speaker", "text", "emotion")
+
 
 def write(result: dict[str, Any]) -> bytes:
+    """Format a result as a table."""
     import pyarrow
     from pyarrow import parquet
 
-    rows = [
-        {"media": result["media"], "utterance": index, **row}
-        for index, row in enumerate(flat_rows(result))
-    ]
-    words, number, flag = pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
-    columns = [
-        ("media", words),
-        ("utterance", pyarrow.int32()),
-        ("start", number),
-        ("end", number),
-        ("speaker", words),
-        ("text", words),
-        ("emotion", words),
-        ("confidence", number),
-        *((f"p_{label}", number) for label in result["labels"]),
-        *((f"has_{modality}", flag) for modality in ("text", "audio", "visual")),
-    ]
+    fields = [("media", pyarrow.string()), ("utterance", pyarrow.int32())]
+    for name in columns(result):
+        if name in TEXTS:
+            fields.append((name, pyarrow.string()))
+        elif name.startswith("has_"):
+            fields.append((name, pyarrow.bool_()))
+        else:
+            fields.append((name, pyarrow.float64()))
+    rows = []
+    for index, row in enumerate(flat_rows(result)):
+        rows.append({"media": result["media"], "utterance": index, **row})
     about = {key: value for key, value in result.items() if key != "utterances"}
-    schema = pyarrow.schema(columns, {"merc": json.dumps(json_ready(about), sort_keys=True)})
-    file = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(rows, schema), file)
-    return file.getvalue()
+    metadata = {"merc": json.dumps(json_ready(about), sort_keys=True)}
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(fields, metadata)), buffer)
+    return buffer.getvalue()

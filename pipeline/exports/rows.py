@@ -1,4 +1,4 @@
-"""What several formats share: clean lines, tiers of one speaker, flat rows."""
+"""What several formats share: clean lines, one tier per speaker, flat rows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-NO_XML = "\ufffe\uffff"
+from pipeline.core.dialogue import MODALITIES
 
-__all__ = ["Span", "flat_rows", "line", "speaker_of", "tiers", "tier_names"]
+__all__ = ["Span", "columns", "flat_rows", "line", "speaker_of", "tier_names", "tiers"]
+
+PLAIN = ("start", "end", "speaker", "text", "emotion", "confidence")
+NOT_IN_XML = "\ufffe\uffff"
 
 
 @dataclass
 class Span:
-    """One utterance on its speaker's tier; start < end in milliseconds, never overlapping the next."""
+    """An utterance on its speaker's tier.
+
+    start and end are in milliseconds. start < end, and a span ends before the next one starts.
+    """
 
     start: int
     end: int
@@ -22,64 +28,76 @@ class Span:
 
 
 def line(text: str) -> str:
-    """One line: white space collapsed; control characters and lone surrogates, which XML forbids, dropped."""
-    return " ".join("".join(c for c in text if c.isspace() or _shown(c)).split())
+    """Put a text on one line.
+
+    White space is collapsed. Control characters and lone surrogates, which XML forbids, are
+    removed.
+    """
+    return " ".join("".join(c for c in text if c.isspace() or _is_printable(c)).split())
 
 
-def _shown(c: str) -> bool:
-    return unicodedata.category(c) not in ("Cc", "Cs") and c not in NO_XML
+def _is_printable(c: str) -> bool:
+    return unicodedata.category(c) not in ("Cc", "Cs") and c not in NOT_IN_XML
 
 
 def speaker_of(utterance: dict[str, Any]) -> str:
+    """Return the speaker on one line, or "unknown"."""
     return line(utterance["speaker"]) or "unknown"
 
 
 def tiers(result: dict[str, Any]) -> dict[str, list[Span]]:
-    """Speaker -> spans in order of time, speakers by first appearance.
+    """Return the spans of each speaker in order of time; speakers in order of appearance.
 
-    Annotation tools forbid overlap inside a tier: where one speaker's utterances overlap, the earlier ends as the
-    later begins; of two that begin together, the later begins as the earlier ends.
+    Annotation tools forbid overlaps in a tier. Where utterances of one speaker overlap, the
+    earlier one ends when the later one starts. If both start together, the second starts when the
+    first ends.
     """
-    found: dict[str, list[Span]] = {}
+    spans_of: dict[str, list[Span]] = {}
     for utterance in sorted(result["utterances"], key=lambda u: (u["start"], u["end"])):
-        spans = found.setdefault(speaker_of(utterance), [])
+        spans = spans_of.setdefault(speaker_of(utterance), [])
         start, end = round(1000 * utterance["start"]), round(1000 * utterance["end"])
         if spans and start < spans[-1].end:
             if start > spans[-1].start:
                 spans[-1].end = start
             else:
                 start = spans[-1].end
-        spans.append(
-            Span(start, max(end, start + 1), line(utterance["text"]), utterance["emotion"])
-        )
-    return found
+        text = line(utterance["text"])
+        spans.append(Span(start, max(end, start + 1), text, utterance["emotion"]))
+    return spans_of
 
 
 def tier_names(speakers: list[str]) -> dict[str, tuple[str, str]]:
-    """Speaker -> names of the text tier and of its emotion tier, all different."""
-    taken: set[str] = set()
+    """Name the text tier and the emotion tier of each speaker; all names differ.
 
-    def free(name: str) -> str:
-        while name in taken:
+    >>> tier_names(["Ann", "emotion@Ann"])["Ann"]
+    ('Ann', "emotion@Ann'")
+    """
+    used: set[str] = set()
+
+    def unique(name: str) -> str:
+        while name in used:
             name += "'"
-        taken.add(name)
+        used.add(name)
         return name
 
-    plain = {speaker: free(speaker) for speaker in speakers}
-    return {speaker: (plain[speaker], free(f"emotion@{speaker}")) for speaker in speakers}
+    text_tiers = {speaker: unique(speaker) for speaker in speakers}
+    return {speaker: (text_tiers[speaker], unique(f"emotion@{speaker}")) for speaker in speakers}
+
+
+def columns(result: dict[str, Any]) -> list[str]:
+    """Return the keys of `flat_rows` in order."""
+    probabilities = [f"p_{label}" for label in result["labels"]]
+    return [*PLAIN, *probabilities, *(f"has_{modality}" for modality in MODALITIES)]
 
 
 def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row an utterance: what was said, the emotion, `p_<label>` and `has_<modality>`."""
-    plain = ("start", "end", "speaker", "text", "emotion", "confidence")
-    return [
-        {key: utterance[key] for key in plain}
-        | {f"p_{label}": utterance["probabilities"][label] for label in result["labels"]}
-        | {
-            f"has_{modality}": utterance["modalities"][modality]["present"]
-            if modality in utterance["modalities"]
-            else False
-            for modality in ("text", "audio", "visual")
-        }
-        for utterance in result["utterances"]
-    ]
+    """Return one flat dict per utterance, with `p_<label>` and `has_<modality>`."""
+    rows = []
+    for utterance in result["utterances"]:
+        row = {key: utterance[key] for key in PLAIN}
+        for label in result["labels"]:
+            row[f"p_{label}"] = utterance["probabilities"][label]
+        for modality in MODALITIES:
+            row[f"has_{modality}"] = utterance["modalities"].get(modality, {}).get("present", False)
+        rows.append(row)
+    return rows

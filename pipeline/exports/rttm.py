@@ -1,4 +1,4 @@
-"""RTTM, who spoke when (NIST 2009): the format has no field for text or emotion, so it carries neither."""
+"""RTTM: who spoke when (NIST 2009). The format has no field for text or emotion."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ __all__ = ["write"]
 
 
 def write(result: dict[str, Any]) -> bytes:
-    medium = _word(PurePath(result["media"]).stem)
-    return "".join(
-        f"SPEAKER {medium} 1 {start / 1000:.3f} {end / 1000:.3f} <NA> <NA> {_word(speaker_of(utterance))} <NA> <NA>\n"
-        for utterance in sorted(result["utterances"], key=lambda u: u["start"])
-        for start in [max(0, round(1000 * utterance["start"]))]
-        for end in [max(1, round(1000 * utterance["end"]) - start)]
-    ).encode("utf-8", "replace")
+    """Format the turns of a result, one per line."""
+    recording = _field(PurePath(result["media"]).stem)
+    lines = []
+    for utterance in sorted(result["utterances"], key=lambda u: u["start"]):
+        start = max(0, round(1000 * utterance["start"]))  # ms
+        duration = max(1, round(1000 * utterance["end"]) - start)
+        times = f"{start / 1000:.3f} {duration / 1000:.3f}"
+        speaker = _field(speaker_of(utterance))
+        lines.append(f"SPEAKER {recording} 1 {times} <NA> <NA> {speaker} <NA> <NA>\n")
+    return "".join(lines).encode("utf-8", "replace")
 
 
-def _word(text: str) -> str:
-    """Fields are separated by spaces."""
+def _field(text: str) -> str:
+    """Replace white space, which separates the fields, by underscores."""
     return "_".join(line(text).split()) or "unknown"

@@ -1,4 +1,4 @@
-"""Every format read back by a reader that is not ours."""
+"""Every format is read back by another library."""
 
 import io
 import itertools
@@ -19,10 +19,8 @@ from pympi import Eaf
 from pympi.Praat import TextGrid
 from support.paths import ROOT
 
-from pipeline.core.errors import UsageError
-from pipeline.cli.outputs import output_bases
-from pipeline.exports import FORMATS, output_path, parse_formats, write_result
-from pipeline.media.inputs import Input
+from pipeline.core.errors import MercError, UsageError
+from pipeline.exports import FORMATS, output_path, parse_formats, save, write_result
 
 LABELS = ["neutral", "joy", "anger"]
 NASTY = [
@@ -66,63 +64,62 @@ def flat(text):
     return " ".join(text.replace("\x07", "").split())
 
 
-def names(said):
-    return [flat(u["speaker"]) or "unknown" for u in said["utterances"]]
+def speakers_of(content):
+    return [flat(u["speaker"]) or "unknown" for u in content["utterances"]]
 
 
 def test_json_and_lines():
-    said = result()
-    assert json.loads(FORMATS["json"].write(said)) == said
-    lines = FORMATS["jsonl"].write(said).decode().splitlines()
+    content = result()
+    assert json.loads(FORMATS["json"].write(content)) == content
+    lines = FORMATS["jsonl"].write(content).decode().splitlines()
     assert [json.loads(line)["text"] for line in lines] == NASTY
-    assert json.loads(lines[1])["media"] == said["media"]
+    assert json.loads(lines[1])["media"] == content["media"]
 
 
 def test_json_holds_no_nan_and_no_numpy():
     import numpy
 
-    said = result()
-    said["utterances"][0]["modalities"]["visual"] = {
+    content = result()
+    content["utterances"][0]["modalities"]["visual"] = {
         "margin": numpy.float32("nan"),
         "frames": numpy.int64(3),
     }
-    about = json.loads(FORMATS["json"].write(said))["utterances"][0]["modalities"]["visual"]
+    about = json.loads(FORMATS["json"].write(content))["utterances"][0]["modalities"]["visual"]
     assert about == {"margin": None, "frames": 3}
 
 
 def test_tables():
-    said = result()
-    table = pandas.read_csv(io.BytesIO(FORMATS["csv"].write(said)), keep_default_na=False)
+    content = result()
+    table = pandas.read_csv(io.BytesIO(FORMATS["csv"].write(content)), keep_default_na=False)
     assert table.text.str.strip().tolist() == [flat(text) for text in NASTY]
     assert not table.text.str.startswith(("=", "+", "-", "@")).any()
-    assert table.start.tolist() == [u["start"] for u in said["utterances"]]
-    assert (
-        table.has_audio.tolist() == [True, False, True, False, True] and not table.has_visual.any()
-    )
+    assert table.start.tolist() == [u["start"] for u in content["utterances"]]
+    assert table.has_audio.tolist() == [True, False, True, False, True]
+    assert not table.has_visual.any()
 
-    typed = pandas.read_parquet(io.BytesIO(FORMATS["parquet"].write(said)))
+    typed = pandas.read_parquet(io.BytesIO(FORMATS["parquet"].write(content)))
     assert typed.text.tolist() == NASTY and typed.emotion.tolist() == table.emotion.tolist()
     assert (typed[[f"p_{label}" for label in LABELS]].sum(axis=1) == 1).all()
     assert typed.start.dtype == float and typed.has_text.dtype == bool
 
 
 def test_subtitles():
-    said = result()
+    content = result()
     for name, body in (("srt", r"{who} [{emotion}]: {text}"), ("vtt", "[{emotion}] {text}")):
-        data = FORMATS[name].write(said).decode()
+        data = FORMATS[name].write(content).decode()
         cues = pysubs2.SSAFile.from_string(data, format_=name)
         assert [(c.start, c.end) for c in cues] == [
-            (round(1000 * u["start"]), round(1000 * u["end"])) for u in said["utterances"]
+            (round(1000 * u["start"]), round(1000 * u["end"])) for u in content["utterances"]
         ]
-        assert data.count("-->") == len(NASTY)  # none inside a text
+        assert data.count("-->") == len(NASTY)  # no arrow in a text
         assert body.format(who="unknown", emotion="anger", text="- Hi, {you}") in data
     assert "<v B&lt;&amp;&gt;\"'>" in data and "<b>" not in data and "&lt;b&gt;left" in data
 
 
-def test_textgrid_covers_the_medium(tmp_path):
-    said = result()
+def test_textgrid_covers_the_recording(tmp_path):
+    content = result()
     path = tmp_path / "x.TextGrid"
-    path.write_bytes(FORMATS["textgrid"].write(said))
+    path.write_bytes(FORMATS["textgrid"].write(content))
     grid = TextGrid(str(path), codec="utf-8")
     assert (grid.xmin, grid.xmax) == (0, 60)
     for number, tier in enumerate(grid.tiers):
@@ -135,22 +132,21 @@ def test_textgrid_covers_the_medium(tmp_path):
 
 
 def test_elan(tmp_path):
-    said = result()
+    content = result()
     path = tmp_path / "x.eaf"
-    path.write_bytes(FORMATS["eaf"].write(said))
+    path.write_bytes(FORMATS["eaf"].write(content))
     eaf = Eaf(str(path))
-    for speaker in dict.fromkeys(names(said)):
+    for speaker in dict.fromkeys(speakers_of(content)):
         words = eaf.get_annotation_data_for_tier(speaker)
-        rows = [
-            u for u, name in zip(said["utterances"], names(said), strict=True) if name == speaker
-        ]
+        pairs = zip(content["utterances"], speakers_of(content), strict=True)
+        rows = [utterance for utterance, name in pairs if name == speaker]
         assert [(a, b, t) for a, b, t in words] == [
             (round(1000 * u["start"]), round(1000 * u["end"]), flat(u["text"])) for u in rows
         ]
-        felt = eaf.get_ref_annotation_data_for_tier(f"emotion@{speaker}")
-        assert [value for _, _, value, *_ in felt] == [u["emotion"] for u in rows]
+        emotions = eaf.get_ref_annotation_data_for_tier(f"emotion@{speaker}")
+        assert [value for _, _, value, *_ in emotions] == [u["emotion"] for u in rows]
     root = ET.parse(path).getroot()
-    # the order that the schema demands, and references that lead somewhere
+    # the schema fixes the order of elements
     order = [child.tag for child in root]
     assert list(dict.fromkeys(order)) == [
         "HEADER",
@@ -176,12 +172,12 @@ def test_elan(tmp_path):
 
 
 def test_rttm_and_audacity():
-    said = result()
-    rows = [line.split(" ") for line in FORMATS["rttm"].write(said).decode().splitlines()]
+    content = result()
+    rows = [line.split(" ") for line in FORMATS["rttm"].write(content).decode().splitlines()]
     assert all(len(row) == 10 and row[0] == "SPEAKER" and row[1] == "my_clip_é" for row in rows)
-    assert [float(row[3]) for row in rows] == [u["start"] for u in said["utterances"]]
+    assert [float(row[3]) for row in rows] == [u["start"] for u in content["utterances"]]
     assert [row[7] for row in rows][:3] == ["Ann_Lee", "B<&>\"'", "unknown"]
-    table = [line.split("\t") for line in FORMATS["audacity"].write(said).decode().splitlines()]
+    table = [line.split("\t") for line in FORMATS["audacity"].write(content).decode().splitlines()]
     assert all(len(row) == 3 for row in table) and float(table[1][0]) == 2.5
 
 
@@ -200,10 +196,10 @@ def test_no_utterances():
     st.lists(st.text(max_size=6), min_size=1, max_size=3),
 )
 def test_any_times_and_texts_make_valid_tiers(spans, texts, speakers):
-    said = result([(a, a + d) for a, d in spans], texts, speakers)
+    content = result([(a, a + d) for a, d in spans], texts, speakers)
     for form in FORMATS.values():
-        form.write(said)
-    root = ET.fromstring(FORMATS["eaf"].write(said))
+        form.write(content)
+    root = ET.fromstring(FORMATS["eaf"].write(content))
     times = {e.get("TIME_SLOT_ID"): int(e.get("TIME_VALUE")) for e in root.iter("TIME_SLOT")}
     for tier in root.iter("TIER"):
         last = 0
@@ -212,45 +208,64 @@ def test_any_times_and_texts_make_valid_tiers(spans, texts, speakers):
             assert last <= start < end
             last = end
     assert len({tier.get("TIER_ID") for tier in root.iter("TIER")}) == len(list(root.iter("TIER")))
-    grid = FORMATS["textgrid"].write(said).decode()
+    grid = FORMATS["textgrid"].write(content).decode()
     edges = [
         tuple(map(float, e)) for e in re.findall(r"xmin = (\S+)\n\s+xmax = (\S+)\n\s+text", grid)
     ]
     assert all(a < b for a, b in edges)
 
 
-def test_places(tmp_path):
-    def bases(*paths, out=None):
-        inputs = [Input(tmp_path / p, str(Path(p).parent)) for p in paths]
-        return [str(b.relative_to(out or tmp_path)) for b in output_bases(inputs, out)]
-
-    out = tmp_path / "out"
-    assert bases("a/x.mp4", "b/y.mp4", out=out) == ["x", "y"]
-    assert bases("a/x.mp4", "b/x.mp4", "y.mp4", out=out) == ["a/x", "b/x", "y"]
-    assert bases("a/x.mp4", "a/x.wav", out=out) == ["x.mp4", "x.wav"]
-    assert bases("x.mp4", "a/x.mp4", out=out) == ["x", "a/x"]
-    assert bases("a/x.mp4", "b/X.mp4", "a/x.wav") == ["a/x.mp4", "b/X", "a/x.wav"]
-    named = [Input(tmp_path / "a" / "x.mp4"), Input(tmp_path / "b" / "x.mp4")]
-    assert [str(b.relative_to(out)) for b in output_bases(named, out)] == ["a/x", "b/x"]
+def test_names_of_output_files():
     assert output_path(Path("o/my.clip"), "textgrid").name == "my.clip.merc.TextGrid"
 
 
-def test_nothing_foreign_is_overwritten(tmp_path, monkeypatch):
+def test_files_that_merc_did_not_write_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    base, medium = tmp_path / "o" / "x", tmp_path / "v" / "x.mp4"
+    base, recording = tmp_path / "o" / "x", tmp_path / "v" / "x.mp4"
     first, second = result(), result(duration=70.0)
-    paths = write_result(first, medium, base, ["json", "srt", "eaf"])
+    paths = write_result(first, recording, base, ["json", "srt", "eaf"])
     assert b'RELATIVE_MEDIA_URL="./../v/x.mp4"' in paths[2].read_bytes()
-    write_result(second, medium, base, ["json"])  # our own: replaced
+    write_result(second, recording, base, ["json"])  # written by merc: replaced
     assert json.loads(paths[0].read_text())["duration"] == 70
-    paths[2].write_bytes(paths[2].read_bytes().replace(b"neutral", b"bored"))  # corrected by hand
+    paths[2].write_bytes(paths[2].read_bytes().replace(b"neutral", b"bored"))  # edited by hand
     before = {path: path.read_bytes() for path in paths}
-    with pytest.raises(FileExistsError, match="--overwrite"):
-        write_result(first, medium, base, ["json", "eaf"])
-    assert {path: path.read_bytes() for path in paths} == before  # not even the file that was ours
-    write_result(first, medium, base, ["eaf"], overwrite=True)
+    with pytest.raises(MercError, match="edited since; .*--overwrite"):
+        write_result(first, recording, base, ["json", "eaf"])
+    # nothing is written, not even the file that could be replaced
+    assert {path: path.read_bytes() for path in paths} == before
+    write_result(first, recording, base, ["eaf"], overwrite=True)
     assert b"bored" not in paths[2].read_bytes()
     assert not list(tmp_path.rglob(".merc-*"))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_save_chooses_the_format_by_extension(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    content = result()
+    for extension in (FORMATS[name].extension, FORMATS[name].extension.upper()):
+        path = tmp_path / "new" / f"my.talk.{extension}"
+        assert save(content, path) == path
+        assert path.read_bytes() == FORMATS[name].write(content)
+    save(result(duration=70.0), path)  # written by merc: replaced
+    path.write_bytes(b"edited by hand")
+    with pytest.raises(MercError, match="overwrite=True"):
+        save(content, path)
+    assert path.read_bytes() == b"edited by hand"
+    save(content, path, overwrite=True)
+    assert path.read_bytes() == FORMATS[name].write(content)
+
+
+def test_save_links_to_the_recording(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = save(result(), tmp_path / "o" / "x.eaf", recording=tmp_path / "v" / "x.mp4")
+    assert b'RELATIVE_MEDIA_URL="./../v/x.mp4"' in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["talk", "talk.docx", ".json"])
+def test_save_refuses_other_extensions(tmp_path, name):
+    with pytest.raises(MercError, match=r"\.json, \.jsonl, .*\.TextGrid, \.eaf, \.rttm, \.txt"):
+        save(result(), tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_format_names():
@@ -261,22 +276,29 @@ def test_format_names():
 
 
 def test_same_bytes_in_another_process():
-    """No clock, no hash seed, no machine in any format."""
+    """No format depends on the time, the hash seed or the machine."""
     code = (
-        "import sys, json; from pipeline.exports import FORMATS; said = json.load(sys.stdin)\n"
-        "import hashlib; print(hashlib.sha256(b''.join(f.write(said) for f in FORMATS.values())).hexdigest())"
+        "import hashlib, json, sys; from pipeline.exports import FORMATS\n"
+        "content = json.load(sys.stdin)\n"
+        "data = b''.join(format.write(content) for format in FORMATS.values())\n"
+        "print(hashlib.sha256(data).hexdigest())"
     )
-    root = ROOT
-    sums = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", code],
             input=json.dumps(result()),
             text=True,
-            cwd=root,
+            cwd=ROOT,
             check=True,
             capture_output=True,
             env={"PYTHONHASHSEED": str(random.randrange(1000))},
         ).stdout
         for _ in range(2)
     }
-    assert len(sums) == 1
+    assert len(digests) == 1
+
+
+def test_exports_import_no_media():
+    code = "import sys, pipeline.exports; print([m for m in sys.modules if 'pipeline.media' in m])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
