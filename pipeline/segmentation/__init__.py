@@ -1,0 +1,1 @@
+"""From a recording to its utterances: transcripts, speech recognition, turns and speakers."""

@@ -1,36 +1,28 @@
-"""Media to utterances: from a transcript where there is one, else by recognition.  Times are those of the file."""
+"""Segment a recording into utterances, from a transcript or by speech recognition."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.dialogue import Segmentation, Utterance, Word
+from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.fingerprints import sha256_of
+from pipeline.core.progress import Stage, no_stage
 from pipeline.media.decode import Media
 from pipeline.segmentation.alignment import align
 from pipeline.segmentation.recognition import Recogniser, RecognitionError
-from pipeline.segmentation.speakers_by_face import by_faces, method
-from pipeline.segmentation.speakers_by_voice import (
-    HOP,
-    METHOD,
-    SHORTEST,
-    assign_speakers,
-    in_order,
-    voice_changes,
-    voice_frames,
-    voices,
-)
+from pipeline.segmentation.speakers import assign_by_turns, assign_by_voice_and_face
+from pipeline.segmentation.speakers_by_face import face_method
+from pipeline.segmentation.speakers_by_voice import VOICE_METHOD, voice_changes
 from pipeline.segmentation.transcripts import find_transcript, read_rttm, read_transcript
 from pipeline.segmentation.turns import join_short, split_turns
 
 __all__ = ["VERSION", "segment", "segmentation_request", "transcript_source"]
 
-VERSION = 3  # of the rules here: enters every fingerprint
-Progress = Callable[[float, float], None]
+VERSION = 3  # of the rules of this package; part of every fingerprint
 
 
 def segment(
@@ -40,141 +32,44 @@ def segment(
     recogniser: Recogniser | None = None,
     speakers: int | None = None,
     language: str | None = None,
-    progress: Progress | None = None,
+    stage: Stage = no_stage,
 ) -> Segmentation:
-    """Utterances of a medium, in order of time, each with text.
+    """Segment a recording into utterances with text, in order of time.
 
-    transcript: SRT, VTT, CSV, TextGrid, text, or RTTM (speakers alone); by default the file beside the medium.  Its
-    times and speakers win over recognition; voices are clustered only where it names no speaker.
-    Raises TranscriptError or RecognitionError.
+    transcript: SRT, VTT, CSV, TextGrid, plain text, or RTTM (speakers only); default: a file next
+        to the recording with the same name. Its times and speakers are used as they are.
+    recogniser: recognises speech if there is no transcript, or one without times.
+    speakers: their number, if known. Voices are clustered if the transcript names no speaker.
+    stage: called as stage("utterances", done) while speech is recognised.
+
+    >>> from pipeline.media.decode import open_media
+    >>> with open_media("examples/dialogue.mp4") as media:
+    ...     segmentation = segment(media, recogniser=Recogniser(), speakers=2)
+
+    Raises TranscriptError or RecognitionError, and MercError if a recogniser is needed but None.
     """
     path = transcript or find_transcript(media.path)
-    source: dict[str, Any] = {"version": VERSION, "kind": "transcript" if path else "recognition"}
-    warnings: list[str] = []
-    if path:
-        source |= {"format": path.suffix.lower().lstrip("."), "sha256": sha256_of(path)}
-    if path and path.suffix.lower() != ".rttm":
-        said = read_transcript(path, warnings)
-        if any(math.isnan(utterance.start) for utterance in said):
-            words = _words(media, recogniser, language, source, warnings, progress)
-            said, unheard = align(said, words)
-            if unheard:
-                warnings.append(
-                    f"{path.name}: {len(unheard)} of {len(unheard) + len(said)} utterances were not heard "
-                    f"in the medium and are left out, the first: {unheard[0][:60]!r}"
-                )
-        said = _within(said, media, path.name, warnings)
+    rttm = path is not None and path.suffix.lower() == ".rttm"
+    run = _Run(media, recogniser, language, stage, _initial_source(path))
+    if path and not rttm:
+        utterances = run.from_transcript(path)
     else:
-        words = _words(media, recogniser, language, source, warnings, progress)
-        turns = split_turns(words, lambda start, gap, end: _voice_changes(media, start, gap, end))
-        said = [
-            Utterance(turn[0].start, turn[-1].end, "".join(word.text for word in turn).strip())
-            for turn in turns
-        ]
-        said = [utterance for utterance in said if utterance.text]
-    if path and path.suffix.lower() == ".rttm":
-        source["speakers"] = {"method": "given"}
-        said = _by_turns(said, read_rttm(path))
-    elif said and not any(utterance.speaker for utterance in said):
-        source["speakers"] = METHOD | {
-            "count": speakers,
-            "faces": method() if media.has_video else None,
-        }
-        vectors, seconds = voices(media, said)
-        numbers, seen = assign_speakers(vectors, seconds, speakers), 0
-        if source["speakers"]["faces"]:
-            numbers, seen = by_faces(media, said, numbers, (seconds < SHORTEST).tolist())
-        said = [
-            replace(u, speaker="" if k < 0 else f"S{k + 1}")
-            for u, k in zip(said, in_order(numbers), strict=True)
-        ]
-        if max(numbers) > 0:
-            warnings.append(
-                "speakers are approximate: found by clustering voices"
-                + (f"; {seen} short utterances by their faces" if seen else "")
-            )
+        utterances = run.from_recognition()
+    if path and rttm:
+        utterances = assign_by_turns(utterances, read_rttm(path))
+    if rttm or not utterances or any(utterance.speaker for utterance in utterances):
+        run.source["speakers"] = {"method": "given"}
     else:
-        source["speakers"] = {"method": "given"}
-    if source["kind"] == "recognition" or source["format"] == "rttm":
-        said = join_short(said)
-    if not said:
-        warnings.append(
+        utterances = run.find_speakers(utterances, speakers)
+    if rttm or not path:
+        utterances = join_short(utterances)
+    if not utterances:
+        run.warn(
             "no speech found, so there are no utterances"
             if media.has_audio
-            else "no audio stream and no transcript, so no speech and no utterances"
+            else "no speech, as there is no audio stream, and no transcript; so no utterances"
         )
-    return Segmentation(said, source, warnings)
-
-
-def _words(
-    media: Media,
-    recogniser: Recogniser | None,
-    language: str | None,
-    source: dict[str, Any],
-    warnings: list[str],
-    progress: Progress | None,
-) -> list[Word]:
-    if recogniser is None:
-        raise ValueError(f"{media.path.name}: no transcript with times, and no recogniser given")
-    source["recogniser"] = recogniser.fingerprint
-    if language:
-        source["language"] = language
-    if not media.has_audio:
-        return []
-    heard = recogniser.recognise(media, language, progress)
-    warnings += heard.warnings
-    return heard.words
-
-
-def _within(said: list[Utterance], media: Media, name: str, warnings: list[str]) -> list[Utterance]:
-    """In order of time and inside the medium; what had to be changed is said."""
-    total = media.duration
-    swapped = [replace(u, start=u.end, end=u.start) if u.end < u.start else u for u in said]
-    inside = [replace(u, start=max(0.0, u.start), end=min(u.end, total)) for u in swapped]
-    kept = [u for u in inside if u.end > u.start]
-    ordered = sorted(kept, key=lambda u: (u.start, u.end))
-    for count, what in (
-        (sum(u.end < u.start for u in said), "end before they begin: their times are exchanged"),
-        (
-            sum(a != b for a, b in zip(swapped, inside, strict=True)) - (len(inside) - len(kept)),
-            f"run past the medium's {total:.1f} s: cut there",
-        ),
-        (
-            len(inside) - len(kept),
-            f"lie outside the medium's {total:.1f} s or have no length: left out",
-        ),
-    ):
-        if count > 0:
-            warnings.append(f"{name}: {count} of {len(said)} utterances {what}")
-    if ordered != kept:
-        warnings.append(f"{name}: times go backwards; utterances are put in order of time")
-    return ordered
-
-
-def _voice_changes(media: Media, start: float, gap: float, end: float) -> bool:
-    left, right = voice_frames(media, start, gap), voice_frames(media, gap, end)
-    if min(len(left), len(right)) * HOP < 0.5:
-        return False
-    import numpy as np
-
-    return voice_changes(np.concatenate([left, right]), len(left))
-
-
-def _by_turns(said: list[Utterance], turns: list[tuple[float, float, str]]) -> list[Utterance]:
-    """The speaker of the turn that shares most time with each utterance; none where no turn does."""
-
-    def shared(utterance: Utterance, turn: tuple[float, float, str]) -> float:
-        return min(utterance.end, turn[1]) - max(utterance.start, turn[0])
-
-    named = []
-    for utterance in said:
-        best = max(turns, key=lambda turn: shared(utterance, turn), default=None)
-        named.append(
-            replace(utterance, speaker=best[2])
-            if best and shared(utterance, best) > 0
-            else utterance
-        )
-    return named
+    return Segmentation(utterances, run.source, run.warnings)
 
 
 def segmentation_request(
@@ -206,8 +101,8 @@ def segmentation_request(
         "recogniser": words,
         "language": language,
         "speakers": speakers,
-        "voices": METHOD,
-        "faces": method(),
+        "voices": VOICE_METHOD,
+        "faces": face_method(),
     }
 
 
@@ -226,3 +121,109 @@ def transcript_source(sha256: str, format: str) -> dict[str, Any]:
         "sha256": sha256,
         "speakers": {"method": "given"},
     }
+
+
+@dataclass
+class _Run:
+    """The steps of one segmentation, which add to its source and its warnings."""
+
+    media: Media
+    recogniser: Recogniser | None
+    language: str | None
+    stage: Stage
+    source: dict[str, Any]
+    warnings: list[MercWarning] = field(default_factory=list)
+
+    def warn(self, text: str, subject: str = "") -> None:
+        self.warnings.append(MercWarning(subject or self.media.path.name, text))
+
+    def from_transcript(self, path: Path) -> list[Utterance]:
+        """Read the utterances of a transcript; recognise speech if they have no times."""
+        utterances = read_transcript(path, self.warnings)
+        if any(math.isnan(utterance.start) for utterance in utterances):
+            total = len(utterances)
+            utterances, unmatched = align(utterances, self._recognise())
+            if unmatched:
+                self.warn(
+                    f"{len(unmatched)} of {total} utterances were not recognised in the recording "
+                    f"and are left out, the first of them {unmatched[0][:60]!r}",
+                    path.name,
+                )
+        return self._fit_times(utterances, path.name)
+
+    def from_recognition(self) -> list[Utterance]:
+        """Recognise speech and split it into utterances."""
+
+        def changes(start: float, gap: float, end: float) -> bool:
+            return voice_changes(self.media, start, gap, end)
+
+        utterances = []
+        for turn in split_turns(self._recognise(), changes):
+            text = "".join(word.text for word in turn).strip()
+            if text:
+                utterances.append(Utterance(turn[0].start, turn[-1].end, text))
+        return utterances
+
+    def find_speakers(self, utterances: list[Utterance], count: int | None) -> list[Utterance]:
+        """Name speakers by their voices and, for short utterances, their faces."""
+        faces = face_method() if self.media.has_video else None
+        self.source["speakers"] = VOICE_METHOD | {"count": count, "faces": faces}
+        found = assign_by_voice_and_face(self.media, utterances, count, faces is not None)
+        if found.several:
+            text = "speakers are approximate: found by clustering voices"
+            if found.by_face:
+                text += f"; {found.by_face} short utterances by their faces"
+            self.warn(text)
+        return found.utterances
+
+    def _recognise(self) -> list[Word]:
+        if self.recogniser is None:
+            raise MercError(
+                f"{self.media.path.name}: no transcript with times, and no recogniser",
+                "provide a transcript with times, or a recogniser",
+            )
+        self.source["recogniser"] = self.recogniser.fingerprint
+        if self.language:
+            self.source["language"] = self.language
+        if not self.media.has_audio:
+            return []
+
+        def progress(done: float) -> None:
+            self.stage("utterances", done)
+
+        recognition = self.recogniser.recognise(self.media, self.language, progress)
+        self.warnings += recognition.warnings
+        return recognition.words
+
+    def _fit_times(self, utterances: list[Utterance], subject: str) -> list[Utterance]:
+        """Put utterances in order of time and inside the recording, and warn of every change."""
+        end = self.media.duration
+        forward, inside = [], []
+        for u in utterances:
+            u = replace(u, start=u.end, end=u.start) if u.end < u.start else u
+            forward.append(u)
+            inside.append(replace(u, start=max(0.0, u.start), end=min(u.end, end)))
+        remaining = [u for u in inside if u.end > u.start]
+        ordered = sorted(remaining, key=lambda u: (u.start, u.end))
+
+        swapped = sum(u.end < u.start for u in utterances)
+        removed = len(inside) - len(remaining)
+        cut = sum(a != b for a, b in zip(forward, inside, strict=True)) - removed
+        for count, what in (
+            (swapped, "end before they start; their times were swapped"),
+            (cut, f"extend beyond the recording's {end:.1f} s and were cut there"),
+            (removed, f"lie outside the recording's {end:.1f} s or are empty, and were left out"),
+        ):
+            if count > 0:
+                self.warn(f"{count} of {len(utterances)} utterances {what}", subject)
+        if ordered != remaining:
+            self.warn("times go backwards; utterances were sorted by time", subject)
+        return ordered
+
+
+def _initial_source(path: Path | None) -> dict[str, Any]:
+    """Describe where the utterances come from; the steps add to it."""
+    source: dict[str, Any] = {"version": VERSION, "kind": "transcript" if path else "recognition"}
+    if path:
+        source |= {"format": path.suffix.lower().lstrip("."), "sha256": sha256_of(path)}
+    return source

@@ -1,49 +1,48 @@
-"""Where somebody speaks: Silero voice activity (the model inside faster-whisper), in blocks of bounded size."""
+"""Detect speech with Silero VAD (the model inside faster-whisper), in blocks of bounded size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pipeline.media.decode import RATE, Media
 
-__all__ = ["LONGEST", "speech_regions"]
+__all__ = ["MAX_REGION", "speech_regions"]
 
-LONGEST = 28.0  # s: a region fits the 30 s window of Whisper
-_BLOCK = 300.0  # s given to the network at once: 20 MB of samples
+MAX_REGION = 28.0  # s; fits the 30 s window of Whisper
+_BLOCK = 300.0  # s handed to the network at once: 20 MB of samples
+_SEAM = 0.5  # s; speech that ends so close to the end of a block may go on in the next one
 
 
-def speech_regions(
-    media: Media, progress: Callable[[float, float], None] | None = None
-) -> list[tuple[float, float]]:
-    """Regions (start, end) in seconds with speech, in order, apart, each at most `LONGEST`.
+def speech_regions(media: Media) -> list[tuple[float, float]]:
+    """Return the regions (start, end) with speech, in seconds.
 
-    A block that ends in speech gives its last region back to the next one, so blocks leave no seams.
+    They are in order, do not overlap, and last at most `MAX_REGION` seconds each. If a block ends
+    during speech, the next block begins with its last region, so no region is cut at a seam.
     """
     from faster_whisper.vad import VadOptions, get_speech_timestamps
 
     options = VadOptions(
         threshold=0.5,
         min_speech_duration_ms=100,
-        max_speech_duration_s=LONGEST,
+        max_speech_duration_s=MAX_REGION,
         min_silence_duration_ms=250,
         speech_pad_ms=100,
     )
     regions: list[tuple[float, float]] = []
-    start, total = 0.0, media.duration
-    while media.has_audio and start < total:
+    start = 0.0
+    while media.has_audio and start < media.duration:
         samples = media.sound(start, start + _BLOCK)
         if not len(samples):
             break
         length = len(samples) / RATE
-        found = [
-            (float(r["start"]) / RATE, float(r["end"]) / RATE)
-            for r in get_speech_timestamps(samples, options)
+        block = [
+            (float(region["start"]) / RATE, float(region["end"]) / RATE)
+            for region in get_speech_timestamps(samples, options)
         ]
-        following = start + length
-        if found and length >= _BLOCK and found[-1][1] > length - 0.5 and found[-1][0] > length / 2:
-            following = start + found.pop()[0]
-        regions += [(start + a, start + b) for a, b in found]
-        start = following
-        if progress:
-            progress(min(start, total), total)
+        next_start = start + length
+        if block and length >= _BLOCK:
+            last_start, last_end = block[-1]
+            if last_end > length - _SEAM and last_start > length / 2:
+                next_start = start + last_start
+                block.pop()
+        regions += [(start + first, start + last) for first, last in block]
+        start = next_start
     return regions

@@ -1,0 +1,70 @@
+"""Name the speakers of utterances: from given turns, or by voice and face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pipeline.core.dialogue import Utterance
+from pipeline.media.decode import Media
+from pipeline.segmentation.speakers_by_face import by_faces
+from pipeline.segmentation.speakers_by_voice import (
+    SHORTEST,
+    assign_speakers,
+    renumber,
+    voice_vectors,
+)
+
+__all__ = ["FoundSpeakers", "assign_by_turns", "assign_by_voice_and_face"]
+
+TurnOfSpeaker = tuple[float, float, str]  # start and end in seconds, speaker
+
+
+@dataclass(frozen=True)
+class FoundSpeakers:
+    """Utterances with speakers S1, S2 ...; empty if there is too little sound.
+
+    several: whether there is more than one speaker. by_face: how many utterances were assigned by
+    their faces.
+    """
+
+    utterances: list[Utterance]
+    several: bool
+    by_face: int
+
+
+def assign_by_turns(utterances: list[Utterance], turns: list[TurnOfSpeaker]) -> list[Utterance]:
+    """Give each utterance the speaker of the turn that it overlaps most, if there is one.
+
+    >>> assign_by_turns([Utterance(0.0, 2.0, "Hello.")], [(0.0, 0.5, "anna"), (0.5, 3.0, "ben")])
+    [Utterance(start=0.0, end=2.0, text='Hello.', speaker='ben')]
+    """
+
+    def overlap(utterance: Utterance, turn: TurnOfSpeaker) -> float:
+        return min(utterance.end, turn[1]) - max(utterance.start, turn[0])
+
+    named = []
+    for utterance in utterances:
+        overlaps = [overlap(utterance, turn) for turn in turns]
+        if overlaps and max(overlaps) > 0:
+            speaker = turns[overlaps.index(max(overlaps))][2]
+            utterance = replace(utterance, speaker=speaker)
+        named.append(utterance)
+    return named
+
+
+def assign_by_voice_and_face(
+    media: Media, utterances: list[Utterance], count: int | None, faces: bool
+) -> FoundSpeakers:
+    """Cluster voices into speakers; if `faces`, faces decide on utterances too short for a voice.
+
+    count: the number of speakers, if known.
+    """
+    vectors, seconds = voice_vectors(media, utterances)
+    numbers, by_face = assign_speakers(vectors, seconds, count), 0
+    if faces:
+        brief = (seconds < SHORTEST).tolist()
+        numbers, by_face = by_faces(media, utterances, numbers, brief)
+    named = []
+    for utterance, number in zip(utterances, renumber(numbers), strict=True):
+        named.append(replace(utterance, speaker="" if number < 0 else f"S{number + 1}"))
+    return FoundSpeakers(named, max(numbers) > 0, by_face)
