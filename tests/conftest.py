@@ -1,4 +1,4 @@
-"""Fixtures that find the real material; where it is absent the tests that need it skip loudly."""
+"""Fixtures that find real clips and data; without them, the tests that need them are skipped."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real clips and data: $MERC_SHARED, or `shared` beside the checkout."""
+    """Return the folder of real clips and data: $MERC_SHARED, or `shared` next to the checkout."""
     folder = Path(os.environ.get("MERC_SHARED", ROOT.parent / "shared"))
     if not (folder / "media").is_dir():
         if os.environ.get("CI"):
-            pytest.fail(f"no material under {folder}; CI must have it")
-        pytest.skip(f"NO REAL MATERIAL: put it in {folder} or name its folder in MERC_SHARED")
+            pytest.fail(f"no clips and data in {folder}; CI needs them")
+        pytest.skip(f"no clips and data in {folder}; put them there or set MERC_SHARED")
     return folder
 
 
 @pytest.fixture(scope="session")
 def media(shared: Path) -> Path:
+    """Return the folder of real clips."""
     return shared / "media"

@@ -1,4 +1,4 @@
-"""Assertions shared by the tests."""
+"""Assertions that several tests share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def assert_distribution(probabilities: np.ndarray, tolerance: float = 1e-6) -> None:
-    """Rows are probabilities: in [0, 1], summing to 1."""
+    """Check that rows are probabilities: in [0, 1], summing to 1."""
     rows = np.atleast_2d(probabilities)
     assert np.isfinite(rows).all()
     assert (rows >= 0).all() and (rows <= 1 + tolerance).all()

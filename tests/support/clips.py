@@ -1,4 +1,4 @@
-"""Clips that tests build: tones, pictures with a time written into them, and real clips joined end to end."""
+"""Clips that tests build: tones, frames whose grey tells their number, real clips in a row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ADVERBS = {"a": "again", "n": "now", "p": "please", "s": "soon"}
 
 
 def grid_sentence(path: Path) -> str:
-    """What a GRID clip says, from its name: `bbaf2n` = bin blue at f two now."""
+    """Decode the sentence of a GRID clip from its name: `bbaf2n` is "bin blue at f two now"."""
     code = path.stem.rsplit("_", 1)[-1]
     command, colour, preposition = (
         words[letter] for words, letter in zip(_WORDS, code, strict=False)
@@ -30,12 +30,13 @@ def grid_sentence(path: Path) -> str:
 
 
 def tone(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(
-        np.float32
-    )
+    """Make a sine of amplitude .5, (n,) float32."""
+    times = np.arange(round(seconds * rate)) / rate
+    return (0.5 * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
 
 
 def write_wav(path: Path, channels: list[np.ndarray], rate: int) -> Path:
+    """Write 16-bit PCM, one (n,) array per channel."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(len(channels))
         file.setsampwidth(2)
@@ -52,7 +53,10 @@ def write_video(
     rate: int = 16_000,
     size: tuple[int, int] = (64, 48),
 ) -> Path:
-    """Frames at `times` (s), the grey of frame k is 10 k mod 250; sound (n,) from `sound_at` s on."""
+    """Write frames at `times` (s) and sound (n,) that starts at `sound_at` s.
+
+    The grey of frame k is 10 k mod 250.
+    """
     width, height = size
     with av.open(str(path), "w") as out:
         video = out.add_stream("mpeg4", rate=30)
@@ -67,9 +71,8 @@ def write_video(
         out.mux(video.encode(None))
         if audio is not None:
             for first in range(0, len(sound), 1024):
-                block = av.AudioFrame.from_ndarray(
-                    (sound[None, first : first + 1024] * 32767).astype(np.int16), "s16", "mono"
-                )
+                samples = (sound[None, first : first + 1024] * 32767).astype(np.int16)
+                block = av.AudioFrame.from_ndarray(samples, "s16", "mono")
                 block.sample_rate, block.time_base = rate, Fraction(1, rate)
                 block.pts = first + round(sound_at * rate)
                 out.mux(audio.encode(block))
@@ -78,7 +81,7 @@ def write_video(
 
 
 def sound_of(path: Path) -> np.ndarray:
-    """(n,) float32 at 16 kHz by libswresample: another way than merc's."""
+    """Decode to (n,) float32 at 16 kHz with libswresample, which merc does not use."""
     resampler, parts = av.AudioResampler("flt", "mono", 16_000), []
     with av.open(str(path)) as container:
         for frame in [*container.decode(audio=0), None]:
@@ -87,7 +90,7 @@ def sound_of(path: Path) -> np.ndarray:
 
 
 def join(path: Path, clips: list[Path]) -> list[tuple[float, float]]:
-    """The sound of clips end to end in one file; the exact turns (start, end)."""
+    """Write the sound of clips one after the other; return the turns (start, end) in seconds."""
     sounds = [sound_of(clip) for clip in clips]
     ends = np.cumsum([len(sound) for sound in sounds]) / 16_000
     write_wav(path, [np.clip(np.concatenate(sounds), -1, 1)], 16_000)

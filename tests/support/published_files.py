@@ -1,4 +1,4 @@
-"""Published feature files made with plain pickle, independent of merc's own writers."""
+"""Published feature files made with plain pickle, independently of merc's writers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from support.paths import ROOT
 
 SPLITS = json.loads((ROOT / "pipeline/corpora/splits.json").read_text())
-FIELDS = {  # as facts about the files: name -> (corpus, fields in order)
+FIELDS = {  # name of the layout -> (corpus, fields in order)
     "mmgcn9": ("iemocap", "ids speakers labels text audio visual sentences train test"),
     "mmgcn10": ("meld", "ids speakers labels text audio visual sentences train test extra"),
     "sdt12": ("iemocap", "ids speakers labels r1 r2 r3 r4 audio visual sentences train test"),
@@ -26,7 +26,10 @@ SMALL = {"text": 4, "r1": 5, "r2": 5, "r3": 5, "r4": 5, "audio": 6, "visual": 3}
 
 
 def real_sizes(corpus: str) -> dict:
-    """Utterances of each dialogue as in the literature's counts (MELD: spread evenly inside each part)."""
+    """Return the number of utterances of each dialogue, which sum to the published counts.
+
+    MELD's are spread evenly inside each part.
+    """
     if corpus == "iemocap":
         return dict(SPLITS["iemocap"]["utterances"])
     sizes = {}
@@ -38,6 +41,7 @@ def real_sizes(corpus: str) -> dict:
 
 
 def small_sizes(corpus: str) -> dict:
+    """Return the number of utterances of each of four dialogues."""
     names = (
         ("Ses01F_impro01", "Ses01F_impro02", "Ses01M_impro01", "Ses05F_impro01")
         if corpus == "iemocap"
@@ -47,6 +51,7 @@ def small_sizes(corpus: str) -> dict:
 
 
 def parts(corpus: str, sizes: dict) -> dict[str, list]:
+    """Split dialogues into train, valid and test."""
     if corpus == "iemocap":
         return {
             split: [v for v in sizes if v in SPLITS["iemocap"][split]]
@@ -61,42 +66,40 @@ def parts(corpus: str, sizes: dict) -> dict[str, list]:
 def content(
     layout: str, sizes: dict | None = None, widths: dict | None = None, seed: int = 0
 ) -> dict:
-    """Field name -> value of one file; change it, then `write` it."""
+    """Make the content of a file, field name -> value; change it, then `write` it."""
     corpus, fields = FIELDS[layout]
     sizes, widths, rng = sizes or small_sizes(corpus), widths or SMALL, np.random.default_rng(seed)
-    own = parts(corpus, sizes)
-    made = {
+    split = parts(corpus, sizes)
+    labels = 6 if corpus == "iemocap" else 7
+    values: dict = {
         "ids": {v: [f"{v}_{k:03d}" for k in range(n)] for v, n in sizes.items()},
-        "labels": {
-            v: [int(x) for x in rng.integers(0, 6 if corpus == "iemocap" else 7, n)]
-            for v, n in sizes.items()
-        },
+        "labels": {v: [int(x) for x in rng.integers(0, labels, n)] for v, n in sizes.items()},
         "sentiment": {v: [int(x) for x in rng.integers(0, 3, n)] for v, n in sizes.items()},
         "sentences": {v: [f"Line {k}, “so” é" for k in range(n)] for v, n in sizes.items()},
-        "speakers": {
-            v: [
-                ("M" if k % 2 else "F")
-                if corpus == "iemocap"
-                else np.eye(9)[min(k, 8) % 3].tolist()
-                for k in range(n)
-            ]
-            for v, n in sizes.items()
-        },
+        "speakers": {v: [_speaker(corpus, k) for k in range(n)] for v, n in sizes.items()},
         "extra": None,
-        **own,
+        **split,
     }
     if "valid" not in fields.split():
-        made["train"] = own["train"] + own["valid"]
+        values["train"] = split["train"] + split["valid"]
     if layout == "mmgcn10":
-        made["train"], made["test"] = set(made["train"]), frozenset(made["test"])
+        values["train"], values["test"] = set(values["train"]), frozenset(values["test"])
     for name, width in widths.items():
         if name in fields.split():
-            made[name] = {
+            values[name] = {
                 v: list(rng.normal(size=(n, width)).astype(np.float32)) for v, n in sizes.items()
             }
-    return {name: made[name] for name in fields.split()}
+    return {name: values[name] for name in fields.split()}
 
 
-def write(made: dict, path: Path, protocol: int = 4) -> Path:
-    path.write_bytes(pickle.dumps(tuple(made.values()), protocol))
+def _speaker(corpus: str, k: int) -> str | list[float]:
+    """Return the speaker of utterance k: a letter in IEMOCAP, one-hot of nine in MELD."""
+    if corpus == "iemocap":
+        return "M" if k % 2 else "F"
+    return np.eye(9)[min(k, 8) % 3].tolist()
+
+
+def write(values: dict, path: Path, protocol: int = 4) -> Path:
+    """Pickle the values of `content` as a tuple."""
+    path.write_bytes(pickle.dumps(tuple(values.values()), protocol))
     return path

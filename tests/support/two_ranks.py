@@ -1,4 +1,7 @@
-"""One rank of a gloo job: writes the gradients that its modulator leaves.  Arguments: rank, folder."""
+"""One rank of a gloo job: write the gradients that the modulator leaves.
+
+Arguments: rank, folder.
+"""
 
 from __future__ import annotations
 
@@ -29,23 +32,22 @@ def gradients(dialogues: list, **options) -> tuple[torch.Tensor, dict[str, torch
 CASES = [
     {"theta": theta, "use": use} for theta in ("trunk", "last", "repr") for use in ("raw", "unit")
 ] + [{"weights": (1.0, 0.5, 0.2)}, {"heads": "unscaled"}]
-# parts of unequal size; the last dialogue holds no evidence
+# dialogues of each rank, unequal in number; the last one has no features
 PARTS = [[(1, 9, 0.2), (2, 4, 0.2), (3, 12, 0.4)], [(4, 3, 0.2), (5, 2, 1.0)]]
 
 
 def together() -> list:
-    return [
-        gradients([make_dialogue(*what) for part in PARTS for what in part], **case)
-        for case in CASES
-    ]
+    """Compute the gradients of all dialogues in one process."""
+    dialogues = [make_dialogue(*arguments) for part in PARTS for arguments in part]
+    return [gradients(dialogues, **case) for case in CASES]
 
 
 def main() -> None:
     torch.set_num_threads(1)
     rank, folder = int(sys.argv[1]), Path(sys.argv[2])
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    mine = [make_dialogue(*what) for what in PARTS[rank]]
-    torch.save([gradients(mine, **case) for case in CASES], folder / f"{rank}.pt")
+    dialogues = [make_dialogue(*arguments) for arguments in PARTS[rank]]
+    torch.save([gradients(dialogues, **case) for case in CASES], folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
