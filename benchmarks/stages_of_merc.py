@@ -13,7 +13,7 @@ import extractors.audio
 import extractors.text
 import extractors.visual  # noqa: F401  (what merc imports later, in the middle of a stage)
 from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
-from pipeline.features.compute import features_of
+from pipeline.features.compute import compute_features
 from pipeline.features.profiles import build_extractors
 from pipeline.labelling import Labeller
 from pipeline.media.decode import open_media
@@ -53,7 +53,7 @@ def main(stage: str, clip: Path, place: Path) -> None:
             kept: list[np.ndarray] = []
             told = measured(
                 lambda: kept.append(
-                    features_of(
+                    compute_features(
                         media, load(place), build_extractors("offline", modalities=(stage,))
                     ).vectors[stage]
                 )

@@ -1,0 +1,1 @@
+"""From utterances to features: profiles, the feature store, its export, raw releases."""

@@ -1,105 +1,128 @@
-"""Utterances of one medium to their three feature matrices; what is missing is said, never filled."""
+"""Compute the feature matrices of one recording's utterances.
+
+A feature that cannot be made is missing: a row of NaN and a reason, never a zero vector.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline.core.dialogue import Segmentation
-from pipeline.media.decode import Media
+from pipeline.core.progress import Stage, no_stage
+from pipeline.media.decode import RATE, Media
 
-__all__ = ["DialogueFeatures", "features_of"]
+__all__ = ["DialogueFeatures", "compute_features"]
+
+SHORTEST_SOUND = 1600  # samples, 100 ms; openSMILE's functionals are undefined below
+
+Rows = tuple[list[np.ndarray | None], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class DialogueFeatures:
-    """vectors: modality -> (n, width) float32, a row of NaN = missing.  quality: modality -> n dicts, each with
-    `present` and, when absent, `reason`.  fingerprints: modality -> what made the vectors."""
+    """The features of the n utterances of one recording.
+
+    vectors: modality -> (n, width) float32; a row of NaN is a missing feature.
+    quality: modality -> n dicts, each with `present` and, if the feature is missing, `reason`.
+    fingerprints: modality -> what made the vectors.
+    """
 
     vectors: dict[str, np.ndarray]
     quality: dict[str, list[dict[str, Any]]]
     fingerprints: dict[str, dict[str, Any]]
 
 
-def features_of(
+def compute_features(
     media: Media,
     segmentation: Segmentation,
     extractors: dict[str, Any],
-    stage: Callable[[str], None] = lambda name: None,
+    stage: Stage = no_stage,
 ) -> DialogueFeatures:
-    """Run each extractor over all utterances; `stage` is told the name of each step as it begins."""
-    read = {"text": _text, "audio": _audio, "visual": _visual}
+    """Run each extractor over all utterances of an open recording.
+
+    Args:
+        extractors: modality -> extractor, as `profiles.build_extractors` returns them.
+        stage: called with each modality before its extractor runs.
+
+    >>> from pipeline.features.profiles import build_extractors
+    >>> from pipeline.media.decode import open_media
+    >>> from pipeline.segmentation.recognition import Recogniser
+    >>> from pipeline.segmentation.segment import segment
+    >>> with open_media("examples/dialogue.mp4") as media:
+    ...     segmentation = segment(media, recogniser=Recogniser())
+    ...     features = compute_features(media, segmentation, build_extractors("offline"))
+    >>> features.vectors["visual"].shape[1]
+    342
+    """
     vectors, quality = {}, {}
     for modality, extractor in extractors.items():
         stage(modality)
-        rows, quality[modality] = read[modality](media, segmentation, extractor)
+        rows, quality[modality] = EXTRACT[modality](media, segmentation, extractor)
         matrix = np.full((len(rows), extractor.dim), np.nan, np.float32)
         for index, row in enumerate(rows):
             if row is not None:
                 matrix[index] = row
         vectors[modality] = matrix
-    return DialogueFeatures(
-        vectors, quality, {m: extractor.fingerprint for m, extractor in extractors.items()}
-    )
-
-
-Rows = tuple[list[np.ndarray | None], list[dict[str, Any]]]
+    fingerprints = {name: extractor.fingerprint for name, extractor in extractors.items()}
+    return DialogueFeatures(vectors, quality, fingerprints)
 
 
 def _text(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
     from extractors.text import clean_text
 
     texts = [utterance.text for utterance in segmentation.utterances]
-    told = [index for index, text in enumerate(texts) if clean_text(text, extractor.cleaning)]
     rows: list[np.ndarray | None] = [None] * len(texts)
-    quality: list[dict[str, Any]] = [{"present": False, "reason": "no words"} for _ in texts]
-    if told:
-        said = [texts[index] for index in told]
-        cut = extractor.truncated(said)
-        for index, row, truncated in zip(told, extractor.extract(said), cut, strict=True):
-            rows[index] = row
-            quality[index] = {"present": True} | ({"truncated": True} if truncated else {})
+    quality: list[dict[str, Any]] = [_missing("no words") for _ in texts]
+    with_words = [k for k, text in enumerate(texts) if clean_text(text, extractor.cleaning)]
+    if with_words:
+        batch = [texts[k] for k in with_words]
+        truncated = extractor.truncated(batch)
+        for k, row, cut in zip(with_words, extractor.extract(batch), truncated, strict=True):
+            rows[k] = row
+            quality[k] = {"present": True} | ({"truncated": True} if cut else {})
     return rows, quality
 
 
 def _audio(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
     from extractors.audio import is_silent
 
+    utterances = segmentation.utterances
+    if not media.has_audio:
+        return [None] * len(utterances), [_missing("no audio stream") for _ in utterances]
     rows: list[np.ndarray | None] = []
     quality: list[dict[str, Any]] = []
-    for utterance in segmentation.utterances:
-        row, said = None, _no_sound(media)
-        if said is None:
-            sound = media.sound(utterance.start, utterance.end)
-            if len(sound) < 1600:  # 100 ms at 16 kHz: openSMILE's functionals are undefined below
-                said = f"{len(sound) / 16:.0f} ms of sound is too short"
-            elif is_silent(sound):
-                said = "silence"
-            else:
-                row = extractor.extract(sound, 16000)
-        rows.append(row)
-        if row is None:
-            quality.append({"present": False, "reason": said})
+    for utterance in utterances:
+        sound = media.sound(utterance.start, utterance.end)
+        if len(sound) < SHORTEST_SOUND:
+            row, about = None, _missing(f"{len(sound) / 16:.0f} ms of sound is too short")
+        elif is_silent(sound):
+            row, about = None, _missing("silence")
         else:
-            quality.append({"present": True} | extractor.quality(sound, 16000, row))
+            row = extractor.extract(sound, RATE)
+            about = {"present": True} | extractor.quality(sound, RATE, row)
+        rows.append(row)
+        quality.append(about)
     return rows, quality
-
-
-def _no_sound(media: Media) -> str | None:
-    return None if media.has_audio else "no audio stream"
 
 
 def _visual(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
     spans = [(utterance.start, utterance.end) for utterance in segmentation.utterances]
     if not media.has_video:
-        return [None] * len(spans), [{"present": False, "reason": "no video stream"} for _ in spans]
+        return [None] * len(spans), [_missing("no video stream") for _ in spans]
     sound = media.sound if media.has_audio else None
     readings = extractor.read(media.frames(), spans, sound) if spans else []
     quality = []
     for reading in readings:
-        absent = {} if reading.vector is not None else {"reason": "no face found"}
-        quality.append({"present": reading.vector is not None} | absent | reading.quality())
+        about = {"present": True} if reading.vector is not None else _missing("no face found")
+        quality.append(about | reading.quality())
     return [reading.vector for reading in readings], quality
+
+
+def _missing(reason: str) -> dict[str, Any]:
+    return {"present": False, "reason": reason}
+
+
+EXTRACT = {"text": _text, "audio": _audio, "visual": _visual}

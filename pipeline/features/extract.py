@@ -1,4 +1,4 @@
-"""`merc extract`: media in, three features an utterance into the store; what is there already is not made again."""
+"""Extract the features of recordings into a store, without computing any of them twice."""
 
 from __future__ import annotations
 
@@ -8,29 +8,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.core.dialogue import MODALITIES, Segmentation
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import MercWarning, UsageError
 from pipeline.core.failures import Failure, printable, run_each
 from pipeline.core.files import check_folder, json_ready
-from pipeline.core.fingerprints import sha256_of
-from pipeline.core.progress import NoProgress, Progress
-from pipeline.features.compute import DialogueFeatures, features_of
+from pipeline.core.progress import NoProgress, Progress, Stage
+from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import ExtractorOptions, build_extractors
 from pipeline.features.store import DamagedError, Features, Store, default_store
 from pipeline.media.decode import Media, open_media
 from pipeline.media.inputs import Input, check_transcript, find_media
-from pipeline.segmentation.recognition import Recogniser, RecognitionError
-from pipeline.segmentation.segment import VERSION, segment
-from pipeline.segmentation.speakers_by_face import method
-from pipeline.segmentation.speakers_by_voice import METHOD
-from pipeline.segmentation.transcripts import find_transcript
+from pipeline.segmentation.recognition import Recogniser
+from pipeline.segmentation.segment import segment, segmentation_request
 
 __all__ = [
-    "AGAIN",
     "KEPT",
     "MADE",
+    "REPAIRED",
     "ExtractOptions",
     "ExtractWork",
     "Extracted",
@@ -39,12 +33,14 @@ __all__ = [
     "stored_features",
 ]
 
-MADE, KEPT, AGAIN = "made", "kept", "made again"  # again: the file in the store was damaged
+MADE = "made"
+KEPT = "kept"  # the store had it
+REPAIRED = "made again"  # the store had it, damaged
 
 
 @dataclass(frozen=True)
 class ExtractOptions:
-    """Everything but the media and the store."""
+    """How features are extracted. See `merc extract --help`."""
 
     profile: str = "roberta"
     extractors: ExtractorOptions = field(default_factory=ExtractorOptions)
@@ -57,158 +53,145 @@ class ExtractOptions:
 
 @dataclass(frozen=True)
 class Extracted:
-    """One medium in the store.  done: step -> made, kept or made again; present: modality -> utterances with it."""
+    """One recording in the store. The fields are those of the JSON output.
+
+    medium: SHA-256 of the recording's bytes.
+    done: step ("utterances" or a modality) -> MADE, KEPT or REPAIRED.
+    present: modality -> number of utterances whose feature is not missing.
+    """
 
     input: str
     medium: str
     utterances: int
     done: dict[str, str]
     present: dict[str, int]
-    warnings: list[str]
+    warnings: list[MercWarning]
 
 
 @dataclass(frozen=True)
 class Summary:
+    """What `extract` did: the recordings in the store and the inputs that failed."""
+
     store: Path
     files: list[Extracted]
     failures: list[Failure]
 
     @property
     def nothing_done(self) -> bool:
+        """True if the store had everything."""
         return not self.failures and all(set(file.done.values()) == {KEPT} for file in self.files)
 
 
 def extract(
     paths: Sequence[Path],
-    out: Path | None = None,
+    store: Path | None = None,
     options: ExtractOptions | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Summary:
-    """Extract every medium of `paths` (files and folders) into the store `out`.
+    """Extract the features of every utterance of recordings into a store.
 
-    Raises UsageError (a single missing path, a store that cannot be), ValueError or OSError when the profile's
-    weights are missing; what goes wrong with one input is in the summary's failures.
+    Args:
+        paths: recordings, and folders to search for recordings.
+        store: folder of the store; default: `default_store()`.
+        jobs: number of worker processes.
+
+    An input that fails does not stop the others: it is listed in the summary's `failures`. Raises
+    UsageError or MercError for what would fail with every input, such as missing weights.
+
+    >>> summary = extract([Path("examples")], Path("store"), ExtractOptions("offline"))
+    >>> [file.input for file in summary.files]
+    ['examples/dialogue.mp4']
     """
     options = options or ExtractOptions()
-    media, failures = find_media(paths)
-    check_transcript(options.transcript, media)
+    inputs, unusable = find_media(paths)
+    check_transcript(options.transcript, inputs)
     unknown = [name for name in options.modalities if name not in MODALITIES]
     if unknown:
-        raise UsageError(f"--modality {unknown[0]}: choose from {', '.join(MODALITIES)}")
-    root = out or default_store()
+        raise UsageError(f"--modality {unknown[0]}: unknown", f"choose {', '.join(MODALITIES)}")
+    root = store or default_store()
     check_folder(root)
     work = _Work(root, options)
-    if media:
-        work.prepare()
+    if inputs:
+        work.check()
     progress = progress or NoProgress()
-    progress.start(len(media))
-    for failure in failures:
+    progress.start(len(inputs))
+    for failure in unusable:
         progress.report(failure)
-    results, failed = run_each(media, work, jobs=jobs, progress=progress)
-    return Summary(root, [result for result in results if result is not None], [*failures, *failed])
+    results, failures = run_each(inputs, work, jobs=jobs, progress=progress)
+    files = [result for result in results if result is not None]
+    return Summary(root, files, [*unusable, *failures])
 
 
 @dataclass(frozen=True)
 class ExtractWork:
-    """What extracts one item; the models are opened when they are first needed, once per process."""
+    """Base of the work on one item. Models load on first use, once per process."""
 
     root: Path
     options: ExtractOptions
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            item.name: getattr(self, item.name) for item in fields(self)
-        }  # models stay in their process
+        """Pickle the fields alone: loaded models stay in their process."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @cached_property
     def extractors(self) -> dict[str, Any]:
-        return build_extractors(
-            self.options.profile, self.options.extractors, self.options.modalities
-        )
+        options = self.options
+        return build_extractors(options.profile, options.extractors, options.modalities)
 
 
 class _Work(ExtractWork):
-    """Extract one medium."""
+    """Extract one recording."""
 
     @cached_property
     def recogniser(self) -> Recogniser:
-        profile = self.options.profile
-        return Recogniser(self.options.whisper, self.options.language, profile)
+        return Recogniser(self.options.whisper, self.options.language, self.options.profile)
 
-    def prepare(self) -> None:
-        """Raise here, once, what would go wrong with every medium."""
-        assert self.extractors and self.recogniser
+    def check(self) -> None:
+        """Load the models, so that what would fail with every recording is raised once."""
+        _ = self.extractors, self.recogniser
 
-    def __call__(self, item: Input, tell: Callable[..., None]) -> Extracted:
+    def __call__(self, item: Input, stage: Stage) -> Extracted:
         store, done, present = Store(self.root), {}, {}
-        tell("open")
+        stage("open")
         with open_media(item.path) as media:
-            medium = media.sha256
-            tell("utterances")
-            segmentation, done["utterances"] = self._segmentation(store, media, tell)
+            stage("utterances")
+            segmentation, done["utterances"] = self._segmentation(store, media, stage)
             for modality, extractor in self.extractors.items():
-                tell(modality)
+                stage(modality)
                 features, done[modality] = stored_features(
                     store, media, segmentation, modality, extractor
                 )
-                present[modality] = int((~np.isnan(features.vectors).all(1)).sum())
-            store.note_name(medium, printable(item.path.name))
+                present[modality] = features.present
+            store.add_name(media.sha256, printable(item.path.name))
             return Extracted(
                 printable(item),
-                medium,
+                media.sha256,
                 len(segmentation.utterances),
                 done,
                 present,
                 [*media.warnings, *segmentation.warnings],
             )
 
-    def _segmentation(
-        self, store: Store, media: Media, tell: Callable[..., None]
-    ) -> tuple[Segmentation, str]:
-        transcript = self.options.transcript or find_transcript(media.path)
-        request = {
-            "transcript": sha256_of(transcript) if transcript else None,
-            "version": VERSION,
-            "voices": METHOD,
-            "faces": method(),
-            "kind": transcript.suffix.lower() if transcript else None,
-            "language": self.options.language,
-            "recogniser": self._recogniser(transcript),
+    def _segmentation(self, store: Store, media: Media, stage: Stage) -> tuple[Segmentation, str]:
+        """Read the utterances from the store, or find and store them; also return which."""
+        arguments: dict[str, Any] = {
+            "transcript": self.options.transcript,
+            "recogniser": self.recogniser,
             "speakers": self.options.speakers,
+            "language": self.options.language,
         }
-        name = f"{media.path.name}: "  # the store holds no names
-        other = f"{transcript.name}: " if transcript else name
+        request = segmentation_request(media.path, **arguments)
         how = MADE
         try:
-            kept = store.read_segmentation(media.sha256, request)
+            stored = store.read_segmentation(media.sha256, request, media.path.name)
+            if stored:
+                return stored, KEPT
         except DamagedError:
-            kept, how = None, AGAIN
-        if kept:
-            return Segmentation(
-                kept.utterances, kept.source, [name + text for text in kept.warnings]
-            ), KEPT
-        found = segment(
-            media,
-            transcript=self.options.transcript,
-            recogniser=self.recogniser,
-            speakers=self.options.speakers,
-            language=self.options.language,
-        )
-        plainly = [text.removeprefix(name).removeprefix(other) for text in found.warnings]
-        store.write_segmentation(
-            media.sha256, request, Segmentation(found.utterances, found.source, plainly)
-        )
-        return found, how
-
-    def _recogniser(self, transcript: Path | None) -> dict[str, Any] | None:
-        """Its fingerprint; a transcript with times does without a recogniser, so there its absence is none."""
-        try:
-            return self.recogniser.fingerprint
-        except RecognitionError:
-            if transcript:
-                return None
-            raise
+            how = REPAIRED
+        segmentation = segment(media, stage=stage, **arguments)
+        store.write_segmentation(media.sha256, request, segmentation)
+        return segmentation, how
 
 
 def stored_features(
@@ -217,28 +200,34 @@ def stored_features(
     segmentation: Segmentation,
     modality: str,
     extractor: Any,
-    make: Callable[..., DialogueFeatures] = features_of,
+    compute: Callable[..., DialogueFeatures] = compute_features,
     view: dict[str, Any] | None = None,
 ) -> tuple[Features, str]:
-    """From the store, or made and stored, and which.  view: what else than the whole medium `make` looks at."""
-    fingerprint = {"extractor": extractor.fingerprint, "segmentation": segmentation.source} | (
-        view or {}
-    )
+    """Read the features of one modality from the store, or compute and store them.
+
+    compute: called as `compute_features` is. view: added to the fingerprint if `compute` looks at a
+    part of the recording only.
+
+    Returns:
+        The features, and MADE, KEPT or REPAIRED.
+    """
+    fingerprint = {"extractor": extractor.fingerprint, "segmentation": segmentation.source}
+    fingerprint |= view or {}
     how = MADE
     try:
-        kept = store.read(media.sha256, modality, fingerprint)
-        if kept and kept.utterances == segmentation.utterances:
-            return kept, KEPT
+        stored = store.read(media.sha256, modality, fingerprint)
+        if stored and stored.utterances == segmentation.utterances:
+            return stored, KEPT
     except DamagedError:
-        how = AGAIN
-    made = make(media, segmentation, {modality: extractor})
+        how = REPAIRED
+    computed = compute(media, segmentation, {modality: extractor})
     features = Features(
         media.sha256,
         modality,
         fingerprint,
         segmentation.utterances,
-        made.vectors[modality],
-        json_ready(made.quality[modality]),
+        computed.vectors[modality],
+        json_ready(computed.quality[modality]),
     )
     store.write(features)
     return features, how

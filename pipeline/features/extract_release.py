@@ -1,40 +1,46 @@
-"""`merc extract --dataset`: a raw release of IEMOCAP or MELD into the store, and out of it a labelled corpus."""
+"""Extract a raw release of IEMOCAP or MELD into a store, and build the labelled corpus from it."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.core.dialogue import Corpus, Dialogue
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.failures import Failure, run_each
 from pipeline.core.files import check_folder
-from pipeline.core.progress import NoProgress, Progress
+from pipeline.core.fingerprints import sha256_of
+from pipeline.core.progress import NoProgress, Progress, Stage
 from pipeline.corpora.iemocap_release import read_iemocap_raw
 from pipeline.corpora.meld_release import read_meld_raw
-from pipeline.corpora.release import POLICIES, RawCorpus, recognise_release
+from pipeline.corpora.release import POLICIES, RawCorpus, RawUtterance
 from pipeline.corpora.splits import LABELS, describe_counts
-from pipeline.features.compute import features_of
+from pipeline.features.compute import compute_features
 from pipeline.features.extract import KEPT, Extracted, ExtractOptions, ExtractWork, stored_features
-from pipeline.features.release_plan import Piece, Plan, plan_of, words_of
-from pipeline.features.split_screen import SidedFeatures, agreement
+from pipeline.features.release_plan import Piece, Place, Plan, plan_release, text_piece
+from pipeline.features.split_screen import SplitScreenFeatures, agreement
 from pipeline.features.store import Features, Store, default_store
 from pipeline.media.decode import open_media
 
-__all__ = ["CorpusSummary", "extract_corpus", "read_release"]
+if TYPE_CHECKING:
+    from pipeline.corpora import Source
+
+__all__ = ["ReleaseSummary", "extract_release"]
 
 
 @dataclass(frozen=True)
-class CorpusSummary:
-    """What was made and kept, what failed, what the sides of split screens are like, and the corpus itself.
+class ReleaseSummary:
+    """What `extract_release` did, and the corpus.
 
-    sides: dialogue -> (mouths in the speaker's half, mouths in the other).
+    raw: the release as it was read, with everything that is wrong with it.
+    files: the recordings (and texts without one) in the store.
+    sides: IEMOCAP: dialogue -> number of utterances whose moving mouth is in the speaker's half of
+        the picture, and in the other half.
     """
 
     store: Path
@@ -46,231 +52,246 @@ class CorpusSummary:
 
     @property
     def nothing_done(self) -> bool:
+        """True if the store had everything."""
         return not any(how != KEPT for file in self.files for how in file.done.values())
 
     @property
-    def warnings(self) -> list[str]:
-        """Of the corpus as a whole."""
-        kinds = Counter(finding.kind for finding in self.raw.findings)
-        told = [f"{kind}: {count} ({POLICIES[kind]})" for kind, count in sorted(kinds.items())]
-        own, looked = (
-            sum(pair[0] for pair in self.sides.values()),
-            sum(sum(pair) for pair in self.sides.values()),
-        )
-        if looked:
-            told.append(
-                f"sides: the mouth that moves with the sound is in the speaker's half in {own} of {looked} "
-                "utterances looked at"
-            )
-        against = [name for name, (own, other) in self.sides.items() if other > own]
-        if against:
-            told.append(
-                f"sides: against it in {len(against)} of {len(self.sides)} dialogues: {', '.join(against[:5])}"
-                f"{' …' if len(against) > 5 else ''}; if that is most of them, exchange the sides (--left "
-                "other, or --set data.left=other)"
-            )
-        return told
+    def warnings(self) -> list[MercWarning]:
+        """Warnings about the corpus as a whole."""
+        return _warnings(self.raw, self.sides)
 
 
-def read_release(dataset: str, data: Path, left: str = "letter") -> RawCorpus:
-    """Utterances and findings of a raw release.  Raises FileNotFoundError or ValueError for another folder."""
-    if dataset not in LABELS:
-        raise UsageError(
-            f"--dataset {dataset}: choose from {', '.join(LABELS)}; other media are named as PATHS"
-        )
-    if not data.is_dir():
-        raise FileNotFoundError(
-            f"--data {data}: no such folder; name IEMOCAP_full_release or MELD.Raw"
-        )
-    found = recognise_release(data)
-    if found != dataset:
-        what = (
-            f"the raw release of {found}: use --dataset {found}"
-            if found
-            else "no raw release of it; are its "
-            f"archives unpacked? `merc corpus check {data}` examines it"
-        )
-        raise ValueError(f"--data {data}: wanted {dataset}, this is {what}")
-    corpus = read_meld_raw(data) if dataset == "meld" else read_iemocap_raw(data, left=left)
-    if not corpus.utterances:
-        raise ValueError(
-            f"--data {data}: no utterance of {dataset} in it; `merc corpus check {data}` tells what lacks"
-        )
-    return corpus
-
-
-def extract_corpus(
-    dataset: str,
-    data: Path,
-    out: Path | None = None,
+def extract_release(
+    source: Source,
+    store: Path | None = None,
     options: ExtractOptions | None = None,
     jobs: int = 1,
     left: str = "letter",
     progress: Progress | None = None,
-) -> CorpusSummary:
-    """Extract every utterance of a raw release into the store `out`; what is there already is not made again.
+) -> ReleaseSummary:
+    """Extract the features of every utterance of a raw release into a store.
 
-    A clip gets the features that `merc extract CLIP` gives it with its line as transcript.  A medium that fails costs
-    its utterances voice and face, not their words.  Raises UsageError, ValueError or OSError before any work.
+    A clip gets the features that `extract` gives it with its line as transcript. If a recording
+    fails, its utterances lose audio and visual features but keep their text.
+
+    Args:
+        source: of kind "release", from `corpora.find_source`.
+        store: folder of the store; default: `default_store()`.
+        jobs: number of worker processes.
+        left: IEMOCAP: which actor sits on the left, "letter" (the one in the dialogue's name, F in
+            Ses01F) or "other".
+
+    Raises UsageError or MercError before any work.
+
+    >>> source = find_source("meld", Path("MELD.Raw"))
+    >>> extract_release(source, Path("store"), ExtractOptions("offline")).corpus.widths
+    {'text': 384, 'audio': 1582, 'visual': 342}
     """
     options = options or ExtractOptions()
-    root = out or default_store()
+    root = store or default_store()
     check_folder(root)
-    raw = read_release(dataset, data, left)
+    raw = _read(source, left)
     work = _Work(root, options)
-    assert work.extractors  # raises here, once, what would go wrong with every medium
-    plan = plan_of(raw, options.modalities)
-    progress = progress or NoProgress()
-    progress.start(len(plan.pieces))
-    results, failures = run_each(plan.pieces, work, jobs=jobs, progress=progress)
-    made = dict(zip(plan.pieces, results, strict=True))
-    lost = [piece for piece in _words_lost(plan, made) if piece not in made]
-    progress.start(len(lost))
-    more, also = run_each(lost, work, jobs=jobs, progress=progress)
-    made |= dict(zip(lost, more, strict=True))
-    unreadable = [
-        Failure(f.item, "open", f.detail, f"{POLICIES[f.kind]}; copy it again from the release")
-        for f in raw.findings
-        if f.kind == "broken clip" and f.blocking
-    ]
-    hashes = {piece: one.medium if one else _sha256(piece.path) for piece, one in made.items()}
-    corpus, sides = _assemble(Store(root), plan, work.extractors, hashes)
-    summary = CorpusSummary(
-        root,
-        raw,
-        [one for one in made.values() if one],
-        [*unreadable, *failures, *also],
-        corpus,
-        sides,
-    )
-    corpus.notes.extend(
-        [
-            f"Raw release: {'; '.join(describe_counts(dataset, raw.counts()))}.",
-            *raw.notes,
-            *summary.warnings,
-        ]
-    )
+    extractors = work.extractors  # raises what would fail with every recording
+    plan = plan_release(raw, options.modalities)
+    results, failures = _run(plan, work, jobs, progress or NoProgress())
+    corpus, sides = _Assembly(Store(root), plan, extractors, results).corpus()
+    files = [result for result in results.values() if result]
+    failures = [*_broken_clips(raw), *failures]
+    summary = ReleaseSummary(root, raw, files, failures, corpus, sides)
+    counts = "; ".join(describe_counts(source.name, raw.counts()))
+    corpus.notes.append(f"Raw release: {counts}.")
+    corpus.notes.extend(raw.notes)
+    corpus.notes.extend(str(warning) for warning in summary.warnings)
     return summary
 
 
-def _words_lost(plan: Plan, made: dict[Piece, Extracted | None]) -> list[Piece]:
-    """The words of utterances whose medium failed."""
-    return [
-        words_of(said)
-        for said, places in zip(plan.corpus.utterances, plan.places, strict=True)
-        if "text" in places and not any(made.get(piece) for piece, _ in places["text"])
+def _read(source: Source, left: str) -> RawCorpus:
+    assert source.path
+    if source.name == "meld":
+        raw = read_meld_raw(source.path)
+    else:
+        raw = read_iemocap_raw(source.path, left=left)
+    if not raw.utterances:
+        raise MercError(
+            f"--data {source.path}: no utterance of {source.name} in it",
+            f"run `merc corpus check {source.path}` to see what is missing",
+        )
+    return raw
+
+
+Results = dict[Piece, Extracted | None]  # None: failed
+
+
+def _run(plan: Plan, work: _Work, jobs: int, progress: Progress) -> tuple[Results, list[Failure]]:
+    """Extract all pieces, then the texts of utterances whose recording failed."""
+    progress.start(len(plan.pieces))
+    extracted, failures = run_each(plan.pieces, work, jobs=jobs, progress=progress)
+    results: Results = dict(zip(plan.pieces, extracted, strict=True))
+    texts = _texts_of_failed(plan, results)
+    progress.start(len(texts))
+    extracted, more_failures = run_each(texts, work, jobs=jobs, progress=progress)
+    results |= dict(zip(texts, extracted, strict=True))
+    return results, [*failures, *more_failures]
+
+
+def _texts_of_failed(plan: Plan, results: Results) -> list[Piece]:
+    pieces = []
+    for utterance, places in zip(plan.corpus.utterances, plan.places, strict=True):
+        if "text" in places and not any(results.get(piece) for piece, _ in places["text"]):
+            piece = text_piece(utterance)
+            if piece not in results:
+                pieces.append(piece)
+    return pieces
+
+
+def _broken_clips(raw: RawCorpus) -> list[Failure]:
+    """List the clips that cannot be opened: they are in no piece, so nothing tried them."""
+    failures = []
+    for finding in raw.findings:
+        if finding.kind == "broken clip" and finding.blocking:
+            remedy = f"{POLICIES[finding.kind]}; copy it again from the release"
+            failures.append(Failure(finding.item, "open", finding.detail, remedy))
+    return failures
+
+
+def _warnings(raw: RawCorpus, sides: dict[str, tuple[int, int]]) -> list[MercWarning]:
+    kinds = Counter(finding.kind for finding in raw.findings)
+    warnings = [
+        MercWarning(kind, f"{count} ({POLICIES[kind]})") for kind, count in sorted(kinds.items())
     ]
+    agreeing = sum(same for same, _ in sides.values())
+    checked = sum(same + other for same, other in sides.values())
+    if checked:
+        text = (
+            "the mouth that moves with the sound is in the speaker's half of the picture in "
+            f"{agreeing} of {checked} utterances checked"
+        )
+        warnings.append(MercWarning("sides", text))
+    against = [name for name, (same, other) in sides.items() if other > same]
+    if against:
+        names = ", ".join(against[:5]) + (" …" if len(against) > 5 else "")
+        text = (
+            f"in {len(against)} of {len(sides)} dialogues it is mostly in the other half: {names}; "
+            "if that is most dialogues, exchange the sides (--left other, or --set data.left=other)"
+        )
+        warnings.append(MercWarning("sides", text))
+    return warnings
 
 
 @dataclass(frozen=True)
-class _Words:
-    """Stands for the medium of an utterance that has none: the line itself."""
+class _TextAlone:
+    """Stands for the recording of a piece without one; see `Piece.sha256`."""
 
     sha256: str
     duration: float = 0.0
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[MercWarning, ...] = ()
 
 
 class _Work(ExtractWork):
     """Extract one piece."""
 
-    def __call__(self, piece: Piece, tell: Callable[..., None]) -> Extracted:
-        tell("open")
+    def __call__(self, piece: Piece, stage: Stage) -> Extracted:
+        stage("open")
         if piece.path is None:
-            return self._extract(piece, _Words(hashlib.sha256(piece.transcript).hexdigest()), tell)
+            return self._extract(piece, _TextAlone(piece.sha256), stage)
         with open_media(piece.path) as media:
-            return self._extract(piece, media, tell)
+            return self._extract(piece, media, stage)
 
-    def _extract(self, piece: Piece, media: Any, tell: Callable[..., None]) -> Extracted:
+    def _extract(self, piece: Piece, media: Any, stage: Stage) -> Extracted:
         store, done, present = Store(self.root), {}, {}
         segmentation = piece.segmentation(media.duration)
         for modality in piece.modalities:
-            tell(modality)
+            stage(modality)
             view = _view(piece, modality)
-            make = SidedFeatures(piece.sides) if view else features_of
+            compute = SplitScreenFeatures(piece.sides) if view else compute_features
+            extractor = self.extractors[modality]
             features, done[modality] = stored_features(
-                store, media, segmentation, modality, self.extractors[modality], make, view
+                store, media, segmentation, modality, extractor, compute, view
             )
-            present[modality] = int((~np.isnan(features.vectors).all(1)).sum())
-        store.note_name(media.sha256, piece.name)
-        return Extracted(
-            piece.name, media.sha256, len(piece.lines), done, present, list(media.warnings)
-        )
+            present[modality] = features.present
+        store.add_name(media.sha256, piece.name)
+        count, warnings = len(piece.utterances), list(media.warnings)
+        return Extracted(piece.name, media.sha256, count, done, present, warnings)
 
 
 def _view(piece: Piece, modality: str) -> dict[str, Any]:
-    """What enters a fingerprint where a feature comes from a part of the picture."""
+    """Return what the fingerprint says about features from a part of the picture."""
     return {"view": {"halves": piece.sides}} if modality == "visual" and piece.sides else {}
 
 
-def _assemble(
-    store: Store, plan: Plan, extractors: dict[str, Any], hashes: dict[Piece, str | None]
-) -> tuple[Corpus, dict[str, tuple[int, int]]]:
-    """The corpus with what the store has of it: labels, splits and, for each modality, the best piece that has it."""
-    kept: dict[tuple[Piece, str], Features | None] = {}
-    sides: dict[str, tuple[int, int]] = {}
+class _Assembly:
+    """Builds the corpus from the store: for each utterance the feature of the best place."""
 
-    def features(piece: Piece, modality: str) -> Features | None:
-        if (piece, modality) not in kept:
-            made_by = {"extractor": extractors[modality].fingerprint, "segmentation": piece.source}
-            medium = hashes.get(piece)
-            found = (
-                store.read(medium, modality, made_by | _view(piece, modality)) if medium else None
-            )
-            kept[piece, modality] = found
-            if found and piece.sides and modality == "visual":
-                sides[piece.name] = agreement(found.quality)
-        return kept[piece, modality]
+    def __init__(
+        self, store: Store, plan: Plan, extractors: dict[str, Any], results: Results
+    ) -> None:
+        self.store, self.plan, self.extractors = store, plan, extractors
+        self.checksums = {
+            # a recording that failed may have features in the store from an earlier run
+            piece: result.medium if result else _checksum(piece.path)
+            for piece, result in results.items()
+        }
+        self.read: dict[tuple[Piece, str], Features | None] = {}
+        self.sides: dict[str, tuple[int, int]] = {}
 
-    def best(places: list[tuple[Piece, int]], modality: str) -> np.ndarray | float:
+    def corpus(self) -> tuple[Corpus, dict[str, tuple[int, int]]]:
+        """Return the corpus and, per dialogue, the `agreement` of the sides."""
+        raw = self.plan.corpus
+        indices_of: dict[str, list[int]] = {}
+        for index, utterance in enumerate(raw.utterances):
+            indices_of.setdefault(utterance.dialogue, []).append(index)
+        dialogues = [self._dialogue(name, indices) for name, indices in indices_of.items()]
+        widths = {modality: extractor.dim for modality, extractor in self.extractors.items()}
+        prints = {name: extractor.fingerprint for name, extractor in self.extractors.items()}
+        corpus = Corpus(raw.name, LABELS[raw.name], dialogues, widths, prints, settings=raw.name)
+        return corpus, self.sides
+
+    def _dialogue(self, name: str, indices: list[int]) -> Dialogue:
+        utterances: Sequence[RawUtterance] = [self.plan.corpus.utterances[k] for k in indices]
+        features = {}
+        for modality, extractor in self.extractors.items():
+            features[modality] = np.full((len(indices), extractor.dim), np.nan, np.float32)
+        for row, index in enumerate(indices):
+            for modality, places in self.plan.places[index].items():
+                features[modality][row] = self._vector(places, modality)
+        times = None
+        if any(u.side for u in utterances):  # MELD's times are those of clips, not of a dialogue
+            times = np.array([(u.start, u.end) for u in utterances])
+        return Dialogue(
+            id=name,
+            split=utterances[0].split,
+            utterances=[u.name for u in utterances],
+            speakers=[u.speaker for u in utterances],
+            texts=[u.text for u in utterances],
+            labels=np.array([u.label for u in utterances], np.int64),
+            features=features,
+            times=times,
+        )
+
+    def _vector(self, places: list[Place], modality: str) -> np.ndarray | float:
         for piece, row in places:
-            found = features(piece, modality)
-            if found and not np.isnan(found.vectors[row]).all():
-                return found.vectors[row]
+            features = self._features(piece, modality)
+            if features and not np.isnan(features.vectors[row]).all():
+                return features.vectors[row]
         return np.nan
 
-    widths = {modality: extractor.dim for modality, extractor in extractors.items()}
-    dialogues: dict[str, list[int]] = {}
-    for index, said in enumerate(plan.corpus.utterances):
-        dialogues.setdefault(said.dialogue, []).append(index)
-    corpus = []
-    for name, indices in dialogues.items():
-        own = [plan.corpus.utterances[k] for k in indices]
-        matrices = {
-            m: np.full((len(own), width), np.nan, np.float32) for m, width in widths.items()
-        }
-        for row, index in enumerate(indices):
-            for modality, places in plan.places[index].items():
-                matrices[modality][row] = best(places, modality)
-        corpus.append(
-            Dialogue(
-                id=name,
-                split=own[0].split,
-                utterances=[u.name for u in own],
-                speakers=[u.speaker for u in own],
-                texts=[u.text for u in own],
-                labels=np.array([u.label for u in own], np.int64),
-                features=matrices,
-                times=np.array([(u.start, u.end) for u in own])
-                if any(u.side for u in own)
-                else None,
-            )
-        )
-    return Corpus(
-        plan.corpus.name,
-        LABELS[plan.corpus.name],
-        corpus,
-        widths,
-        {m: extractor.fingerprint for m, extractor in extractors.items()},
-    ), sides
+    def _features(self, piece: Piece, modality: str) -> Features | None:
+        if (piece, modality) not in self.read:
+            fingerprint = {
+                "extractor": self.extractors[modality].fingerprint,
+                "segmentation": piece.source,
+            } | _view(piece, modality)
+            recording = self.checksums.get(piece)
+            features = self.store.read(recording, modality, fingerprint) if recording else None
+            self.read[piece, modality] = features
+            if features and piece.sides and modality == "visual":
+                self.sides[piece.name] = agreement(features.quality)
+        return self.read[piece, modality]
 
 
-def _sha256(path: Path | None) -> str | None:
-    """Of a medium that failed: the modalities that it gave before are in the store."""
-    if path is None:
-        return None
+def _checksum(path: Path | None) -> str | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path) if path else None
     except OSError:  # gone, or unreadable
         return None

@@ -1,30 +1,29 @@
-"""The two profiles: which extractor and which recogniser make up each.
+"""The two profiles: which extractors make the features, and from which weights.
 
-roberta   RoBERTa-Large as in the paper, fetched from its hub or found in the hub's cache
-offline   only weights that come inside packages or ship with merc
+roberta   RoBERTa-Large as in the paper, fetched from its hub or read from the hub's cache
+offline   only weights that come with packages or ship with merc
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.dialogue import MODALITIES
+from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import option_of
 
-__all__ = [
-    "PROFILES",
-    "ExtractorOptions",
-    "build_extractors",
-    "check_device",
-    "options_of",
-]
+__all__ = ["PROFILES", "ExtractorOptions", "build_extractors", "check_device", "options_of"]
+
+TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm-meld"}
+PROFILES = tuple(TEXT_MODEL)
 
 
 @dataclass(frozen=True)
 class ExtractorOptions:
-    """What a user may choose; None leaves the profile's own choice."""
+    """The options of the extractors; None means the profile's default."""
 
     text_model: str | None = None
     text_layers: str = "last"
@@ -36,19 +35,21 @@ class ExtractorOptions:
     device: str = "cpu"
 
 
-TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm-meld"}
-PROFILES = tuple(TEXT_MODEL)
-
-
 def build_extractors(
-    profile: str, options: ExtractorOptions | None = None, modalities: tuple[str, ...] = MODALITIES
+    profile: str,
+    options: ExtractorOptions | None = None,
+    modalities: tuple[str, ...] = MODALITIES,
 ) -> dict[str, Any]:
-    """Modality to extractor.
+    """Load the extractors of a profile, by modality.
 
-    Raises ValueError for an unknown profile, FileNotFoundError when weights are missing, with the remedies.
+    Raises UsageError for an unknown profile, MercError for a bad option or missing weights.
+
+    >>> extractors = build_extractors("offline")
+    >>> {modality: extractor.dim for modality, extractor in extractors.items()}
+    {'text': 384, 'audio': 1582, 'visual': 342}
     """
     if profile not in PROFILES:
-        raise ValueError(f"no profile {profile!r}; choose {' or '.join(PROFILES)}")
+        raise UsageError(f"unknown profile {profile!r}", f"choose {' or '.join(PROFILES)}")
     options = options or ExtractorOptions()
     check_device(options.device)
     build: dict[str, Callable[[], Any]] = {
@@ -60,21 +61,26 @@ def build_extractors(
 
 
 def check_device(name: str) -> None:
-    """Raise ValueError unless torch can use this device."""
+    """Raise MercError if torch cannot use this device."""
     import torch
 
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"--device {name}: torch cannot use it ({str(error).splitlines()[0][:120]}); use cpu"
-        ) from error
+        cause = str(error).splitlines()[0][:120]
+        raise MercError(f"--device {name}: torch cannot use it ({cause})", "use cpu") from error
 
 
 def options_of(
     fingerprints: dict[str, dict[str, Any]] | None, device: str = "cpu"
 ) -> ExtractorOptions:
-    """The options that make features like these; weights in a user's own folder are not named in a fingerprint."""
+    """Return the options that make features with these fingerprints.
+
+    A fingerprint names no files, so weights in a user's folder are not among the options.
+
+    >>> options_of({"audio": {"options": {"variant": "plain"}}}).audio_variant
+    'plain'
+    """
     default = ExtractorOptions()
     return ExtractorOptions(
         text_model=option_of(fingerprints, "text", "name"),
@@ -89,9 +95,11 @@ def options_of(
 def _text(profile: str, options: ExtractorOptions) -> Any:
     from extractors.text import TextExtractor
 
-    name = options.text_model or TEXT_MODEL[profile]
     return TextExtractor(
-        name, layers=options.text_layers, cleaning=options.text_cleaning, device=options.device
+        options.text_model or TEXT_MODEL[profile],
+        layers=options.text_layers,
+        cleaning=options.text_cleaning,
+        device=options.device,
     )
 
 
@@ -102,13 +110,10 @@ def _audio(options: ExtractorOptions) -> Any:
 
 
 def _visual(options: ExtractorOptions) -> Any:
-    from pathlib import Path
-
     from extractors.visual import VisualExtractor
 
-    weights = Path(options.face_weights) if options.face_weights else None
     return VisualExtractor(
-        weights=weights,
+        weights=Path(options.face_weights) if options.face_weights else None,
         detector=options.face_detector,
         choose=options.face_choice,
         device=options.device,

@@ -1,7 +1,8 @@
-"""A raw corpus as media to extract from, and for every utterance the media that tell each of its modalities.
+"""Plan the extraction of a raw release: which recordings, and which of them serve each utterance.
 
-MELD has one clip an utterance; IEMOCAP a film of each dialogue, of which an utterance is a stretch of time and one half
-of the picture, and a sound file for each utterance.  An utterance without a usable medium is its words alone.
+MELD has one clip per utterance. IEMOCAP has one video per dialogue, of which an utterance is a span
+of time and one half of the picture, and a sound file per utterance. An utterance without a usable
+recording still has its text.
 """
 
 from __future__ import annotations
@@ -13,23 +14,29 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.dialogue import MODALITIES, Segmentation, Utterance
 from pipeline.corpora.release import RawCorpus, RawUtterance
-from pipeline.segmentation.segment import VERSION
+from pipeline.segmentation.segment import transcript_source
 
-__all__ = ["Piece", "Plan", "plan_of", "words_of"]
+__all__ = ["Piece", "Plan", "plan_release", "text_piece"]
 
 Place = tuple["Piece", int]  # a piece and the row of an utterance in it
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A medium and its lines.  path None: words only.  sides: "l" or "r" for each line, "" for the whole picture."""
+    """A recording with its utterances: one item of work.
+
+    path: the recording; None for text alone.
+    modalities: the modalities to extract from it.
+    sides: "l" or "r" per utterance, the speaker's half of the picture; "" for the whole picture.
+    """
 
     name: str
     path: Path | None
-    lines: tuple[Utterance, ...]
+    utterances: tuple[Utterance, ...]
     modalities: tuple[str, ...]
     sides: str = ""
 
@@ -38,108 +45,115 @@ class Piece:
 
     @cached_property
     def transcript(self) -> bytes:
-        """The lines as the CSV that, beside the medium, would give `merc extract` the same features."""
+        """The CSV that, next to the recording, makes `merc extract` compute the same features."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("start", "end", "speaker", "text"))
-        writer.writerows((f"{u.start:.4f}", f"{u.end:.4f}", u.speaker, u.text) for u in self.lines)
+        for u in self.utterances:
+            writer.writerow((f"{u.start:.4f}", f"{u.end:.4f}", u.speaker, u.text))
         return table.getvalue().encode()
 
     @property
-    def source(self) -> dict:
-        """`Segmentation.source`, as of that CSV."""
-        return {
-            "version": VERSION,
-            "kind": "transcript",
-            "format": "csv",
-            "speakers": {"method": "given"},
-            "sha256": hashlib.sha256(self.transcript).hexdigest(),
-        }
+    def sha256(self) -> str:
+        """SHA-256 of the transcript. A piece without a recording is stored under it."""
+        return hashlib.sha256(self.transcript).hexdigest()
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """`Segmentation.source` of the transcript."""
+        return transcript_source(self.sha256, "csv")
 
     def segmentation(self, duration: float) -> Segmentation:
-        """Its utterances inside a medium of so many seconds; what lies beyond has no length."""
-        ends = [min(u.end, duration) for u in self.lines]
-        return Segmentation(
-            [
-                Utterance(min(u.start, end), end, u.text, u.speaker)
-                for u, end in zip(self.lines, ends, strict=True)
-            ],
-            self.source,
-        )
+        """Clip the utterances to a recording of `duration` seconds.
+
+        Utterances beyond its end get length 0, so that rows stay aligned.
+        """
+        utterances = []
+        for utterance in self.utterances:
+            end = min(utterance.end, duration)
+            start = min(utterance.start, end)
+            utterances.append(Utterance(start, end, utterance.text, utterance.speaker))
+        return Segmentation(utterances, self.source)
 
 
 @dataclass
 class Plan:
-    """places: for each utterance modality -> the pieces that have it, the best first."""
+    """The pieces of a raw release.
+
+    places: per utterance of the corpus, modality -> places to take its feature from, best first.
+    """
 
     corpus: RawCorpus
     pieces: list[Piece] = field(default_factory=list)
     places: list[dict[str, list[Place]]] = field(default_factory=list)
 
+    def add(self, piece: Piece, indices: list[int]) -> None:
+        """Add a piece that holds these utterances of the corpus, if it has any modality."""
+        if not piece.modalities:
+            return
+        self.pieces.append(piece)
+        for row, index in enumerate(indices):
+            for modality in piece.modalities:
+                self.places[index][modality].append((piece, row))
 
-def plan_of(corpus: RawCorpus, modalities: tuple[str, ...] = MODALITIES) -> Plan:
-    """Every medium once, in the order of the corpus."""
-    plan = Plan(corpus)
-    films: dict[Path, list[int]] = {}
-    for index, said in enumerate(corpus.utterances):
-        plan.places.append({m: [] for m in modalities})
-        for medium in (said.clip, said.sound if said.whole_sound else None):
-            if medium:
-                films.setdefault(medium, []).append(index)
-        if said.sound and not said.whole_sound:
-            line = _line(said, 0.0, said.end - said.start)
-            _add(
-                plan, Piece(said.sound.name, said.sound, (line,), _of(modalities, "audio")), [index]
-            )
-    for path, indices in films.items():
-        lines = [corpus.utterances[k] for k in indices]
-        heard = all(u.sound and u.sound != path for u in lines)  # every line has a better sound
-        seen = any(u.clip == path for u in lines)
-        wanted = _of(
-            modalities, *(("text", "visual") if seen else ()), *(() if heard else ("audio",))
-        )
-        name = (
-            path.name if lines[0].side else f"{lines[0].split}-{path.name}"
-        )  # dia0_utt0.mp4 is in each part
-        _add(
-            plan,
-            Piece(
-                name,
-                path,
-                tuple(_line(u, u.start, u.end) for u in lines),
-                wanted,
-                "".join(u.side[:1] for u in lines),
-            ),
-            indices,
-        )
-    for index, said in enumerate(corpus.utterances):
-        words = words_of(said)
-        if "text" in modalities:
-            if not plan.places[index]["text"]:
-                plan.pieces.append(words)
-            plan.places[index]["text"].append((words, 0))
+
+def plan_release(corpus: RawCorpus, modalities: tuple[str, ...] = MODALITIES) -> Plan:
+    """Plan the extraction of these modalities: every recording once, in the order of the corpus."""
+    plan = Plan(corpus, places=[{m: [] for m in modalities} for _ in corpus.utterances])
+    recordings: dict[Path, list[int]] = {}
+    for index, utterance in enumerate(corpus.utterances):
+        sound = utterance.sound
+        for path in (utterance.clip, sound if utterance.whole_sound else None):
+            if path:
+                recordings.setdefault(path, []).append(index)
+        if sound and not utterance.whole_sound:
+            line = _line(utterance, 0.0, utterance.end - utterance.start)
+            plan.add(Piece(sound.name, sound, (line,), _those(["audio"], modalities)), [index])
+    for path, indices in recordings.items():
+        utterances = [corpus.utterances[k] for k in indices]
+        plan.add(_recording_piece(path, utterances, modalities), indices)
+    if "text" in modalities:
+        for utterance, places in zip(corpus.utterances, plan.places, strict=True):
+            piece = text_piece(utterance)
+            if not places["text"]:
+                plan.pieces.append(piece)
+            places["text"].append((piece, 0))
     return plan
 
 
-def words_of(said: RawUtterance) -> Piece:
-    """An utterance without its medium."""
-    return Piece(f"{said.split}-{said.name} (words)", None, (_line(said, 0.0, 0.0),), ("text",))
+def text_piece(utterance: RawUtterance) -> Piece:
+    """Return the piece of an utterance without a usable recording: its text alone."""
+    name = f"{utterance.split}-{utterance.name} (words)"
+    return Piece(name, None, (_line(utterance, 0.0, 0.0),), ("text",))
 
 
-def _add(plan: Plan, piece: Piece, indices: list[int]) -> None:
-    if not piece.modalities:
-        return
-    plan.pieces.append(piece)
-    for row, index in enumerate(indices):
-        for modality in piece.modalities:
-            plan.places[index][modality].append((piece, row))
+def _recording_piece(
+    path: Path, utterances: list[RawUtterance], modalities: tuple[str, ...]
+) -> Piece:
+    available = []
+    if any(u.clip == path for u in utterances):
+        available += ["text", "visual"]
+    if not all(u.sound and u.sound != path for u in utterances):  # else each has a better sound
+        available.append("audio")
+    name = path.name
+    if not utterances[0].side:
+        name = f"{utterances[0].split}-{name}"  # MELD has a dia0_utt0.mp4 in every split
+    return Piece(
+        name,
+        path,
+        tuple(_line(u, u.start, u.end) for u in utterances),
+        _those(available, modalities),
+        "".join(u.side[:1] for u in utterances),
+    )
 
 
-def _of(wanted: tuple[str, ...], *there: str) -> tuple[str, ...]:
-    return tuple(m for m in wanted if m in there)
+def _those(available: list[str], modalities: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the available ones of the modalities, in their order."""
+    return tuple(m for m in modalities if m in available)
 
 
-def _line(said: RawUtterance, start: float, end: float) -> Utterance:
-    """Times to a tenth of a millisecond, as the transcript tells them."""
+def _line(utterance: RawUtterance, start: float, end: float) -> Utterance:
+    """Round times to 0.1 ms, as the transcript holds them."""
     start, end = (round(t, 4) if math.isfinite(t) else 0.0 for t in (start, end))
-    return Utterance(start, end, " ".join(said.text.split()), " ".join(said.speaker.split()))
+    text, speaker = " ".join(utterance.text.split()), " ".join(utterance.speaker.split())
+    return Utterance(start, end, text, speaker)

@@ -1,12 +1,13 @@
-"""The feature store: what was computed once is kept, by content.
+"""The feature store: features of recordings, addressed by content.
 
-    <root>/<sha[:2]>/<sha>/<modality>-<id>.safetensors    features of one medium
+    <root>/<sha[:2]>/<sha>/<modality>-<id>.safetensors    features of one recording
     <root>/<sha[:2]>/<sha>/segments-<id>.json             its utterances
-    <root>/<sha[:2]>/<sha>/names.json                     file names under which the medium was given
+    <root>/<sha[:2]>/<sha>/names.json                     file names that the recording has had
 
-sha is the SHA-256 of the medium's bytes; an id is the first 16 hex digits of the SHA-256 of what made the content
-(`fingerprint_id`).  Feature and segment files are a function of those two alone: no clock, no path.  A file is whole
-or absent, carries its own checksum, and two processes that write it write the same bytes.
+sha is the SHA-256 of the recording's bytes. An id is `fingerprint_id` of what made the content. The
+content of feature and segment files depends on these two alone: no clock, no path. A file is
+written atomically and carries its own checksum, and two processes that write it write the same
+bytes.
 """
 
 from __future__ import annotations
@@ -23,31 +24,31 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from pipeline.core.dialogue import MODALITIES, Segmentation, Utterance
+from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.files import cache_folder, write_bytes, write_text
 from pipeline.core.fingerprints import canonical_json, checksum, fingerprint_id
 
-__all__ = [
-    "DamagedError",
-    "Features",
-    "Store",
-    "default_store",
-]
+__all__ = ["DamagedError", "Features", "Store", "default_store"]
 
 SCHEMA = 1
+BAD_CONTENT = (SafetensorError, KeyError, TypeError, AttributeError, ValueError, OSError)
 
 
-class DamagedError(ValueError):
-    """A store file that is not what was written."""
+class DamagedError(MercError):
+    """A store file does not hold what was written to it."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """One modality of one medium.  vectors (n, d) float32, a row of NaN = missing; quality: n JSON-able dicts.
+    """One modality of one recording with n utterances.
 
-    fingerprint: {"extractor": what made the vectors, "segmentation": where the utterances came from}.
+    recording: SHA-256 of the recording's bytes.
+    fingerprint: {"extractor": what made the vectors, "segmentation": source of the utterances}.
+    vectors: (n, width) float32; a row of NaN is a missing feature.
+    quality: n JSON-able dicts.
     """
 
-    medium: str  # SHA-256 of its bytes
+    recording: str
     modality: str
     fingerprint: dict[str, Any]
     utterances: list[Utterance]
@@ -56,164 +57,189 @@ class Features:
 
     @property
     def id(self) -> str:
+        """`fingerprint_id` of the fingerprint; part of the file name."""
         return fingerprint_id(self.fingerprint)
+
+    @property
+    def present(self) -> int:
+        """Number of utterances whose feature is not missing."""
+        return int((~np.isnan(self.vectors).all(1)).sum())
 
 
 class Store:
-    """A folder of features; nothing is created before the first write."""
+    """A folder of features. Nothing is created before the first write.
+
+    >>> store = Store(Path("store"))
+    >>> for recording in store.recordings():
+    ...     for path in store.files(recording):
+    ...         print(store.names(recording), store.load(path).vectors.shape)
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
-    def folder(self, medium: str) -> Path:
-        return self.root / medium[:2] / medium
+    def folder(self, recording: str) -> Path:
+        """Return the folder of a recording, named by its SHA-256."""
+        return self.root / recording[:2] / recording
 
-    def path(self, medium: str, modality: str, fingerprint: dict[str, Any]) -> Path:
-        return self.folder(medium) / f"{modality}-{fingerprint_id(fingerprint)}.safetensors"
+    def path(self, recording: str, modality: str, fingerprint: dict[str, Any]) -> Path:
+        """Return where features with this fingerprint are stored."""
+        return self.folder(recording) / f"{modality}-{fingerprint_id(fingerprint)}.safetensors"
 
-    def read(self, medium: str, modality: str, fingerprint: dict[str, Any]) -> Features | None:
-        """What is kept under this fingerprint, None if nothing.  Raises DamagedError."""
-        path = self.path(medium, modality, fingerprint)
+    def read(self, recording: str, modality: str, fingerprint: dict[str, Any]) -> Features | None:
+        """Read the features with this fingerprint; None if there are none.
+
+        Raises DamagedError.
+        """
+        path = self.path(recording, modality, fingerprint)
         return self.load(path) if path.exists() else None
 
     def write(self, features: Features) -> Path:
-        path = self.path(features.medium, features.modality, features.fingerprint)
+        """Write features, replacing those with the same fingerprint; return the path.
+
+        Raises MercError if their shapes do not fit together or a value is not finite.
+        """
+        path = self.path(features.recording, features.modality, features.fingerprint)
         write_bytes(path, _pack(features))
         return path
 
     def load(self, path: Path) -> Features:
-        """Read one feature file and check all of it.
+        """Read one feature file and verify it.
 
-        Raises DamagedError: cut short, changed, misplaced, or of another version of merc.
+        Raises DamagedError if it is truncated, changed, not in its place, or of another schema.
         """
         try:
             features = _unpack(path.read_bytes())
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        except BAD_CONTENT as error:
+            raise _damaged(path, error) from error
+        if path != self.path(features.recording, features.modality, features.fingerprint):
             raise DamagedError(
-                f"{path}: damaged ({error}); run merc extract again to make it anew"
-            ) from error
-        if path != self.path(features.medium, features.modality, features.fingerprint):
-            raise DamagedError(
-                f"{path}: not in its place (it is {features.modality} {features.id} of "
-                f"{features.medium[:12]}…); delete it and run merc extract again"
+                f"{path}: not in its place (it holds {features.modality} {features.id} of "
+                f"{features.recording[:12]}…)",
+                "delete it and run merc extract again",
             )
         return features
 
-    def read_segmentation(self, medium: str, request: dict[str, Any]) -> Segmentation | None:
-        """The utterances found for this request (recogniser, transcript, options), or None.  Raises DamagedError."""
-        path = self._segments(medium, request)
-        return self.load_segmentation(path) if path.exists() else None
+    def read_segmentation(
+        self, recording: str, request: dict[str, Any], name: str = ""
+    ) -> Segmentation | None:
+        """Read the segmentation made for a request; None if there is none.
+
+        request: what `segmentation_request` returns. name: file name of the recording, which
+        becomes the subject of the warnings. Raises DamagedError.
+        """
+        path = self._segments(recording, request)
+        return self.load_segmentation(path, name) if path.exists() else None
 
     def write_segmentation(
-        self, medium: str, request: dict[str, Any], segmentation: Segmentation
+        self, recording: str, request: dict[str, Any], segmentation: Segmentation
     ) -> Path:
+        """Write the segmentation made for a request; return the path.
+
+        Of warnings only the texts are stored: the same recording may have several names.
+        """
         content = {
             "schema": SCHEMA,
-            "medium": medium,
+            "medium": recording,
             "request": request,
             "source": segmentation.source,
-            "utterances": _rows(segmentation.utterances),
-            "warnings": segmentation.warnings,
+            "utterances": _to_rows(segmentation.utterances),
+            "warnings": [warning.text for warning in segmentation.warnings],
         }
-        path = self._segments(medium, request)
+        path = self._segments(recording, request)
         write_text(path, canonical_json(content | {"checksum": checksum(content)}) + "\n")
         return path
 
-    def load_segmentation(self, path: Path) -> Segmentation:
+    def load_segmentation(self, path: Path, name: str = "") -> Segmentation:
+        """Read one segmentation file and verify it. Raises DamagedError."""
         try:
             content = json.loads(path.read_text("utf-8"))
-            told = content.pop("checksum")
-            if told != checksum(content) or content["schema"] != SCHEMA:
-                raise ValueError("checksum differs")
+            if content.pop("checksum") != checksum(content) or content["schema"] != SCHEMA:
+                raise MercError("checksum differs")
             if path != self._segments(content["medium"], content["request"]):
-                raise ValueError("not in its place")
+                raise MercError("not in its place")
             return Segmentation(
-                _utterances(content["utterances"]), content["source"], content["warnings"]
+                _from_rows(content["utterances"]),
+                content["source"],
+                [MercWarning(name, text) for text in content["warnings"]],
             )
-        except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-            raise DamagedError(
-                f"{path}: damaged ({error}); run merc extract again to make it anew"
-            ) from error
+        except BAD_CONTENT as error:
+            raise _damaged(path, error) from error
 
-    def note_name(self, medium: str, name: str) -> None:
-        """Remember a file name of the medium: exports call dialogues by it."""
-        known = self.names(medium)
-        if name not in known:
-            write_text(
-                self.folder(medium) / "names.json", json.dumps(sorted([*known, name])) + "\n"
-            )
+    def add_name(self, recording: str, name: str) -> None:
+        """Remember a file name of the recording. Exports name dialogues after it."""
+        names = self.names(recording)
+        if name not in names:
+            path = self.folder(recording) / "names.json"
+            write_text(path, json.dumps(sorted([*names, name])) + "\n")
 
-    def names(self, medium: str) -> list[str]:
+    def names(self, recording: str) -> list[str]:
+        """Return the file names that the recording has had, sorted."""
+        path = self.folder(recording) / "names.json"
         try:
-            return [
-                str(name)
-                for name in json.loads((self.folder(medium) / "names.json").read_text("utf-8"))
-            ]
-        except (OSError, ValueError, TypeError):  # only a convenience
+            return [str(name) for name in json.loads(path.read_text("utf-8"))]
+        except (OSError, ValueError, TypeError):  # names are a convenience, never an error
             return []
 
-    def media(self) -> Iterator[str]:
-        """SHA-256 of every medium, sorted."""
+    def recordings(self) -> Iterator[str]:
+        """Yield the SHA-256 of every recording, sorted."""
         for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]/*")):
-            if (
-                folder.is_dir()
-                and len(folder.name) == 64
-                and folder.name.startswith(folder.parent.name)
-            ):
-                yield folder.name
+            name = folder.name
+            if folder.is_dir() and len(name) == 64 and name.startswith(folder.parent.name):
+                yield name
 
-    def files(self, medium: str) -> list[Path]:
-        """Its feature files, by modality and id."""
+    def files(self, recording: str) -> list[Path]:
+        """List the feature files of a recording, by modality and id."""
+        folder = self.folder(recording)
         return sorted(
-            path
-            for modality in MODALITIES
-            for path in self.folder(medium).glob(f"{modality}-*.safetensors")
+            path for modality in MODALITIES for path in folder.glob(f"{modality}-*.safetensors")
         )
 
-    def segment_files(self, medium: str) -> list[Path]:
-        return sorted(self.folder(medium).glob("segments-*.json"))
+    def segment_files(self, recording: str) -> list[Path]:
+        """List the segmentation files of a recording."""
+        return sorted(self.folder(recording).glob("segments-*.json"))
 
-    def _segments(self, medium: str, request: dict[str, Any]) -> Path:
-        return self.folder(medium) / f"segments-{fingerprint_id(request)}.json"
+    def _segments(self, recording: str, request: dict[str, Any]) -> Path:
+        return self.folder(recording) / f"segments-{fingerprint_id(request)}.json"
 
 
 def default_store() -> Path:
-    """$MERC_STORE, else `store` in merc's cache folder: ~/.cache/merc/store on Linux."""
+    """Return $MERC_STORE, else `store` in merc's cache folder (~/.cache/merc/store on Linux)."""
     named = os.environ.get("MERC_STORE")
     return Path(named) if named else cache_folder() / "store"
 
 
-def _rows(utterances: list[Utterance]) -> list[list[Any]]:
+def _damaged(path: Path, error: Exception) -> DamagedError:
+    return DamagedError(f"{path}: damaged ({error})", "run merc extract again to replace it")
+
+
+def _to_rows(utterances: list[Utterance]) -> list[list[Any]]:
     return [[float(u.start), float(u.end), u.text, u.speaker] for u in utterances]
 
 
-def _utterances(rows: list[list[Any]]) -> list[Utterance]:
+def _from_rows(rows: list[list[Any]]) -> list[Utterance]:
     return [Utterance(start, end, text, speaker) for start, end, text, speaker in rows]
 
 
 def _pack(features: Features) -> bytes:
+    """Serialise features, with their fingerprint and a checksum, to a safetensors file."""
     vectors = np.ascontiguousarray(features.vectors, np.float32)
     missing = np.isnan(vectors).all(1)
-    if (
-        vectors.ndim != 2
-        or len(vectors) != len(features.utterances)
-        or len(features.quality) != len(vectors)
-    ):
-        raise ValueError(
-            f"{features.modality}: {vectors.shape} features and {len(features.quality)} notes for "
-            f"{len(features.utterances)} utterances"
+    count = len(features.utterances)
+    if vectors.ndim != 2 or len(vectors) != count or len(features.quality) != count:
+        raise MercError(
+            f"{features.modality}: features of shape {vectors.shape} and "
+            f"{len(features.quality)} quality records for {count} utterances"
         )
     if not np.isfinite(vectors[~missing]).all():
-        raise ValueError(
-            f"{features.modality}: a feature with infinite or NaN values in some columns"
-        )
-    vectors[missing] = np.nan  # one NaN of the many there are
+        raise MercError(f"{features.modality}: a feature has infinite or NaN values")
+    vectors[missing] = np.nan  # there are many NaNs; equal features need equal bytes
     about = {
         "schema": SCHEMA,
-        "medium": features.medium,
+        "medium": features.recording,
         "modality": features.modality,
         "fingerprint": features.fingerprint,
-        "utterances": _rows(features.utterances),
+        "utterances": _to_rows(features.utterances),
         "quality": features.quality,
     }
     about["checksum"] = checksum(about, vectors.tobytes())
@@ -222,19 +248,20 @@ def _pack(features: Features) -> bytes:
 
 
 def _unpack(data: bytes) -> Features:
+    """Parse and verify what `_pack` wrote; raise one of BAD_CONTENT if it is damaged."""
     vectors = load(data)["features"]
-    length = int.from_bytes(data[:8], "little")  # the header, which `load` does not return
+    length = int.from_bytes(data[:8], "little")  # of the header, which `load` does not return
     about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["merc"])
-    told = about.pop("checksum")
+    expected = about.pop("checksum")
     if about["schema"] != SCHEMA:
-        raise ValueError(f"schema {about['schema']}, this merc reads {SCHEMA}")
-    if told != checksum(about, vectors.tobytes()):
-        raise ValueError("checksum differs")
+        raise MercError(f"schema {about['schema']}, this merc reads {SCHEMA}")
+    if expected != checksum(about, vectors.tobytes()):
+        raise MercError("checksum differs")
     return Features(
         about["medium"],
         about["modality"],
         about["fingerprint"],
-        _utterances(about["utterances"]),
+        _from_rows(about["utterances"]),
         vectors,
         about["quality"],
     )

@@ -1,9 +1,10 @@
-"""The store as a data set: a table that `merc train` reads, one Parquet file, or other repositories' pickles."""
+"""Export a store as a table for `merc train`, as Parquet, or in a published pickle layout."""
 
 from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.dialogue import MODALITIES, Corpus, Dialogue
+from pipeline.core.dialogue import MODALITIES, Corpus, Dialogue, Segmentation
+from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import write_bytes
 from pipeline.core.fingerprints import fingerprint_id
-from pipeline.corpora.published_writer import FORMATS as LAYOUTS
 from pipeline.corpora.published_writer import write_layout
 from pipeline.corpora.table import save_table
 from pipeline.features.store import Features, Store
 
 __all__ = ["FORMATS", "collect", "export"]
+
+TABLE_FILES = (
+    "utterances.csv",
+    "fingerprints.json",
+    "table.json",
+    *(f"{modality}.npy" for modality in MODALITIES),
+)
 
 
 def export(
@@ -29,114 +37,107 @@ def export(
     fingerprints: Sequence[str] = (),
     overwrite: bool = False,
 ) -> tuple[Corpus, list[str]]:
-    """Write every medium of the store as a dialogue; returns it and what the format could not hold.
+    """Write every recording of the store as an unlabelled dialogue.
 
-    fingerprints: ids (or their beginnings), as `merc store ls` shows them, of the features to take where the store
-    holds several kinds of one modality, or several segmentations of one medium.
+    Args:
+        out: a folder; for Parquet and pickles also a file name.
+        format: a key of FORMATS.
+        fingerprints: ids as `merc store ls` shows them, or their first digits. They choose between
+            several kinds of features of one modality, or segmentations of one recording.
+        overwrite: replace existing files. Without it they are an error: a table may hold labels
+            that were filled in by hand.
 
-    Raises ValueError when the store is empty, damaged, or the choice is open; the message lists it.
+    Returns:
+        The corpus, and notes on what the format cannot hold.
+
+    Raises MercError if the store is empty or damaged, or if the choice of features is ambiguous;
+    the message lists what to choose from.
+
+    >>> corpus, notes = export(Store(Path("store")), Path("table"))
     """
     if format not in FORMATS:
-        raise ValueError(f"--format {format}: choose from {', '.join(FORMATS)}")
-    there = [path for path in _targets(out, format) if path.exists()]
-    if there and not overwrite:  # labels may have been filled in
-        raise FileExistsError(
-            f"{there[0]} is there already; name another --out, or replace it with --overwrite"
+        raise UsageError(f"--format {format}: unknown", f"choose {', '.join(FORMATS)}")
+    existing = [path for path in _targets(out, format) if path.exists()]
+    if existing and not overwrite:
+        raise MercError(
+            f"{existing[0]}: exists already", "name another --out, or replace it with --overwrite"
         )
     corpus = collect(store, fingerprints)
-    for path in there if format == "table" else ():  # a single file is replaced whole
-        path.unlink()  # a modality that is no longer there must not stay behind
+    if format == "table":  # the array of a modality that the store lacks must not stay behind
+        for path in existing:
+            path.unlink()
     return corpus, FORMATS[format](corpus, out) or []
 
 
-def _targets(out: Path, format: str) -> list[Path]:
-    if format == "parquet":
-        return [_parquet_file(out)]
-    if format in LAYOUTS:
-        return [_pickle_file(out, format)]
-    return [
-        out / name
-        for name in (
-            "utterances.csv",
-            "fingerprints.json",
-            "table.json",
-            *(f"{modality}.npy" for modality in MODALITIES),
-        )
-    ]
-
-
 def collect(store: Store, fingerprints: Sequence[str] = ()) -> Corpus:
-    """All dialogues of a store, one segmentation and at most one feature of each modality per medium; no labels."""
-    found = [
-        _Medium(medium, _name(store, medium), [store.load(path) for path in store.files(medium)])
-        for medium in store.media()
-    ]
-    found = [medium for medium in found if medium.features]
-    if not found:
-        raise ValueError(
-            f"{store.root}: no features; fill it with: merc extract VIDEOS --out {store.root}"
+    """Read all recordings of a store as a corpus without labels.
+
+    Each recording has one segmentation, and the corpus one kind of features per modality. For
+    `fingerprints` and errors see `export`.
+    """
+    recordings = []
+    for checksum in store.recordings():
+        features = [store.load(path) for path in store.files(checksum)]
+        if features:
+            chosen = [f for f in features if _is_chosen(f, features, fingerprints)]
+            recordings.append(_Recording(checksum, _name(store, checksum), chosen))
+    if not recordings:
+        raise MercError(
+            f"{store.root}: no features in this store",
+            f"fill it with: merc extract VIDEOS --out {store.root}",
         )
-    kinds: dict[str, dict[str, dict[str, Any]]] = {m: {} for m in MODALITIES}
-    for medium in found:
-        medium.features = [f for f in medium.features if _chosen(f, medium.features, fingerprints)]
-        for feature in medium.features:
-            extractor = feature.fingerprint["extractor"]
-            kinds[feature.modality][fingerprint_id(extractor)] = extractor
-    for modality, some in kinds.items():
-        if len(some) > 1:
-            listed = "\n".join(
-                f"  {name}  {json.dumps(extractor, sort_keys=True)}"
-                for name, extractor in sorted(some.items())
-            )
-            raise ValueError(
-                f"{store.root}: {len(some)} kinds of {modality} features; name one with "
-                f"--fingerprint ID:\n{listed}"
-            )
-    twice = {
-        medium.name for medium in found if sum(other.name == medium.name for other in found) > 1
-    }
-    dialogues = [
-        _dialogue(
-            medium, f"{medium.name}-{medium.sha[:8]}" if medium.name in twice else medium.name
-        )
-        for medium in found
-    ]
+    extractors = _extractors(store, recordings)
+    names = Counter(recording.name for recording in recordings)
+    dialogues = []
+    for recording in recordings:
+        name = recording.name
+        if names[name] > 1:
+            name = f"{name}-{recording.checksum[:8]}"
+        dialogues.append(_dialogue(recording, name))
     dialogues.sort(key=lambda dialogue: dialogue.id)
-    widths = {f.modality: f.vectors.shape[1] for medium in found for f in medium.features}
-    prints = {modality: next(iter(some.values())) for modality, some in kinds.items() if some}
+    widths = {}
+    for recording in recordings:
+        for feature in recording.features:
+            widths[feature.modality] = feature.vectors.shape[1]
     return Corpus(
         store.root.resolve().name,
         (),
-        [d for d in dialogues if d.utterances],
-        {m: widths[m] for m in MODALITIES if m in widths},
-        prints,
+        [dialogue for dialogue in dialogues if dialogue.utterances],
+        {modality: widths[modality] for modality in MODALITIES if modality in widths},
+        extractors,
     )
 
 
-@dataclass
-class _Medium:
-    sha: str
+@dataclass(frozen=True)
+class _Recording:
+    checksum: str
     name: str
     features: list[Features]
 
 
-def _name(store: Store, medium: str) -> str:
-    names = store.names(medium)
-    return Path(names[0]).stem if names else medium[:16]
+def _name(store: Store, checksum: str) -> str:
+    names = store.names(checksum)
+    return Path(names[0]).stem if names else checksum[:16]
 
 
-def _chosen(feature: Features, among: list[Features], wanted: Sequence[str]) -> bool:
-    """False when the ids named on the command line pick other features of its modality."""
-    rivals = [other for other in among if other.modality == feature.modality]
-    for axis in range(3):  # its own id, its extractor's, its segmentation's
+def _is_chosen(feature: Features, features: list[Features], wanted: Sequence[str]) -> bool:
+    """Return False if the ids on the command line name other features of its modality.
+
+    features: all features of the recording.
+    """
+    candidates = [other for other in features if other.modality == feature.modality]
+    for axis in range(3):  # of `_ids`
         named = [
-            other for other in rivals if any(_ids(other)[axis].startswith(word) for word in wanted)
+            other
+            for other in candidates
+            if any(_ids(other)[axis].startswith(beginning) for beginning in wanted)
         ]
-        rivals = named or rivals
-    return any(feature is other for other in rivals)
+        candidates = named or candidates
+    return any(feature is other for other in candidates)
 
 
 def _ids(feature: Features) -> tuple[str, str, str]:
+    """Return the ids of the features, of their extractor and of their segmentation."""
     return (
         feature.id,
         fingerprint_id(feature.fingerprint["extractor"]),
@@ -144,33 +145,57 @@ def _ids(feature: Features) -> tuple[str, str, str]:
     )
 
 
-def _dialogue(medium: _Medium, name: str) -> Dialogue:
-    sources = {fingerprint_id(f.fingerprint["segmentation"]): f for f in medium.features}
-    if len(sources) > 1:
+def _extractors(store: Store, recordings: list[_Recording]) -> dict[str, dict[str, Any]]:
+    """Return modality -> fingerprint of its extractor; raise MercError if there are several."""
+    kinds: dict[str, dict[str, dict[str, Any]]] = {modality: {} for modality in MODALITIES}
+    for recording in recordings:
+        for feature in recording.features:
+            extractor = feature.fingerprint["extractor"]
+            kinds[feature.modality][fingerprint_id(extractor)] = extractor
+    for modality, extractors in kinds.items():
+        if len(extractors) > 1:
+            listed = "\n".join(
+                f"  {id}  {json.dumps(extractor, sort_keys=True)}"
+                for id, extractor in sorted(extractors.items())
+            )
+            raise MercError(
+                f"{store.root}: {len(extractors)} kinds of {modality} features",
+                f"choose one with --fingerprint ID:\n{listed}",
+            )
+    return {name: next(iter(some.values())) for name, some in kinds.items() if some}
+
+
+def _dialogue(recording: _Recording, name: str) -> Dialogue:
+    by_source = {fingerprint_id(f.fingerprint["segmentation"]): f for f in recording.features}
+    if len(by_source) > 1:
         listed = "\n".join(
-            f"  {key}  {json.dumps(f.fingerprint['segmentation'], sort_keys=True)} "
+            f"  {id}  {json.dumps(f.fingerprint['segmentation'], sort_keys=True)} "
             f"({len(f.utterances)} utterances)"
-            for key, f in sorted(sources.items())
+            for id, f in sorted(by_source.items())
         )
-        raise ValueError(
-            f"{name}: cut into utterances in {len(sources)} ways; name one with --fingerprint ID:\n"
-            f"{listed}"
+        raise MercError(
+            f"{name}: {len(by_source)} segmentations into utterances",
+            f"choose one with --fingerprint ID:\n{listed}",
         )
-    said = medium.features[0].utterances
-    return Dialogue(
-        id=name,
-        split="test",
-        utterances=[str(index) for index in range(len(said))],
-        speakers=[u.speaker for u in said],
-        texts=[u.text for u in said],
-        labels=np.full(len(said), -1, np.int64),
-        features={f.modality: f.vectors for f in medium.features},
-        times=np.array([(u.start, u.end) for u in said], np.float64).reshape(-1, 2),
-    )
+    first = recording.features[0]
+    segmentation = Segmentation(first.utterances, first.fingerprint["segmentation"])
+    features = {feature.modality: feature.vectors for feature in recording.features}
+    return Dialogue.from_segmentation(name, segmentation, features)
 
 
-def _parquet(corpus: Corpus, out: Path) -> None:
-    """A row an utterance; `<modality>_features` lists of float32, null where missing; metadata "merc"."""
+def _targets(out: Path, format: str) -> list[Path]:
+    """List the files that an export may write."""
+    if format == "table":
+        return [out / name for name in TABLE_FILES]
+    return [_parquet_file(out) if format == "parquet" else _pickle_file(out, format)]
+
+
+def _write_parquet(corpus: Corpus, out: Path) -> None:
+    """Write one row per utterance.
+
+    `<modality>_features` is a list of float32, null if missing. The file's metadata "merc" holds
+    fingerprints and widths.
+    """
     import pyarrow
     from pyarrow import parquet
 
@@ -183,33 +208,31 @@ def _parquet(corpus: Corpus, out: Path) -> None:
         ("text", pyarrow.string()),
         *((f"{m}_features", pyarrow.list_(pyarrow.float32())) for m in corpus.widths),
     ]
-    schema = pyarrow.schema(
-        columns,
-        {
-            "merc": json.dumps(
-                {"fingerprints": corpus.fingerprints, "widths": corpus.widths}, sort_keys=True
-            )
-        },
-    )
+    about = {"fingerprints": corpus.fingerprints, "widths": corpus.widths}
+    schema = pyarrow.schema(columns, {"merc": json.dumps(about, sort_keys=True)})
     rows = []
-    for d in corpus.dialogues:
-        assert d.times is not None
-        for k in range(len(d.utterances)):
-            row = {
-                "dialogue": d.id,
-                "utterance": k,
-                "start": d.times[k, 0],
-                "end": d.times[k, 1],
-                "speaker": d.speakers[k],
-                "text": d.texts[k],
-            }
-            for modality in corpus.widths:
-                vector = d.features[modality][k] if modality in d.features else np.array([np.nan])
-                row[f"{modality}_features"] = None if np.isnan(vector).all() else vector
-            rows.append(row)
+    for dialogue in corpus.dialogues:
+        rows += [_parquet_row(dialogue, k, corpus.widths) for k in range(len(dialogue.utterances))]
     file = io.BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema), file)
     write_bytes(_parquet_file(out), file.getvalue())
+
+
+def _parquet_row(dialogue: Dialogue, k: int, widths: dict[str, int]) -> dict[str, Any]:
+    assert dialogue.times is not None
+    row: dict[str, Any] = {
+        "dialogue": dialogue.id,
+        "utterance": k,
+        "start": dialogue.times[k, 0],
+        "end": dialogue.times[k, 1],
+        "speaker": dialogue.speakers[k],
+        "text": dialogue.texts[k],
+    }
+    for modality in widths:
+        vector = dialogue.features[modality][k] if modality in dialogue.features else None
+        missing = vector is None or np.isnan(vector).all()
+        row[f"{modality}_features"] = None if missing else vector
+    return row
 
 
 def _parquet_file(out: Path) -> Path:
@@ -220,14 +243,14 @@ def _pickle_file(out: Path, layout: str) -> Path:
     return out if out.suffix == ".pkl" else out / f"{layout}.pkl"
 
 
-def _pickled(layout: str) -> Callable[[Corpus, Path], list[str]]:
+def _write_pickle(layout: str) -> Callable[[Corpus, Path], list[str]]:
     return lambda corpus, out: write_layout(corpus, layout, _pickle_file(out, layout))
 
 
 FORMATS: dict[str, Callable[[Corpus, Path], list[str] | None]] = {
     "table": save_table,
-    "parquet": _parquet,
-    "sdt": _pickled("sdt"),
-    "mmgcn": _pickled("mmgcn"),
-    "cosmic": _pickled("cosmic"),
+    "parquet": _write_parquet,
+    "sdt": _write_pickle("sdt"),
+    "mmgcn": _write_pickle("mmgcn"),
+    "cosmic": _write_pickle("cosmic"),
 }

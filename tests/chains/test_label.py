@@ -95,7 +95,7 @@ def test_evidence_counts(media, labeller):
     from dataclasses import replace
 
     from pipeline.core.dialogue import Dialogue
-    from pipeline.features.compute import features_of
+    from pipeline.features.compute import compute_features
     from pipeline.media.decode import open_media
     from pipeline.segmentation.segment import segment
 
@@ -103,7 +103,7 @@ def test_evidence_counts(media, labeller):
     for name in ("lwbsza", "id2_vcd_swwp2s"):
         with open_media(media / "grid" / f"{name}.mpg") as opened:
             features.append(
-                features_of(
+                compute_features(
                     opened, segment(opened, recogniser=labeller.recogniser), labeller.extractors
                 )
             )

@@ -12,6 +12,7 @@ from support.published_files import content, write
 
 from extractors import TextExtractor
 from pipeline.core.dialogue import Corpus, Dialogue, Utterance
+from pipeline.core.errors import MercError
 from pipeline.corpora.published import read_published
 from pipeline.corpora.published_writer import FORMATS, write_layout
 from pipeline.features.store import Features, Store
@@ -142,7 +143,7 @@ def test_the_store_exports_them(tmp_path):
     assert len(values) == 9 and any("384 wide" in note for note in notes)
     with pytest.raises(ValueError, match="profile roberta"):
         export(store, tmp_path / "sdt.pkl", "sdt")
-    with pytest.raises(FileExistsError, match="overwrite"):
+    with pytest.raises(MercError, match="overwrite"):
         export(store, tmp_path / "out" / "mmgcn.pkl", "mmgcn")
 
 

@@ -1,23 +1,29 @@
-"""Extraction of real clips into a store: done once, repeatable to the byte, one bad input stops no other."""
+"""Real clips into a store: computed once, repeatable to the byte, errors isolated per input."""
+
+from __future__ import annotations
 
 import csv
 import json
 import resource
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from pipeline.cli.extract import run
-from pipeline.core.errors import UsageError
+from pipeline.cli.app import app
+from pipeline.core.errors import MercError, MercWarning, UsageError
 from pipeline.core.files import write_bytes
 from pipeline.features.extract import ExtractOptions, extract
 from pipeline.features.profiles import ExtractorOptions, build_extractors, options_of
 from pipeline.features.store import Store
 
-SAID = "start,end,speaker,text\n0.4,1.5,Ann,bin blue at f\n1.5,2.8,Bo,two now\n2.8,2.83,Ann,oh\n"
-SOUND = ExtractOptions("offline", modalities=("audio",))
+TRANSCRIPT = (
+    "start,end,speaker,text\n0.4,1.5,Ann,bin blue at f\n1.5,2.8,Bo,two now\n2.8,2.83,Ann,oh\n"
+)
+AUDIO = ExtractOptions("offline", modalities=("audio",))
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +33,14 @@ def clips(media, tmp_path_factory) -> Path:
     (folder / "deep").mkdir(parents=True)
     for source, name in (("bbaf2n.mpg", "-first clip.mpg"), ("lrwp9a.mpg", "deep/second.mpg")):
         shutil.copy(media / "grid" / source, folder / name)
-        (folder / name).with_suffix(".csv").write_text(SAID)
+        (folder / name).with_suffix(".csv").write_text(TRANSCRIPT)
     return folder
+
+
+def run(*arguments: str | Path) -> Any:
+    """Run `merc extract` on sound alone, in this process."""
+    options = ["--profile", "offline", "--modality", "audio"]
+    return CliRunner().invoke(app, ["extract", *options, *map(str, arguments)])
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -37,53 +49,68 @@ def content(root: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_store_is_made_once_and_the_same_again(clips, tmp_path):
+def test_second_run_computes_nothing_and_bytes_are_reproducible(clips, tmp_path):
     options = ExtractOptions("offline", modalities=("text", "audio"))
-    first = extract([clips], tmp_path / "one", options, quiet=True)
+    first = extract([clips], tmp_path / "one", options)
     assert not first.failures and [file.utterances for file in first.files] == [3, 3]
-    assert all(
-        file.done == {"utterances": "made", "text": "made", "audio": "made"} for file in first.files
-    )
-    assert all(
-        file.present == {"text": 3, "audio": 2} for file in first.files
-    )  # 30 ms hold no IS10
+    made = {"utterances": "made", "text": "made", "audio": "made"}
+    assert all(file.done == made for file in first.files)
+    # 30 ms are too short for the audio features
+    assert all(file.present == {"text": 3, "audio": 2} for file in first.files)
     before = content(tmp_path / "one")
-    second = extract([clips], tmp_path / "one", options, quiet=True)
+    second = extract([clips], tmp_path / "one", options)
     assert second.nothing_done and content(tmp_path / "one") == before
 
     moved = tmp_path / "elsewhere"
     shutil.copytree(clips, moved)
-    extract([moved], tmp_path / "two", options, quiet=True)
+    extract([moved], tmp_path / "two", options)
     assert content(tmp_path / "two") == before
     assert not any(str(tmp_path).encode() in data for data in before.values())
 
-    # another option makes that modality alone anew, beside the old one
-    for option, made in (
+    # another option adds features of that modality next to the old ones
+    for option, modality in (
         (ExtractorOptions(audio_variant="plain"), "audio"),
         (ExtractorOptions(text_cleaning="cosmic"), "text"),
     ):
         changed = ExtractOptions("offline", option, ("text", "audio"))
-        third = extract([clips / "-first clip.mpg"], tmp_path / "one", changed, quiet=True).files[0]
-        assert third.done == {"utterances": "kept", "text": "kept", "audio": "kept"} | {
-            made: "made"
-        }
+        third = extract([clips / "-first clip.mpg"], tmp_path / "one", changed).files[0]
+        expected = {"utterances": "kept", "text": "kept", "audio": "kept"} | {modality: "made"}
+        assert third.done == expected
         assert before.items() < content(tmp_path / "one").items()
 
-    # another transcript makes all anew: the old features belong to other utterances
-    (moved / "deep" / "second.csv").write_text(SAID.replace("Bo", "Cy"))
-    fourth = extract([moved / "deep"], tmp_path / "one", options, quiet=True).files[0]
+    # another transcript means other utterances, so all features are new
+    (moved / "deep" / "second.csv").write_text(TRANSCRIPT.replace("Bo", "Cy"))
+    fourth = extract([moved / "deep"], tmp_path / "one", options).files[0]
     assert set(fourth.done.values()) == {"made"}
 
 
-def test_cleaning_of_text_is_an_option_that_features_remember(tmp_path):
+def test_warnings_from_the_store_name_the_recording(clips, tmp_path):
+    source = clips / "deep" / "second.mpg"
+    for name in ("a.mpg", "b.mpg"):
+        shutil.copy(source, tmp_path / name)
+        beyond_the_end = "90,95,Ann,later\n"
+        (tmp_path / name).with_suffix(".csv").write_text(TRANSCRIPT + beyond_the_end)
+    first = extract([tmp_path / "a.mpg"], tmp_path / "s", AUDIO).files[0]
+    assert [warning.subject for warning in first.warnings] == ["a.csv"]
+    again, other = (
+        extract([tmp_path / name], tmp_path / "s", AUDIO).files[0] for name in ("a.mpg", "b.mpg")
+    )
+    text = first.warnings[0].text
+    assert again.warnings == [MercWarning("a.mpg", text)]
+    assert other.done["utterances"] == "kept" and other.warnings == [MercWarning("b.mpg", text)]
+    (path,) = Store(tmp_path / "s").segment_files(first.medium)
+    assert json.loads(path.read_text("utf-8"))["warnings"] == [text]
+
+
+def test_fingerprints_hold_the_cleaning_of_text():
     extractors = {
         name: build_extractors("offline", ExtractorOptions(text_cleaning=name), ("text",))["text"]
         for name in ("quotes", "cosmic")
     }
-    said = ["It\u2019s fine"]
-    assert not np.allclose(extractors["quotes"].extract(said), extractors["cosmic"].extract(said))
+    texts = ["It\u2019s fine"]
+    assert not np.allclose(extractors["quotes"].extract(texts), extractors["cosmic"].extract(texts))
     np.testing.assert_array_equal(
-        extractors["cosmic"].extract(said), extractors["quotes"].extract(["Its fine"])
+        extractors["cosmic"].extract(texts), extractors["quotes"].extract(["Its fine"])
     )
     for name, extractor in extractors.items():
         assert options_of({"text": extractor.fingerprint}).text_cleaning == name
@@ -91,19 +118,24 @@ def test_cleaning_of_text_is_an_option_that_features_remember(tmp_path):
         build_extractors("offline", ExtractorOptions(text_cleaning="ascii"), ("text",))
 
 
-def test_damage_is_told_and_mended(clips, tmp_path):
-    extract([clips], tmp_path, SOUND, quiet=True)
+def test_unknown_profile_and_device():
+    with pytest.raises(UsageError) as caught:
+        build_extractors("large")
+    assert "'large'" in caught.value.reason and "roberta or offline" in caught.value.remedy
+    with pytest.raises(MercError) as caught:
+        build_extractors("offline", ExtractorOptions(device="abacus"))
+    assert "--device abacus" in caught.value.reason and caught.value.remedy == "use cpu"
+
+
+def test_damaged_files_are_repaired(clips, tmp_path):
+    extract([clips], tmp_path, AUDIO)
     before, store = content(tmp_path), Store(tmp_path)
-    damaged = store.files(next(store.media()))[0]
+    damaged = store.files(next(store.recordings()))[0]
     damaged.write_bytes(damaged.read_bytes()[:-5])
     next(tmp_path.rglob("segments-*")).write_text("{")
-    again = extract([clips], tmp_path, SOUND, quiet=True)
-    assert sorted(how for file in again.files for how in file.done.values()) == [
-        "kept",
-        "kept",
-        "made again",
-        "made again",
-    ]
+    again = extract([clips], tmp_path, AUDIO)
+    steps = sorted(how for file in again.files for how in file.done.values())
+    assert steps == ["kept", "kept", "made again", "made again"]
     assert content(tmp_path) == before
 
 
@@ -111,50 +143,53 @@ def test_features_are_those_of_the_extractor_and_times_of_the_file(clips, tmp_pa
     from extractors import AudioExtractor
     from pipeline.media.decode import open_media
 
-    extract([clips / "deep"], tmp_path, SOUND, quiet=True)
+    extract([clips / "deep"], tmp_path, AUDIO)
     store = Store(tmp_path)
-    kept = store.load(store.files(next(store.media()))[0])
+    stored = store.load(store.files(next(store.recordings()))[0])
     with open_media(clips / "deep" / "second.mpg") as media:
         np.testing.assert_array_equal(
-            kept.vectors[1], AudioExtractor().extract(media.sound(1.5, 2.8), 16000)
+            stored.vectors[1], AudioExtractor().extract(media.sound(1.5, 2.8), 16000)
         )
-    assert np.isnan(kept.vectors[2]).all() and not kept.quality[2]["present"]
+    assert np.isnan(stored.vectors[2]).all() and not stored.quality[2]["present"]
+    assert stored.present == 2
 
 
-def test_one_bad_input_stops_no_other(clips, tmp_path, capsys):
+def test_one_bad_input_stops_no_other(clips, tmp_path):
     bad = tmp_path / "notes\n.mp4"
-    bad.write_text("not a film")
+    bad.write_text("not a video")
     (tmp_path / "empty.mp4").touch()
     paths = [clips / "deep", bad, tmp_path / "nowhere.mp4", tmp_path / "empty.mp4"]
-    assert run(paths, tmp_path / "s", SOUND, 2, True) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [Path(file["input"]).name for file in told["files"]] == ["second.mpg"]
+    out = ["--out", tmp_path / "s"]
+    result = run(*paths, *out, "--jobs", "2", "--json")
+    assert result.exit_code == 1
+    files = json.loads(result.stdout)["files"]
+    assert [Path(file["input"]).name for file in files] == ["second.mpg"]
     rows = list(csv.DictReader((tmp_path / "s" / "failures.csv").open(newline="")))
     assert {Path(row["input"]).name for row in rows} == {"notes\n.mp4", "nowhere.mp4", "empty.mp4"}
     assert all(row["stage"] and row["reason"] and row["remedy"] for row in rows)
-    assert run(paths[:1], tmp_path / "s", SOUND, 1, False) == 0
-    assert (
-        "nothing to do" in capsys.readouterr().out
-        and not (tmp_path / "s" / "failures.csv").exists()
-    )
+    result = run(paths[0], *out)
+    assert result.exit_code == 0 and "nothing to do" in result.stdout
+    assert not (tmp_path / "s" / "failures.csv").exists()
 
 
-def test_unusable_arguments_leave_nothing_behind(clips, tmp_path, capsys):
-    for paths, options in (
-        ([tmp_path / "nowhere.mp4"], SOUND),
-        ([clips], ExtractOptions("offline", modalities=("smell",))),
-        ([clips], ExtractOptions("offline", transcript=clips / "-first clip.csv")),
-        ([clips], ExtractOptions("nowhere")),
+def test_unusable_arguments_leave_nothing_behind(clips, tmp_path):
+    out = ["--out", tmp_path / "s"]
+    for arguments in (
+        [tmp_path / "nowhere.mp4"],
+        [clips, "--modality", "smell"],
+        [clips, "--transcript", clips / "-first clip.csv"],
+        [clips, "--profile", "nowhere"],
     ):
-        assert run(paths, tmp_path / "s", options, 1, False) == 2
-        assert capsys.readouterr().err.startswith("merc: ")
+        result = run(*arguments, *out)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("merc: ")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="is a file"):
-        extract([clips], tmp_path / "file" / "store", SOUND, quiet=True)
+        extract([clips], tmp_path / "file" / "store", AUDIO)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_full_disk_leaves_no_half_file(tmp_path):
+def test_full_disk_leaves_no_partial_file(tmp_path):
     path = tmp_path / "x.safetensors"
     write_bytes(path, b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,8 +1,11 @@
-"""The store: same content same bytes, damage is found wherever it is, exports read back equal."""
+"""The store: equal content gives equal bytes, any damage is detected, exports read back equal."""
+
+from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -12,21 +15,30 @@ from hypothesis import strategies as st
 from support.paths import ROOT
 
 from pipeline.core.dialogue import Segmentation, Utterance
-from pipeline.core.fingerprints import fingerprint_id
+from pipeline.core.errors import MercError, MercWarning
+from pipeline.core.fingerprints import fingerprint_id, sha256_of
 from pipeline.corpora.table import load_table
 from pipeline.features.store import DamagedError, Features, Store, default_store
 from pipeline.features.store_export import collect, export
 
-MEDIUM = "ab" * 32
+CHECKSUM = "ab" * 32
+FEATURES_SHA256 = "7f20261341ae62e68225edbbeb81191568c0c8f6d65703638f8169ff1ec4aecd"
+SEGMENTS_SHA256 = "98f70da3fae4df5c4c4bd38b5899d220814b87a29ff19e43afbbadf2e8c5939c"
+WRITE_IN_ANOTHER_PROCESS = """
+import sys
+sys.path[:0] = [".", "tests", "tests/pipeline/features"]
+from pathlib import Path
+import test_store
+test_store.Store(Path(sys.argv[1])).write(test_store.features())
+"""
 
 
 def features(
-    seed=0, n=5, width=7, medium=MEDIUM, modality="audio", extractor="x", source="recognition"
+    seed=0, n=5, width=7, recording=CHECKSUM, modality="audio", extractor="x", source="recognition"
 ):
-    chance = np.random.default_rng(seed)
-    vectors = chance.standard_normal((n, width)).astype(np.float32)
+    vectors = np.random.default_rng(seed).standard_normal((n, width)).astype(np.float32)
     vectors[1::3] = np.nan
-    said = [Utterance(k + 0.1, k + 0.7, f"said “{k}” ☃", f"S{k % 2}") for k in range(n)]
+    utterances = [Utterance(k + 0.1, k + 0.7, f"said “{k}” ☃", f"S{k % 2}") for k in range(n)]
     quality = [
         {"present": bool(np.isfinite(row).all()), "frames": k} for k, row in enumerate(vectors)
     ]
@@ -34,52 +46,60 @@ def features(
         "segmentation": {"kind": source},
         "extractor": {"extractor": extractor, "options": {"b": 1, "a": 2}},
     }
-    return Features(medium, modality, fingerprint, said, vectors, quality)
+    return Features(recording, modality, fingerprint, utterances, vectors, quality)
 
 
 def test_reads_what_was_written(tmp_path):
-    store, made = Store(tmp_path), features()
-    assert store.read(MEDIUM, "audio", made.fingerprint) is None
-    path = store.write(made)
-    assert path == tmp_path / "ab" / MEDIUM / f"audio-{made.id}.safetensors"
-    kept = store.read(MEDIUM, "audio", made.fingerprint)
-    assert (
-        kept.utterances == made.utterances
-        and kept.quality == made.quality
-        and kept.fingerprint == made.fingerprint
-    )
-    np.testing.assert_array_equal(kept.vectors, made.vectors)
+    store, written = Store(tmp_path), features()
+    assert store.read(CHECKSUM, "audio", written.fingerprint) is None
+    path = store.write(written)
+    assert path == tmp_path / "ab" / CHECKSUM / f"audio-{written.id}.safetensors"
+    read = store.read(CHECKSUM, "audio", written.fingerprint)
+    assert read.utterances == written.utterances
+    assert read.quality == written.quality and read.fingerprint == written.fingerprint
+    np.testing.assert_array_equal(read.vectors, written.vectors)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [path.name]
     empty = features(n=0)
     store.write(empty)
-    assert store.read(MEDIUM, "audio", empty.fingerprint).vectors.shape == (0, 7)
+    assert store.read(CHECKSUM, "audio", empty.fingerprint).vectors.shape == (0, 7)
 
 
-def test_same_content_same_bytes_in_any_process(tmp_path):
-    code = (
-        "import sys; sys.path[:0] = ['.', 'tests', 'tests/pipeline/features']; from pathlib import Path; import test_store as t\n"
-        "t.Store(Path(sys.argv[1])).write(t.features())"
-    )
+def test_equal_content_gives_equal_bytes_in_any_process(tmp_path):
     for name, seed in (("one", "1"), ("two", "2")):
         subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / name)],
+            [sys.executable, "-c", WRITE_IN_ANOTHER_PROCESS, str(tmp_path / name)],
             cwd=ROOT,
             check=True,
             env={"PYTHONHASHSEED": seed},
         )
     one, two = (next((tmp_path / name).rglob("*.safetensors")) for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes() and str(tmp_path).encode() not in one.read_bytes()
-    swapped = {
+    other_order = {
         "extractor": {"options": {"a": 2, "b": 1}, "extractor": "x"},
         "segmentation": {"kind": "recognition"},
     }
-    assert fingerprint_id(swapped) == features().id  # order of keys is nothing
+    assert fingerprint_id(other_order) == features().id
     assert features(extractor="y").id != features().id != features(source="transcript").id
+
+
+def test_files_are_those_of_earlier_versions(tmp_path):
+    """Another name, content or checksum would invalidate the stores that are in use."""
+    store, template = Store(tmp_path), features()
+    vectors = np.arange(35, dtype=np.float32).reshape(5, 7)
+    vectors[1::3] = np.nan
+    path = store.write(replace(template, vectors=vectors))
+    assert path.name == "audio-a4cbc88d5a61f106.safetensors"
+    assert sha256_of(path) == FEATURES_SHA256
+    warnings = [MercWarning("talk.mp4", "approximate")]
+    segmentation = Segmentation([Utterance(0, 1.5, "a", "S1")], {"kind": "recognition"}, warnings)
+    path = store.write_segmentation(CHECKSUM, {"speakers": 2, "transcript": None}, segmentation)
+    assert path.name == "segments-89a2e781ea5cc720.json"
+    assert sha256_of(path) == SEGMENTS_SHA256
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_damage_anywhere_is_found(tmp_path_factory, data):
+def test_damage_anywhere_is_detected(tmp_path_factory, data):
     store = Store(tmp_path_factory.mktemp("store"))
     path = store.write(features())
     whole = bytearray(path.read_bytes())
@@ -88,11 +108,12 @@ def test_damage_anywhere_is_found(tmp_path_factory, data):
     else:
         del whole[data.draw(st.integers(0, len(whole) - 1)) :]
     path.write_bytes(whole)
-    with pytest.raises(DamagedError, match="merc extract"):
+    with pytest.raises(DamagedError) as caught:
         store.load(path)
+    assert "merc extract" in caught.value.remedy
 
 
-def test_misplaced_and_wrong_files(tmp_path):
+def test_misplaced_and_invalid_features(tmp_path):
     store = Store(tmp_path)
     path = store.write(features())
     other = path.with_name("visual-0123456789abcdef.safetensors")
@@ -101,35 +122,42 @@ def test_misplaced_and_wrong_files(tmp_path):
         store.load(other)
     vectors = features().vectors.copy()
     vectors[0, 0] = np.inf
-    with pytest.raises(ValueError, match="infinite"):
+    with pytest.raises(MercError, match="infinite"):
         store.write(
-            Features(MEDIUM, "audio", {}, features().utterances, vectors, features().quality)
+            Features(CHECKSUM, "audio", {}, features().utterances, vectors, features().quality)
         )
 
 
-def test_segments(tmp_path):
+def test_segmentations(tmp_path):
     store, request = Store(tmp_path), {"speakers": 2, "transcript": None}
-    found = Segmentation(features().utterances, {"kind": "recognition"}, ["approximate"])
-    assert store.read_segmentation(MEDIUM, request) is None
-    path = store.write_segmentation(MEDIUM, request, found)
-    assert store.read_segmentation(MEDIUM, request) == found
-    assert store.read_segmentation(MEDIUM, request | {"speakers": 3}) is None
+    source = {"kind": "recognition"}
+    utterances, text = features().utterances, "speakers are approximate"
+    written = Segmentation(utterances, source, [MercWarning("talk.mp4", text)])
+    assert store.read_segmentation(CHECKSUM, request) is None
+    path = store.write_segmentation(CHECKSUM, request, written)
+    assert store.read_segmentation(CHECKSUM, request, "talk.mp4") == written
+    # the same recording under another name: the warning is about that file
+    copy = store.read_segmentation(CHECKSUM, request, "copy.mp4")
+    assert copy.warnings == [MercWarning("copy.mp4", text)]
+    assert "talk.mp4" not in path.read_text()
+    assert store.read_segmentation(CHECKSUM, request | {"speakers": 3}) is None
     content = json.loads(path.read_text())
     content["utterances"][0][2] = "changed"
     path.write_text(json.dumps(content))
     with pytest.raises(DamagedError):
-        store.read_segmentation(MEDIUM, request)
+        store.read_segmentation(CHECKSUM, request)
 
 
 def filled(root, **more):
+    """A store of two recordings; the second has no text features."""
     store = Store(root)
-    for index, medium in enumerate(("ab" * 32, "cd" * 32)):
+    for index, recording in enumerate(("ab" * 32, "cd" * 32)):
         for modality, width in (("text", 4), ("audio", 6)):
             if (index, modality) != (1, "text"):
                 store.write(
-                    features(index, 3 + index, width, medium, modality, f"x-{modality}", **more)
+                    features(index, 3 + index, width, recording, modality, f"x-{modality}", **more)
                 )
-        store.note_name(medium, f"clip{index}.mp4")
+        store.add_name(recording, f"clip{index}.mp4")
     return store
 
 
@@ -137,16 +165,16 @@ def test_export_to_a_table_and_parquet(tmp_path):
     store = filled(tmp_path / "s")
     export(store, tmp_path / "t")
     corpus = load_table(tmp_path / "t")
-    assert [d.id for d in corpus.dialogues] == ["clip0", "clip1"] and corpus.widths == {
-        "text": 4,
-        "audio": 6,
-    }
+    assert [d.id for d in corpus.dialogues] == ["clip0", "clip1"]
+    assert corpus.widths == {"text": 4, "audio": 6}
     assert all((d.labels == -1).all() for d in corpus.dialogues)
     assert corpus.fingerprints["audio"] == features(extractor="x-audio").fingerprint["extractor"]
     np.testing.assert_array_equal(corpus.dialogues[0].features["text"], features(0, 3, 4).vectors)
     assert np.isnan(corpus.dialogues[1].features["text"]).all()
-    with pytest.raises(FileExistsError, match="--overwrite"):
+    with pytest.raises(MercError) as caught:
         export(store, tmp_path / "t")
+    assert "utterances.csv: exists" in caught.value.reason
+    assert "--overwrite" in caught.value.remedy
     export(store, tmp_path / "t", overwrite=True)
     export(store, tmp_path / "p", "parquet")
     table = pandas.read_parquet(tmp_path / "p" / "utterances.parquet")
@@ -154,33 +182,36 @@ def test_export_to_a_table_and_parquet(tmp_path):
     audio = corpus.dialogues[0].features["audio"]
     np.testing.assert_array_equal(np.stack(table.audio_features[0]), audio[0])
     assert table.audio_features.isna().tolist()[:3] == np.isnan(audio).all(1).tolist()
+    with pytest.raises(MercError, match="--format xlsx"):
+        export(store, tmp_path / "x", "xlsx")
 
 
-def test_export_asks_where_the_choice_is_open(tmp_path):
+def test_export_refuses_an_ambiguous_choice(tmp_path):
     store = filled(tmp_path / "s")
     second = features(5, 3, 9, "ab" * 32, "text", "z-text")
     store.write(second)
-    with pytest.raises(ValueError, match="2 kinds of text"):
+    with pytest.raises(MercError, match="2 kinds of text"):
         collect(store)
     chosen = collect(store, [fingerprint_id(second.fingerprint["extractor"])[:6]])
     assert chosen.widths["text"] == 9
     store.write(features(6, 4, 6, "ab" * 32, "audio", "x-audio", source="transcript"))
-    with pytest.raises(ValueError, match="2 ways"):
+    with pytest.raises(MercError, match="2 segmentations") as caught:
         collect(store, [second.id])
+    assert "--fingerprint" in caught.value.remedy
     assert len(collect(store, [second.id, fingerprint_id({"kind": "recognition"})]).dialogues) == 2
-    with pytest.raises(ValueError, match="merc extract"):
+    with pytest.raises(MercError, match="merc extract"):
         collect(Store(tmp_path / "none"))
 
 
-def test_two_media_of_one_name(tmp_path):
+def test_two_recordings_with_the_same_name(tmp_path):
     store = Store(tmp_path)
-    for medium in ("ab" * 32, "cd" * 32):
-        store.write(features(medium=medium))
-        store.note_name(medium, "clip.mp4")
+    for recording in ("ab" * 32, "cd" * 32):
+        store.write(features(recording=recording))
+        store.add_name(recording, "clip.mp4")
     assert [d.id for d in collect(store).dialogues] == ["clip-abababab", "clip-cdcdcdcd"]
 
 
-def test_default_place(monkeypatch, tmp_path):
+def test_default_store(monkeypatch, tmp_path):
     monkeypatch.setenv("MERC_STORE", str(tmp_path))
     assert default_store() == tmp_path
     monkeypatch.delenv("MERC_STORE")
