@@ -1,0 +1,1 @@
+"""Train CSS on a loaded corpus, score it, compare runs, and use a trained model."""

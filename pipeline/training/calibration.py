@@ -1,7 +1,8 @@
-"""One temperature per set of present modalities (Guo et al. 2017), fitted on dialogues that trained nothing."""
+"""Temperature scaling (Guo et al. 2017): one temperature for each set of present modalities."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import combinations
 
@@ -11,51 +12,63 @@ from scipy.special import log_softmax
 
 from css_model import CSS
 from pipeline.core.dialogue import MODALITIES, Dialogue
-from pipeline.training.predictor import logits_of, modality_sets, tempered
+from pipeline.training.predictor import apply_temperature, compute_logits, modality_sets
 
-__all__ = ["fit_temperatures"]
+__all__ = ["fit_temperature", "fit_temperatures"]
 
-LEAST = 30  # labelled utterances; fewer fit noise
+MIN_UTTERANCES = 30  # labelled; a temperature fitted to fewer is noise
 RANGE = (0.2, 10.0)
 
 
 def fit_temperatures(
     model: CSS, dialogues: list[Dialogue], log_prior: np.ndarray
 ) -> dict[str, float]:
-    """Modality set, as "text+audio", to the temperature of the evidence with the least negative log-likelihood.
+    """Return the best temperature for each set of modalities, such as "text+audio".
 
-    Each set is made by hiding the other modalities of prepared, labelled dialogues.
+    Each set is produced by hiding the other modalities of prepared, labelled dialogues, none of
+    which was trained on. Sets with fewer than 30 labelled utterances are left out.
     """
-    owned = [m for m in MODALITIES if m in dict(model.config.widths)]
-    result: dict[str, float] = {}
-    for size in range(1, len(owned) + 1):
-        for kept in combinations(owned, size):
-            hidden = [
-                replace(
-                    d,
-                    features={
-                        m: rows if m in kept else np.full_like(rows, np.nan)
-                        for m, rows in d.features.items()
-                    },
-                )
-                for d in dialogues
-            ]
-            name = "+".join(kept)
-            logits, labels = [], []
-            for d, rows in zip(hidden, logits_of(model, hidden), strict=True):
-                use = (d.labels >= 0) & (np.array(modality_sets(d)) == name)
-                logits.append(rows[use])
-                labels.append(d.labels[use])
-            rows, truth = np.concatenate(logits), np.concatenate(labels)
-            if len(truth) >= LEAST:
-                result[name] = _best(rows, truth, log_prior)
-    return result
+    modalities = [m for m in MODALITIES if m in dict(model.config.widths)]
+    temperatures: dict[str, float] = {}
+    for size in range(1, len(modalities) + 1):
+        for visible in combinations(modalities, size):
+            name = "+".join(visible)
+            masked = [_hide_others(dialogue, visible) for dialogue in dialogues]
+            logits, labels = _labelled_logits(model, masked, name)
+            if len(labels) >= MIN_UTTERANCES:
+                temperatures[name] = fit_temperature(logits, labels, log_prior)
+    return temperatures
 
 
-def _best(logits: np.ndarray, truth: np.ndarray, log_prior: np.ndarray) -> float:
-    def loss(log_heat: float) -> float:
-        scores = log_softmax(tempered(logits, log_prior, np.exp(log_heat)), axis=1)
-        return -float(scores[np.arange(len(truth)), truth].mean())
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, log_prior: np.ndarray) -> float:
+    """Return the temperature with the smallest negative log-likelihood, between 0.2 and 10.
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded")
-    return round(float(np.exp(found.x)), 4)
+    logits: (n, classes); labels: (n,); log_prior: (classes,), which is not scaled.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = apply_temperature(logits, log_prior, np.exp(log_temperature))
+        return -float(log_softmax(scaled, axis=1)[np.arange(len(labels)), labels].mean())
+
+    result = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded")
+    return round(float(np.exp(result.x)), 4)
+
+
+def _hide_others(dialogue: Dialogue, visible: Collection[str]) -> Dialogue:
+    features = {
+        modality: rows if modality in visible else np.full_like(rows, np.nan)
+        for modality, rows in dialogue.features.items()
+    }
+    return replace(dialogue, features=features)
+
+
+def _labelled_logits(
+    model: CSS, dialogues: list[Dialogue], modalities: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits and labels of the labelled utterances that have exactly these modalities."""
+    logits, labels = [], []
+    for dialogue, rows in zip(dialogues, compute_logits(model, dialogues), strict=True):
+        use = (dialogue.labels >= 0) & (np.array(modality_sets(dialogue)) == modalities)
+        logits.append(rows[use])
+        labels.append(dialogue.labels[use])
+    return np.concatenate(logits), np.concatenate(labels)

@@ -1,4 +1,4 @@
-"""`merc compare`: is one run better than another on the same test dialogues?"""
+"""Test whether one run is better than another on the same test dialogues."""
 
 from __future__ import annotations
 
@@ -9,75 +9,94 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.core.errors import MercError
 from pipeline.training.metrics import dialogue_confusions, interval, randomisation_test
 
 __all__ = ["compare", "confusions_of_run"]
 
 
 def compare(first: Path, second: Path, draws: int = 10_000) -> dict[str, Any]:
-    """Approximate randomisation on the difference of seed-mean weighted F1, first - second.
+    """Test the difference of the seed-mean weighted F1, first - second.
 
-    A dialogue's predictions are swapped for all seeds together; p = (k + 1) / (draws + 1), two-sided.
-    Raises ValueError when the runs were not tested on the same utterances or differ in seeds.
+    Approximate randomisation: a dialogue's predictions are swapped for all seeds together;
+    p = (k + 1) / (draws + 1), two-sided.
+
+    Args:
+        first, second: run folders.
+
+    Returns:
+        difference, p, draws, seeds; first and second with run, protocol, seeds, mean, sd and
+        interval; warning, if the runs differ in their number of seeds.
+
+    Raises:
+        MercError: no finished run, other labels, or other test utterances.
     """
-    labels = _labels(first)
-    if set(labels) != set(_labels(second)):
-        raise ValueError(
-            f"{first} and {second} have different labels: {', '.join(labels)} and "
-            f"{', '.join(_labels(second))}"
+    labels, other_labels = _labels(first), _labels(second)
+    if set(labels) != set(other_labels):
+        raise MercError(
+            f"{first} and {second}: different labels: {', '.join(labels)} and "
+            f"{', '.join(other_labels)}",
+            "compare runs of one corpus",
         )
     tables = [_predictions(run) for run in (first, second)]
-    truths = [
-        t[t["seed"] == t["seed"].iloc[0]][["dialogue", "utterance", "label"]].sort_values(
-            ["dialogue", "utterance"], ignore_index=True
-        )
-        for t in tables
-    ]
-    if not truths[0].equals(truths[1]):
-        odd = set(map(tuple, truths[0].to_numpy())) ^ set(map(tuple, truths[1].to_numpy()))
-        raise ValueError(
-            f"{first} and {second} were not tested on the same utterances: {len(odd)} differ, such as "
-            f"{min(odd) if odd else '(repeated ones)'}; train both on the same corpus and split_seed"
-        )
-    counts = [confusions_of_run(t, labels) for t in tables]
-    seeds = min(len(c) for c in counts)
+    _check_same_utterances(first, second, tables)
+    counts = [confusions_of_run(table, labels) for table in tables]
+    seeds = min(len(count) for count in counts)
     result: dict[str, Any] = randomisation_test(counts[0][:seeds], counts[1][:seeds], draws)
     for name, run, count in zip(("first", "second"), (first, second), counts, strict=True):
-        values = json.loads((Path(run) / "metrics.json").read_text("utf-8"))
+        metrics = json.loads((Path(run) / "metrics.json").read_text("utf-8"))
         result[name] = {
             "run": Path(run).resolve().name,
-            "protocol": values["protocol"],
+            "protocol": metrics["protocol"],
             "seeds": len(count),
-            **{k: values["weighted_f1"][k] for k in ("mean", "sd")},
+            **{k: metrics["weighted_f1"][k] for k in ("mean", "sd")},
             "interval": interval(count),
         }
     result["seeds"] = seeds
-    if len({len(c) for c in counts}) > 1:
+    if len({len(count) for count in counts}) > 1:
         result["warning"] = f"the runs differ in seeds; the first {seeds} of each are compared"
     return result
 
 
 def confusions_of_run(table: pd.DataFrame, labels: list[str]) -> np.ndarray:
-    """(seeds, dialogues, classes, classes) of predictions-per-seed; dialogues in the order of their names."""
-    number = {label: k for k, label in enumerate(labels)} | {"": -1}
+    """Count the predictions in predictions-per-seed.csv.
+
+    Returns (seeds, dialogues, classes, classes), seeds in rising order, dialogues by name.
+    """
+    index = {label: k for k, label in enumerate(labels)} | {"": -1}
     counts = []
-    for _, own in table.groupby("seed", sort=True):
-        groups = [part for _, part in own.groupby("dialogue", sort=True)]
-        counts.append(
-            dialogue_confusions(
-                [part["label"].map(number).to_numpy() for part in groups],
-                [part["prediction"].map(number).to_numpy() for part in groups],
-                len(labels),
-            )
-        )
+    for _, of_seed in table.groupby("seed", sort=True):
+        dialogues = [rows for _, rows in of_seed.groupby("dialogue", sort=True)]
+        truths = [rows["label"].map(index).to_numpy() for rows in dialogues]
+        guesses = [rows["prediction"].map(index).to_numpy() for rows in dialogues]
+        counts.append(dialogue_confusions(truths, guesses, len(labels)))
     return np.stack(counts)
+
+
+def _check_same_utterances(first: Path, second: Path, tables: list[pd.DataFrame]) -> None:
+    truths = []
+    for table in tables:
+        one_seed = table[table["seed"] == table["seed"].iloc[0]]
+        columns = one_seed[["dialogue", "utterance", "label"]]
+        truths.append(columns.sort_values(["dialogue", "utterance"], ignore_index=True))
+    if truths[0].equals(truths[1]):
+        return
+    differing = set(map(tuple, truths[0].to_numpy())) ^ set(map(tuple, truths[1].to_numpy()))
+    example = min(differing) if differing else "(repeated ones)"
+    raise MercError(
+        f"{first} and {second}: not tested on the same utterances: {len(differing)} differ, such "
+        f"as {example}",
+        "train both on the same corpus with the same data.split_seed",
+    )
 
 
 def _labels(run: Path) -> list[str]:
     try:
         return list(json.loads((Path(run) / "metrics.json").read_text("utf-8"))["labels"])
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{run}: no finished run of merc train ({error})") from error
+        raise MercError(
+            f"{run}: no finished run of merc train ({error})", "name the folder of a finished run"
+        ) from error
 
 
 def _predictions(run: Path) -> pd.DataFrame:
@@ -86,4 +105,6 @@ def _predictions(run: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         return table.assign(seed=table["seed"].astype(int))
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: not the predictions of a run ({error})") from error
+        raise MercError(
+            f"{path}: not the predictions of a run ({error})", "train the run again"
+        ) from error

@@ -1,4 +1,4 @@
-"""What a prediction is worth: scores, their intervals over dialogues and seeds, and the comparison of two runs."""
+"""Scores of predictions, their confidence intervals, and a significance test for two runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+from pipeline.core.errors import MercError
+
 __all__ = [
     "HEADLINES",
+    "best_single_seed",
     "dialogue_confusions",
     "holm",
     "interval",
@@ -27,18 +30,23 @@ HEADLINES = ("accuracy", "weighted_f1", "macro_f1", "macro_recall")
 
 
 def scores(truth: np.ndarray, guess: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
-    """Scores of labelled utterances; truth and guess (n,) index `labels`.  Confusion rows are the truth.
+    """Score labelled utterances.
 
-    Macro averages run over the classes present in the truth; a guess of another class still counts as wrong.
-    Raises ValueError when there is nothing to score.
+    truth, guess: (n,) indices into `labels`. Rows of the confusion matrix are the truth. Macro
+    averages run over the classes present in the truth; a guess of another class counts as wrong.
+
+    Raises MercError if there is nothing to score.
+
+    >>> scores(np.array([0, 0, 1]), np.array([0, 1, 1]), ("sad", "joy"))["confusion"]
+    [[1, 1], [0, 1]]
     """
     if not len(truth):
-        raise ValueError("no labelled utterance to score")
-    every = np.arange(len(labels))
+        raise MercError("no labelled utterance to score", "label some utterances")
+    classes = np.arange(len(labels))
     precision, recall, f1, support = precision_recall_fscore_support(
-        truth, guess, labels=every, zero_division=0
+        truth, guess, labels=classes, zero_division=0
     )
-    present = every[support > 0]
+    present = classes[support > 0]
     return {
         "utterances": len(truth),
         "accuracy": float(accuracy_score(truth, guess)),
@@ -56,23 +64,34 @@ def scores(truth: np.ndarray, guess: np.ndarray, labels: Sequence[str]) -> dict[
             }
             for k, name in enumerate(labels)
         },
-        "confusion": confusion_matrix(truth, guess, labels=every).tolist(),
+        "confusion": confusion_matrix(truth, guess, labels=classes).tolist(),
     }
 
 
 def dialogue_confusions(
     truths: Sequence[np.ndarray], guesses: Sequence[np.ndarray], classes: int
 ) -> np.ndarray:
-    """(dialogues, classes, classes) counts, truth in rows; utterances without a label (-1) do not count."""
+    """Return one confusion matrix per dialogue, (dialogues, classes, classes), truth in rows.
+
+    Utterances without a label (-1) do not count.
+
+    >>> dialogue_confusions([np.array([0, 1, -1])], [np.array([1, 1, 0])], 2)[0]
+    array([[0., 1.],
+           [0., 1.]])
+    """
     counts = np.zeros((len(truths), classes, classes))
     for k, (truth, guess) in enumerate(zip(truths, guesses, strict=True)):
-        known = truth >= 0
-        np.add.at(counts[k], (truth[known], guess[known]), 1)
+        labelled = truth >= 0
+        np.add.at(counts[k], (truth[labelled], guess[labelled]), 1)
     return counts
 
 
 def weighted_f1(confusion: np.ndarray) -> np.ndarray:
-    """Weighted F1 of (..., classes, classes) counts; 0 where nothing is counted."""
+    """Return the weighted F1 of (..., classes, classes) confusion matrices; 0 for empty ones.
+
+    >>> float(weighted_f1(np.array([[2, 0], [0, 1]])))
+    1.0
+    """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     truth, guess = confusion.sum(-1), confusion.sum(-2)
     f1 = 2 * hits / np.maximum(truth + guess, 1e-300)
@@ -80,9 +99,10 @@ def weighted_f1(confusion: np.ndarray) -> np.ndarray:
 
 
 def interval(counts: np.ndarray, draws: int = 2000, seed: int = 0) -> list[float]:
-    """95 % bootstrap interval of the seed-mean weighted F1: dialogues crossed with seeds.
+    """Return the 95 % bootstrap interval of the seed-mean weighted F1.
 
-    counts (seeds, dialogues, classes, classes): one draw of dialogues serves all drawn seeds.
+    counts: (seeds, dialogues, classes, classes). Dialogues are resampled crossed with seeds: one
+    draw of dialogues serves all seeds of that draw.
     """
     seeds, dialogues, classes, _ = counts.shape
     rng = np.random.default_rng(seed)
@@ -90,18 +110,18 @@ def interval(counts: np.ndarray, draws: int = 2000, seed: int = 0) -> list[float
     weights = rng.multinomial(dialogues, np.full(dialogues, 1 / dialogues), draws)
     values = weighted_f1((weights @ flat).reshape(draws, seeds, classes, classes))
     chosen = rng.integers(0, seeds, (draws, seeds))
-    return [
-        float(v) for v in np.percentile(np.take_along_axis(values, chosen, 1).mean(1), [2.5, 97.5])
-    ]
+    means = np.take_along_axis(values, chosen, 1).mean(1)
+    return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
 
 
 def randomisation_test(
     a: np.ndarray, b: np.ndarray, draws: int = 10_000, seed: int = 0
 ) -> dict[str, float]:
-    """Two-sided approximate randomisation on the difference of seed-mean weighted F1, a - b.
+    """Test the difference of the seed-mean weighted F1, a - b, by approximate randomisation.
 
-    a, b (seeds, dialogues, classes, classes) on the same dialogues.  A dialogue's predictions are swapped for all
-    seeds together; p = (k + 1) / (n + 1).
+    a, b: (seeds, dialogues, classes, classes) on the same dialogues. A dialogue's predictions are
+    swapped for all seeds together. p is two-sided: (k + 1) / (draws + 1), where k draws differ by
+    at least as much as the runs do.
     """
     seeds, dialogues, classes, _ = a.shape
 
@@ -116,16 +136,25 @@ def randomisation_test(
         size = min(1000, draws - start)
         swap = rng.integers(0, 2, (size, dialogues)).astype(np.float64)
         change = (swap @ moved).reshape(size, seeds, classes, classes)
-        extreme += int(
-            (np.abs(statistic(total + change, other - change)) >= abs(observed) - 1e-12).sum()
-        )
+        differences = np.abs(statistic(total + change, other - change))
+        extreme += int((differences >= abs(observed) - 1e-12).sum())
     return {"difference": observed, "p": (extreme + 1) / (draws + 1), "draws": draws}
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values, in the given order."""
+    """Return p values adjusted by Holm's method, in the given order.
+
+    >>> holm([0.25, 0.03125])
+    [0.25, 0.0625]
+    """
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, k in enumerate(sorted(range(len(p)), key=lambda k: p[k])):
         largest = max(largest, min(1.0, (len(p) - rank) * p[k]))
         adjusted[k] = largest
     return adjusted
+
+
+def best_single_seed(run: dict[str, Any]) -> dict[str, float]:
+    """Return the test scores of the best seed in the metrics of a run, and its number."""
+    entry = next(entry for entry in run["per_seed"] if entry["seed"] == run["best_seed"])
+    return {name: entry["test"][name] for name in HEADLINES} | {"seed": run["best_seed"]}

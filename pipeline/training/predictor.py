@@ -1,8 +1,7 @@
-"""A trained model in use: features of a dialogue in, probabilities out."""
+"""Use a trained model: features of a dialogue in, probabilities out."""
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import resources
@@ -15,82 +14,108 @@ from scipy.special import softmax
 
 from css_model import CSS, Normaliser, collate, load_checkpoint
 from pipeline.core.dialogue import MODALITIES, Dialogue
-from pipeline.core.fingerprints import profile_of
+from pipeline.core.errors import MercError, UsageError
+from pipeline.core.fingerprints import profile_of, sha256_of
 
-__all__ = ["PRIORS", "Predictor", "logits_of", "modality_sets", "prepare", "tempered"]
+__all__ = [
+    "PRIORS",
+    "SHIPPED",
+    "Predictor",
+    "apply_temperature",
+    "compute_logits",
+    "modality_sets",
+    "prepare",
+]
 
 PRIORS = ("train", "uniform")
 SHIPPED = "merc-offline"
-FORWARD = 2048  # utterances a forward pass: bounds memory, changes no figure
+MAX_UTTERANCES = 2048  # per forward pass; limits memory, does not change results
 
 
 def prepare(dialogue: Dialogue, widths: dict[str, int], normaliser: Normaliser) -> Dialogue:
-    """The dialogue as the model reads it: its modalities only, absent ones as rows of NaN, normalised."""
+    """Keep the modalities of `widths`, add missing ones as rows of NaN, and normalise.
+
+    Raises MercError for features of another shape.
+    """
     n = len(dialogue.utterances)
-    features = {
-        m: dialogue.features.get(m, np.full((n, width), np.nan, np.float32))
-        for m, width in widths.items()
-    }
+    features = {}
     for modality, width in widths.items():
-        if features[modality].shape != (n, width):
-            raise ValueError(
-                f"dialogue {dialogue.id}, {modality}: {features[modality].shape} where the model takes "
-                f"({n}, {width}); use features from the extractor it was trained on"
+        missing = np.full((n, width), np.nan, np.float32)
+        rows = features[modality] = dialogue.features.get(modality, missing)
+        if rows.shape != (n, width):
+            raise MercError(
+                f"dialogue {dialogue.id}, {modality}: features of shape {rows.shape}, but the "
+                f"model takes ({n}, {width})",
+                "use features from the extractor that the model was trained with",
             )
     return replace(dialogue, features=normaliser.apply(features, dialogue.speakers))
 
 
 def modality_sets(dialogue: Dialogue) -> list[str]:
-    """For each utterance the names of its present modalities, as "text+visual"; "" where there is none."""
-    there = {
+    """Name the present modalities of every utterance.
+
+    Returns one string per utterance, such as "text+visual"; "" if all modalities are missing.
+    """
+    present = {
         m: ~np.isnan(dialogue.features[m]).any(1) for m in MODALITIES if m in dialogue.features
     }
     return [
-        "+".join(m for m, rows in there.items() if rows[k]) for k in range(len(dialogue.utterances))
+        "+".join(modality for modality, rows in present.items() if rows[k])
+        for k in range(len(dialogue.utterances))
     ]
 
 
 @torch.inference_mode()
-def logits_of(model: CSS, dialogues: list[Dialogue]) -> list[np.ndarray]:
-    """(n, classes) float64 logits of each prepared dialogue; the model is left in eval mode."""
+def compute_logits(model: CSS, dialogues: list[Dialogue]) -> list[np.ndarray]:
+    """Return the (n, classes) float64 logits of each prepared dialogue.
+
+    The model is in eval mode afterwards.
+    """
     model.eval()
     device = next(model.parameters()).device
     result: list[np.ndarray] = [np.zeros((0, len(model.config.labels)))] * len(dialogues)
-    order = sorted(
-        (k for k, d in enumerate(dialogues) if d.utterances),
-        key=lambda k: len(dialogues[k].utterances),
-    )
-    while order:
-        taken: list[int] = []
-        size = 0
-        while order and (not taken or size + len(dialogues[order[-1]].utterances) <= FORWARD):
-            taken.append(order.pop())
-            size += len(dialogues[taken[-1]].utterances)
-        batch = collate([dialogues[k] for k in taken]).to(device)
-        rows = model(batch).logits.double().cpu().numpy()
-        ends = np.cumsum([len(dialogues[k].utterances) for k in taken])[:-1]
-        for k, part in zip(taken, np.split(rows, ends), strict=True):
-            result[k] = part
+    # batches of dialogues of similar length, the longest first
+    lengths = [len(dialogue.utterances) for dialogue in dialogues]
+    remaining = sorted((k for k, length in enumerate(lengths) if length), key=lengths.__getitem__)
+    while remaining:
+        batch = [remaining.pop()]
+        size = lengths[batch[0]]
+        while remaining and size + lengths[remaining[-1]] <= MAX_UTTERANCES:
+            batch.append(remaining.pop())
+            size += lengths[batch[-1]]
+        logits = model(collate([dialogues[k] for k in batch]).to(device)).logits
+        ends = np.cumsum([lengths[k] for k in batch])[:-1]
+        for k, rows in zip(batch, np.split(logits.double().cpu().numpy(), ends), strict=True):
+            result[k] = rows
     return result
 
 
-def tempered(
+def apply_temperature(
     logits: np.ndarray, log_prior: np.ndarray, temperature: float | np.ndarray
 ) -> np.ndarray:
-    """The evidence divided by the temperature, the prior left as it is: under a uniform prior no label changes."""
+    """Divide the evidence by a temperature and keep the prior.
+
+    Under a uniform prior this changes confidences but no predicted label.
+
+    >>> apply_temperature(np.array([3.0, 1.0]), np.array([1.0, 0.0]), 2.0)
+    array([2. , 0.5])
+    """
     return log_prior + (logits - log_prior) / temperature
 
 
 class Predictor:
-    """A model with its normaliser, prior and temperatures."""
+    """A trained model with its normaliser, prior and temperatures.
+
+    >>> Predictor.load("merc-offline").profile
+    'offline'
+    """
 
     def __init__(self, checkpoint: Any, name: str, device: str = "cpu") -> None:
         self.name = name
         self.checkpoint = checkpoint
         self.labels: tuple[str, ...] = tuple(checkpoint.config.labels)
-        self.widths: dict[str, int] = (
-            dict(checkpoint.config.widths) | checkpoint.normaliser.inputs
-        )  # as extracted
+        # as extracted, before columns are selected
+        self.widths: dict[str, int] = dict(checkpoint.config.widths) | checkpoint.normaliser.inputs
         self.fingerprints: dict[str, dict[str, Any]] | None = checkpoint.fingerprints
         self.profile = profile_of(self.fingerprints)
         self.model = CSS(checkpoint.config)
@@ -99,9 +124,9 @@ class Predictor:
 
     @classmethod
     def load(cls, source: str | Path, device: str = "cpu") -> Predictor:
-        """From a run folder, a model file, or the name of the model that ships.
+        """Load a run folder, a model file, or the model that ships, "merc-offline".
 
-        Raises FileNotFoundError or ValueError with what to do.
+        Raises MercError if there is no such model, ValueError if its file is damaged.
         """
         with ExitStack() as stack:
             if str(source) == SHIPPED and not Path(source).exists():
@@ -113,82 +138,99 @@ class Predictor:
                     path = path / "model.safetensors"
                 name = path.parent.resolve().name if path.name == "model.safetensors" else path.stem
             if not path.is_file():
-                raise FileNotFoundError(
-                    f"{path}: no such model; name a run folder of merc train (finished: it has "
-                    f"model.safetensors), a model file, or {SHIPPED}"
+                raise MercError(
+                    f"{path}: no such model",
+                    "name the folder of a finished run of merc train (it has model.safetensors), "
+                    f"a model file, or {SHIPPED}",
                 )
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            return cls(load_checkpoint(path), f"{name}@{digest[:12]}", device)
+            return cls(load_checkpoint(path), f"{name}@{sha256_of(path)[:12]}", device)
 
     def check(self, fingerprints: dict[str, dict[str, Any]] | None, *, known: bool = True) -> None:
         """Refuse features that this model was not trained on.
 
-        known: origin unknown, on either side, is refused too (labelling); else only what is known is compared.
-        Raises ValueError with the difference and the remedy.
+        known: also refuse features of unknown origin, on either side, as labelling must. False:
+            compare only what is known.
+
+        Raises MercError with the difference.
         """
         if self.fingerprints is None or fingerprints is None:
             if known:
-                raise ValueError(
-                    f"{self.name} was trained on features of unknown origin (its table has no fingerprints.json), so "
-                    "no video can be given the same; export a table with `merc store export` and train on that"
+                raise MercError(
+                    f"{self.name} was trained on features of unknown origin (its table has no "
+                    "fingerprints.json), which cannot be extracted from a recording",
+                    "export a table with `merc store export` and train on that",
                 )
             return
-        published = [
-            m for m, made in self.fingerprints.items() if made.get("extractor") == "published"
-        ]
-        if known and published:
-            raise ValueError(
-                f"{self.name} was trained on published {', '.join(published)} features, whose recipe was never "
-                "released, so no video can be given the same; label with merc-offline, or train on features of "
-                "`merc extract`. `merc evaluate` reads it"
-            )
-        for modality, made in fingerprints.items():
+        if known:
+            _check_published(self.name, self.fingerprints)
+        for modality, fingerprint in fingerprints.items():
             trained = self.fingerprints.get(modality)
-            if trained is not None and _essential(trained) != _essential(made):
-                different = [k for k in sorted({*trained, *made}) if trained.get(k) != made.get(k)]
-                raise ValueError(
-                    f"{self.name} was trained on other {modality} features: "
-                    + "; ".join(
-                        f"{k} {_short(trained.get(k))} in training, {_short(made.get(k))} here"
-                        for k in different
-                    )
-                    + f". Extract with the extractor of its training (profile {self.profile}), or train anew on these"
-                )
+            if trained is None or _essential(trained) == _essential(fingerprint):
+                continue
+            differences = "; ".join(
+                f"{key} {_short(trained.get(key))} in training, {_short(fingerprint.get(key))} here"
+                for key in sorted({*trained, *fingerprint})
+                if trained.get(key) != fingerprint.get(key)
+            )
+            raise MercError(
+                f"{self.name} was trained on other {modality} features: {differences}",
+                "extract with the extractor that it was trained with (profile "
+                f"{self.profile}), or train on these features",
+            )
 
     def check_widths(self, widths: dict[str, int]) -> None:
-        """Refuse a table whose widths differ, or that has none of the model's modalities."""
+        """Refuse features of other widths, or of none of the model's modalities.
+
+        Raises MercError.
+        """
         for modality, width in widths.items():
             if modality in self.widths and self.widths[modality] != width:
-                raise ValueError(
-                    f"{self.name} takes {modality} features of width {self.widths[modality]}, these have {width}: "
-                    f"another extractor made them. Extract with profile {self.profile}, or train on these"
+                raise MercError(
+                    f"{self.name}: takes {modality} features of width {self.widths[modality]}, but "
+                    f"these have {width}, so another extractor made them",
+                    f"extract with profile {self.profile}, or train on these features",
                 )
         if not set(widths) & set(self.widths):
-            raise ValueError(
-                f"{self.name} reads {', '.join(self.widths)}; here is only {', '.join(widths)}"
+            raise MercError(
+                f"{self.name}: reads {', '.join(self.widths)}, but there is only "
+                f"{', '.join(widths)}",
+                "use a table with one of these modalities",
             )
 
     def probabilities(self, dialogue: Dialogue, prior: str = "train") -> np.ndarray:
-        """(n, classes) float64, rows sum to 1.
+        """Return (n, classes) float64 probabilities; every row sums to 1.
 
-        prior "uniform" divides by the class frequencies of the training.  An utterance without any feature gets the
-        prior itself (`modality_sets` tells which those are).
+        prior: "train": classes as frequent as in training; "uniform": all classes equally likely.
+
+        An utterance without any feature gets the prior (see `modality_sets`).
         """
         if prior not in PRIORS:
-            raise ValueError(f"no prior {prior!r}; choose {' or '.join(PRIORS)}")
+            raise UsageError(f"unknown prior {prior!r}", f"choose {' or '.join(PRIORS)}")
         if not dialogue.utterances:
             return np.zeros((0, len(self.labels)))
-        ready = prepare(dialogue, self.widths, self.checkpoint.normaliser)
-        sets = modality_sets(ready)
-        heat = np.array([self.checkpoint.temperatures.get(s, 1.0) for s in sets])
+        prepared = prepare(dialogue, self.widths, self.checkpoint.normaliser)
+        present = modality_sets(prepared)
+        temperatures = np.array([self.checkpoint.temperatures.get(s, 1.0) for s in present])
         log_prior = np.asarray(self.checkpoint.log_prior, np.float64)
-        scores = tempered(logits_of(self.model, [ready])[0], log_prior, heat[:, None])
-        scores[[not s for s in sets]] = log_prior
+        logits = compute_logits(self.model, [prepared])[0]
+        scores = apply_temperature(logits, log_prior, temperatures[:, None])
+        scores[[not modalities for modalities in present]] = log_prior
         return softmax(scores - log_prior if prior == "uniform" else scores, axis=1)
 
 
+def _check_published(name: str, fingerprints: dict[str, dict[str, Any]]) -> None:
+    published = [m for m, made in fingerprints.items() if made.get("extractor") == "published"]
+    if published:
+        raise MercError(
+            f"{name} was trained on published {', '.join(published)} features, whose extraction "
+            "was never released, so they cannot be extracted from a recording",
+            "label with merc-offline, or train on features of `merc extract` (`merc evaluate` does "
+            "read this model)",
+        )
+
+
 def _essential(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Without the face detector, which differs between platforms and leaves the vector of a face as it is."""
+    """Drop the face detector: it differs by platform and does not change the vector of a face."""
     options = {k: v for k, v in fingerprint.get("options", {}).items() if k != "detector"}
     return fingerprint | {"options": options}
 

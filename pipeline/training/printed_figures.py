@@ -1,7 +1,8 @@
-"""Printed figures of the CSS paper, in per cent, Tables 1 and 2, as corrected by reconstructing counts.
+"""Figures printed in the CSS paper (Tables 1 to 4), in per cent, with its errors corrected.
 
-The paper's per-class "ACC" is the precision of a class for CSS and SDT.  Table 2's header is alphabetical, its values
-stand in label-id order.  IEMOCAP *sad* F1 of CSS reads 82.80.  All printed figures come from the best test epoch.
+The per-class "ACC" of the paper is precision for CSS and SDT. The header of Table 2 is
+alphabetical, but its values are in the order of label ids. F1 of CSS for IEMOCAP *sad* should read
+82.80. All printed figures come from the best test epoch.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ PAPER: dict[str, dict[str, dict[str, tuple[float, float]]]] = {
     },
 }
 
-# Tables 3 and 4: row of `merc ablate` -> accuracy, weighted F1.  MELD's visual-only row is the constant answer neutral.
+# Tables 3 and 4: row of `merc ablate` -> accuracy, weighted F1. MELD's visual-only row is the
+# constant answer neutral.
 ABLATIONS: dict[str, dict[str, tuple[float, float]]] = {
     "iemocap": {
         "css": (75.42, 75.66),

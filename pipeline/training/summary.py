@@ -1,8 +1,9 @@
-"""The figures of a run: every seed's best model on valid and test, their means, spreads and intervals."""
+"""The figures of a run: the best model of every seed, their means, spreads and intervals."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,181 +16,190 @@ from pipeline.training.metrics import HEADLINES, dialogue_confusions, interval, 
 from pipeline.training.predictor import Predictor
 from pipeline.training.protocols import Parts, count_labels
 
-__all__ = ["mean_sd", "score_dialogues", "summarise"]
+__all__ = ["mean_sd", "prediction_table", "score_dialogues", "summarise"]
+
+MAX_SPEAKERS = 10  # with more speakers, their scores are not listed
 
 
 def summarise(
     parts: Parts, config: Configuration, folders: dict[int, Path]
-) -> tuple[dict, dict[str, pd.DataFrame]]:
-    """(metrics, tables) of the fitted seeds; tables: history, predictions (best seed), predictions-per-seed."""
-    labels, per_seed, histories, rows, probabilities = parts.corpus.labels, [], [], [], {}
-    counts, parameters = [], 0
-    for seed, folder in folders.items():
-        predictor = Predictor.load(folder / "model.safetensors")
-        parameters = predictor.model.parameter_count()
-        log = json.loads((folder / "history.json").read_text("utf-8"))
-        histories.append(pd.DataFrame(log["epochs"]).assign(seed=seed))
-        tested = [predictor.probabilities(d) for d in parts.test]
-        probabilities[seed] = tested
-        guesses = [p.argmax(1) for p in tested]
-        counts.append(dialogue_confusions([d.labels for d in parts.test], guesses, len(labels)))
-        entry = {
-            "seed": seed,
-            "best_epoch": log["best_epoch"],
-            "test": score_dialogues(parts.test, guesses, labels),
-        }
-        if parts.protocol == "clean":
-            entry["valid"] = score_dialogues(
-                parts.valid, [predictor.probabilities(d).argmax(1) for d in parts.valid], labels
-            )
-        per_seed.append(entry)
-        for d, guess in zip(parts.test, guesses, strict=True):
-            rows += [
-                (
-                    seed,
-                    d.id,
-                    d.utterances[k],
-                    labels[d.labels[k]] if d.labels[k] >= 0 else "",
-                    labels[guess[k]],
-                )
-                for k in range(len(guess))
-            ]
-    select = "valid" if parts.protocol == "clean" else "test"
-    best = max(range(len(per_seed)), key=lambda k: (per_seed[k][select]["weighted_f1"], -k))
-    best_seed = per_seed[best]["seed"]
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """Score the fitted seeds.
+
+    Args:
+        folders: seed -> folder that `fit` wrote.
+
+    Returns:
+        The metrics, and the tables history, predictions (best seed) and predictions-per-seed.
+    """
+    labels = parts.corpus.labels
+    results = [_score_seed(parts, seed, folder) for seed, folder in folders.items()]
+    scored_on = "valid" if parts.protocol == "clean" else "test"
+    # the first one among equals
+    best = max(results, key=lambda result: result.entry[scored_on]["weighted_f1"])
+    best_seed = best.entry["seed"]
+    per_seed = [result.entry for result in results]
+    test = [entry["test"] for entry in per_seed]
     train = parts.train(0, config.train.seed)
+    dialogues = {"train": train, "valid": parts.valid, "test": parts.test}
     metrics: dict[str, Any] = {
         "dataset": parts.corpus.name,
         "protocol": parts.protocol,
         "labels": list(labels),
         "seeds": list(folders),
         "best_seed": best_seed,
-        "parameters": parameters,
+        "parameters": best.predictor.model.parameter_count(),
         "notes": parts.notes,
         "fingerprints": parts.corpus.fingerprints or "unknown",
-        "modalities": list(predictor.widths),
-        "parts": {
-            name: _size(part)
-            for name, part in (("train", train), ("valid", parts.valid), ("test", parts.test))
-        },
-        "per_class": _per_class([e["test"] for e in per_seed], labels),
-        "confusion": per_seed[best]["test"]["confusion"],
+        "modalities": list(best.predictor.widths),
+        "parts": {name: _size(part) for name, part in dialogues.items()},
+        "per_class": _per_class(test, labels),
+        "confusion": best.entry["test"]["confusion"],
         "confusion_of": f"seed {best_seed}, the model of this folder; rows are the truth",
-        "per_speaker": _per_speaker(parts.test, list(probabilities.values()), labels),
+        "per_speaker": _per_speaker(parts.test, [r.probabilities for r in results], labels),
         "majority": _majority(train, parts.test, labels),
         "per_seed": per_seed,
-        **{name: mean_sd([e["test"][name] for e in per_seed]) for name in HEADLINES},
+        **{name: mean_sd([entry[name] for entry in test]) for name in HEADLINES},
     }
-    metrics["weighted_f1"]["interval"] = interval(np.stack(counts))
+    metrics["weighted_f1"]["interval"] = interval(np.stack([r.confusions for r in results]))
     if parts.protocol == "clean":
-        metrics["valid"] = {
-            name: mean_sd([e["valid"][name] for e in per_seed]) for name in HEADLINES
-        }
+        valid = [entry["valid"] for entry in per_seed]
+        metrics["valid"] = {name: mean_sd([entry[name] for entry in valid]) for name in HEADLINES}
     return metrics, {
-        "history": pd.concat(histories)[
-            ["seed", *[c for c in histories[0].columns if c != "seed"]]
-        ],
-        "predictions": prediction_table(parts.test, probabilities[best_seed], labels, labels),
-        "predictions-per-seed": pd.DataFrame(
-            rows, columns=["seed", "dialogue", "utterance", "label", "prediction"]
-        ),
+        "history": pd.concat([result.history for result in results]),
+        "predictions": prediction_table(parts.test, best.probabilities, labels),
+        "predictions-per-seed": _predictions_per_seed(parts.test, results, labels),
     }
 
 
 def score_dialogues(
     dialogues: list[Dialogue], guesses: list[np.ndarray], labels: tuple[str, ...]
 ) -> dict[str, Any]:
+    """Score the labelled utterances of dialogues; guesses: (n,) label indices of each."""
     truth, guess = np.concatenate([d.labels for d in dialogues]), np.concatenate(guesses)
     return scores(truth[truth >= 0], guess[truth >= 0], labels)
 
 
 def prediction_table(
-    dialogues: list[Dialogue],
-    probabilities: list[np.ndarray],
-    labels: tuple[str, ...],
-    truths: tuple[str, ...],
+    dialogues: list[Dialogue], probabilities: list[np.ndarray], labels: tuple[str, ...]
 ) -> pd.DataFrame:
-    """A row an utterance; `labels` are the model's, `truths` what the dialogues' labels index."""
+    """Return one row per utterance: label, prediction, and every probability."""
     rows = []
-    for d, p in zip(dialogues, probabilities, strict=True):
-        for k, utterance in enumerate(d.utterances):
-            best = int(p[k].argmax())
-            rows.append(
-                [
-                    d.id,
-                    utterance,
-                    d.speakers[k],
-                    truths[d.labels[k]] if d.labels[k] >= 0 else "",
-                    labels[best],
-                    float(p[k, best]),
-                    *p[k].tolist(),
-                ]
-            )
-    return pd.DataFrame(
-        rows,
-        columns=[
-            "dialogue",
-            "utterance",
-            "speaker",
-            "label",
-            "prediction",
-            "confidence",
-            *[f"p_{label}" for label in labels],
-        ],
-    )
+    for dialogue, of_dialogue in zip(dialogues, probabilities, strict=True):
+        for k, utterance in enumerate(dialogue.utterances):
+            best = int(of_dialogue[k].argmax())
+            row = [dialogue.id, utterance, dialogue.speakers[k], _name(dialogue.labels[k], labels)]
+            rows.append([*row, labels[best], float(of_dialogue[k, best]), *of_dialogue[k].tolist()])
+    columns = ["dialogue", "utterance", "speaker", "label", "prediction", "confidence"]
+    return pd.DataFrame(rows, columns=[*columns, *(f"p_{label}" for label in labels)])
 
 
 def mean_sd(values: list[float]) -> dict[str, float]:
-    """sd over seeds (n - 1); 0 for one seed."""
-    return {
-        "mean": float(np.mean(values)),
-        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+    """Return mean and standard deviation (n - 1) over seeds; sd is 0 for one seed.
+
+    >>> mean_sd([0.5, 0.5])
+    {'mean': 0.5, 'sd': 0.0}
+    """
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "sd": sd}
+
+
+@dataclass(frozen=True)
+class _SeedResult:
+    """The scores of one seed.
+
+    entry: its dict in `per_seed` of metrics.json. probabilities, confusions: of the test part.
+    """
+
+    predictor: Predictor
+    entry: dict[str, Any]
+    history: pd.DataFrame
+    probabilities: list[np.ndarray]
+    confusions: np.ndarray
+
+    @property
+    def guesses(self) -> list[np.ndarray]:
+        return [rows.argmax(1) for rows in self.probabilities]
+
+
+def _score_seed(parts: Parts, seed: int, folder: Path) -> _SeedResult:
+    predictor = Predictor.load(folder / "model.safetensors")
+    log = json.loads((folder / "history.json").read_text("utf-8"))
+    history = pd.DataFrame(log["epochs"])
+    history.insert(0, "seed", seed)
+    labels = parts.corpus.labels
+    probabilities = [predictor.probabilities(d) for d in parts.test]
+    guesses = [rows.argmax(1) for rows in probabilities]
+    entry = {
+        "seed": seed,
+        "best_epoch": log["best_epoch"],
+        "test": score_dialogues(parts.test, guesses, labels),
     }
+    if parts.protocol == "clean":
+        valid = [predictor.probabilities(d).argmax(1) for d in parts.valid]
+        entry["valid"] = score_dialogues(parts.valid, valid, labels)
+    confusions = dialogue_confusions([d.labels for d in parts.test], guesses, len(labels))
+    return _SeedResult(predictor, entry, history, probabilities, confusions)
 
 
-def _per_class(seeds: list[dict[str, Any]], labels: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        label: {
-            figure: mean_sd([s["per_class"][label][figure] for s in seeds])
+def _predictions_per_seed(
+    dialogues: list[Dialogue], results: list[_SeedResult], labels: tuple[str, ...]
+) -> pd.DataFrame:
+    rows = []
+    for result in results:
+        for dialogue, guess in zip(dialogues, result.guesses, strict=True):
+            for k, utterance in enumerate(dialogue.utterances):
+                truth = _name(dialogue.labels[k], labels)
+                rows.append((result.entry["seed"], dialogue.id, utterance, truth, labels[guess[k]]))
+    return pd.DataFrame(rows, columns=["seed", "dialogue", "utterance", "label", "prediction"])
+
+
+def _name(label: int, labels: tuple[str, ...]) -> str:
+    return labels[label] if label >= 0 else ""
+
+
+def _per_class(test: list[dict[str, Any]], labels: tuple[str, ...]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for label in labels:
+        of_seeds = [entry["per_class"][label] for entry in test]
+        result[label] = {
+            figure: mean_sd([figures[figure] for figures in of_seeds])
             for figure in ("precision", "recall", "f1")
         }
-        | {"support": seeds[0]["per_class"][label]["support"]}
-        for label in labels
-    }
+        result[label]["support"] = of_seeds[0]["support"]
+    return result
 
 
 def _per_speaker(
     dialogues: list[Dialogue], seeds: list[list[np.ndarray]], labels: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Seed-mean weighted F1 of each speaker of the test part, where there are at most ten."""
-    names = sorted({s for d in dialogues for s in d.speakers})
+    """Return the seed-mean weighted F1 of each speaker, if there are few enough of them.
+
+    The published MELD numbers its speakers within a dialogue, so digits do not name persons.
+    """
+    names = sorted({speaker for d in dialogues for speaker in d.speakers})
+    if len(names) > MAX_SPEAKERS or all(name.isdigit() for name in names):
+        return {}
     truth = np.concatenate([d.labels for d in dialogues])
-    who = np.concatenate([np.array(d.speakers, dtype=object) for d in dialogues])
-    found = {}
-    if all(
-        name.isdigit() for name in names
-    ):  # the published MELD counts speakers within a dialogue: no persons
-        names = []
-    for name in names if len(names) <= 10 else []:
-        rows = (who == name) & (truth >= 0)
-        if rows.any():
-            own = [
-                scores(truth[rows], np.concatenate([p.argmax(1) for p in seed])[rows], labels)[
-                    "weighted_f1"
-                ]
-                for seed in seeds
-            ]
-            found[name] = {"utterances": int(rows.sum()), "weighted_f1": mean_sd(own)}
-    return found
+    speakers = np.concatenate([np.array(d.speakers, dtype=object) for d in dialogues])
+    guesses = [np.concatenate([rows.argmax(1) for rows in seed]) for seed in seeds]
+    result = {}
+    for name in names:
+        use = (speakers == name) & (truth >= 0)
+        if use.any():
+            f1 = [scores(truth[use], guess[use], labels)["weighted_f1"] for guess in guesses]
+            result[name] = {"utterances": int(use.sum()), "weighted_f1": mean_sd(f1)}
+    return result
 
 
 def _majority(
     train: list[Dialogue], test: list[Dialogue], labels: tuple[str, ...]
 ) -> dict[str, Any]:
-    """What the constant answer of the most frequent training class gets on test."""
-    common = int(count_labels(train, len(labels)).argmax())
-    result = score_dialogues(test, [np.full(len(d.labels), common) for d in test], labels)
-    return {"label": labels[common]} | {name: result[name] for name in HEADLINES}
+    """Score the constant answer of the most frequent training class on test."""
+    most_frequent = int(count_labels(train, len(labels)).argmax())
+    guesses = [np.full(len(d.labels), most_frequent) for d in test]
+    result = score_dialogues(test, guesses, labels)
+    return {"label": labels[most_frequent]} | {name: result[name] for name in HEADLINES}
 
 
 def _size(dialogues: list[Dialogue]) -> dict[str, int]:

@@ -1,0 +1,91 @@
+"""Train several seeds, as many at a time as there are cores."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.core.errors import MercError
+from pipeline.core.workers import Send, WorkerDied, map_items
+from pipeline.training.config import Configuration
+from pipeline.training.distributed import ranks
+from pipeline.training.fit import Report, fit, no_report
+from pipeline.training.protocols import Parts
+
+__all__ = ["fit_seeds"]
+
+
+def fit_seeds(
+    parts: Parts,
+    config: Configuration,
+    seeds: list[int],
+    work: Path,
+    report: Report = no_report,
+) -> list[Path]:
+    """Fit every seed into `work/seed-N`; return these folders in the order of `seeds`.
+
+    A seed gives the same files whether it is trained alone or beside others.
+
+    Raises MercError or what `fit` raises; the other seeds are then stopped.
+    """
+    folders = [work / f"seed-{seed}" for seed in seeds]
+    jobs, threads = _share_cores(config, len(seeds))
+    if ranks()[0]:
+        report = no_report
+    fit_seed = _FitSeed(parts, config, threads)
+    items = list(zip(seeds, folders, strict=True))
+    outcomes = map_items(fit_seed, items, jobs, lambda index, row: report(row))
+    try:
+        for index, outcome in outcomes:
+            if isinstance(outcome, WorkerDied):
+                raise MercError(
+                    f"seed {seeds[index]}: its process ended with exit code {outcome.exitcode}",
+                    "free some memory or lower train.batch, then repeat the command to resume",
+                )
+            if outcome is not None:
+                raise outcome
+    finally:
+        outcomes.close()  # type: ignore[attr-defined]
+    return folders
+
+
+@dataclass(frozen=True)
+class _FitSeed:
+    """The work of one process: fit a seed and return None, or the exception that it raised."""
+
+    parts: Parts
+    config: Configuration
+    threads: int
+
+    def __call__(self, item: tuple[int, Path], send: Send) -> Exception | None:
+        seed, folder = item
+        before: int = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            fit(self.parts, self.config, seed, folder, send)
+        except Exception as error:
+            return error
+        finally:
+            torch.set_num_threads(before)
+        return None
+
+
+def _share_cores(config: Configuration, seeds: int) -> tuple[int, int]:
+    """Return (seeds at a time, threads of each)."""
+    cores = _cores()
+    on_gpu = config.train.device != "cpu" and torch.cuda.is_available()
+    jobs = 1 if on_gpu or ranks()[1] > 1 else min(seeds, cores)
+    if config.train.threads:
+        return jobs, config.train.threads
+    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun on this machine
+    # no more than torch chose at start: $OMP_NUM_THREADS, else the physical cores
+    return jobs, max(1, min(torch.get_num_threads(), cores // max(jobs, local_ranks)))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
