@@ -14,7 +14,7 @@ from importlib import resources
 from omegaconf import OmegaConf
 
 from pipeline.core.errors import MercError
-from pipeline.training.config import check_values, settle
+from pipeline.training.config import build_configuration, check_values
 
 __all__ = ["METHODS", "FinetuneConfig", "LoraConfig", "load_settings"]
 
@@ -121,7 +121,7 @@ def load_settings(settings: str, model: str, overrides: Sequence[str] = ()) -> F
         packaged = resources.files("configs") / "finetune" / f"{name}.yaml"
         if "/" not in name and packaged.is_file():
             layers.append((f"configs/finetune/{name}.yaml", packaged.read_text("utf-8")))
-    chosen = settle(FinetuneConfig, layers, list(overrides))
+    chosen = build_configuration(FinetuneConfig, layers, list(overrides))
     check_values(chosen, CHOICES, BOUNDS)
     if chosen.train.batch % chosen.train.accumulate:
         raise MercError(

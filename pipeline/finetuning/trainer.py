@@ -44,10 +44,6 @@ class Examples:
     tokens: list[list[int]]
     labels: np.ndarray
 
-    def items(self) -> list[tuple[list[int], int]]:
-        """Return (token ids, label) of each utterance."""
-        return list(zip(self.tokens, self.labels.tolist(), strict=True))
-
     def by_length(self) -> Examples:
         """Sort by number of tokens."""
         order = sorted(range(len(self.tokens)), key=lambda k: len(self.tokens[k]))
@@ -81,10 +77,9 @@ def tune(
     options = config.train
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(extractor, train.labels, classes, method, config, seed)
-    items = train.items()
     lengths = [len(tokens) for tokens in train.tokens]
     size = options.batch // options.accumulate
-    steps = math.ceil(math.ceil(len(items) / size) / options.accumulate)  # per epoch
+    steps = math.ceil(math.ceil(len(lengths) / size) / options.accumulate)  # per epoch
     total = steps * options.epochs
     warmup = math.ceil(options.warmup * total)
     checkpoint, saved = folder / "checkpoint.pt", time.monotonic()
@@ -93,7 +88,7 @@ def tune(
 
     for epoch in range(len(state.history), options.epochs):
         rest = batches(lengths, size, seed, epoch)[len(state.losses) * options.accumulate :]
-        loader = iter(DataLoader(items, batch_sampler=rest, collate_fn=training.collate))
+        loader = iter(training.loader(train, batch_sampler=rest))
         if state.losses:  # resumed within the epoch; a new loader has drawn a random number
             _set_random_state(random, training.device)
         while parts := list(islice(loader, options.accumulate)):
@@ -183,11 +178,10 @@ class _Training:
         self.bf16 = _use_bf16(options.bf16, self.device)
         torch.manual_seed(seed)
 
-    def collate(self, items: list[tuple[list[int], int]]) -> dict[str, Tensor]:
-        """Pad a batch: input_ids and attention_mask (n, tokens), labels (n,)."""
-        padded = self.extractor.pad([tokens for tokens, _ in items])
-        batch = {**padded, "labels": torch.tensor([label for _, label in items])}
-        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+    def loader(self, examples: Examples, **options: Any) -> DataLoader:
+        """Return a loader of batches: input_ids and attention_mask (n, tokens), labels (n,)."""
+        items: Any = list(zip(examples.tokens, examples.labels.tolist(), strict=True))
+        return DataLoader(items, collate_fn=self._collate, **options)
 
     def step(self, parts: list[dict[str, Tensor]], factor: float) -> float:
         """Update the weights by one batch, given in parts; return its loss.
@@ -215,7 +209,7 @@ class _Training:
         self.model.eval()
         ordered = examples.by_length()
         losses, guess = [], []
-        for batch in DataLoader(ordered.items(), EVALUATION_BATCH, collate_fn=self.collate):
+        for batch in self.loader(ordered, batch_size=EVALUATION_BATCH):
             loss, logits = self._forward(batch)
             losses += [loss.item()] * len(logits)
             guess += logits.argmax(1).tolist()
@@ -245,6 +239,11 @@ class _Training:
         self.optimizer.load_state_dict(content["optimizer"])
         _set_random_state(content["random"], self.device)
         return _State(**content["state"])
+
+    def _collate(self, items: list[tuple[list[int], int]]) -> dict[str, Tensor]:
+        padded = self.extractor.pad([tokens for tokens, _ in items])
+        batch = {**padded, "labels": torch.tensor([label for _, label in items])}
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch and its logits (n, classes)."""

@@ -1,10 +1,10 @@
-"""merc finetune text: small encoders fine-tuned for real on MELD's words; resuming, folds, LoRA, bad input."""
+"""Small encoders fine-tuned on MELD's words: resuming, LoRA, bad input."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,21 +13,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.asserts import assert_distribution
-from support.releases import build_iemocap, small_roberta
+from support.releases import small_roberta
+from support.tables import write_table
 from transformers import AutoModel
 
 from extractors import TextExtractor
-from pipeline.core.dialogue import Corpus, Dialogue
+from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import fingerprint_id
+from pipeline.corpora import find_source
 from pipeline.corpora.meld_transcripts import EMOTIONS, read_meld_csv
-from pipeline.corpora.splits import expected_dialogues
-from pipeline.corpora.table import load_table, save_table
-from pipeline.finetuning.config import load_settings
+from pipeline.corpora.table import load_table
 from pipeline.finetuning.finetune import finetune_text
-from pipeline.finetuning.folds import FOLDS, NOTE, read_folds, with_folds
-from pipeline.finetuning.lines import load_lines
-from pipeline.finetuning.trainer import Batches
-from pipeline.training.train import train
+from pipeline.finetuning.lines import Lines, load_lines
 
 SMALL = [
     "train.epochs=3",
@@ -36,7 +33,7 @@ SMALL = [
     "train.batch=16",
     "train.class_weights=mild",
     "train.weight_decay=0.01",
-    "model.dropout=0",
+    "model.dropout=0.1",
 ]
 FILES = {
     "config.json",
@@ -53,73 +50,58 @@ FILES = {
 }
 
 
-def write_table(folder: Path, rows: list[tuple]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "utterances.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(
-            [("dialogue", "utterance", "speaker", "text", "label", "split"), *rows]
-        )
-    return folder
-
-
 @pytest.fixture(scope="module")
 def table(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some of MELD's real dialogues, one utterance without a label."""
+    """Some of MELD's dialogues; one utterance has no label."""
     rows = []
     for part, split, count in (("train", "train", 100), ("dev", "valid", 40)):
         for t in read_meld_csv(shared / "data" / "meld" / f"{part}_sent_emo.csv")[:count]:
-            rows += [
-                (f"{part}{t.id}", number, speaker, text, EMOTIONS[label], split)
-                for number, speaker, text, label in zip(
-                    t.utterances, t.speakers, t.texts, t.labels, strict=True
-                )
-            ]
+            for k, text in enumerate(t.texts):
+                label = EMOTIONS[t.labels[k]]
+                rows.append((f"{part}{t.id}", t.utterances[k], t.speakers[k], text, label, split))
     rows.append(("train0", "more", "Ross", "Nobody said how.", "", "train"))
     return write_table(tmp_path_factory.mktemp("tables") / "table", rows)
 
 
 @pytest.fixture(scope="module")
-def encoder(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    texts = load_lines(str(table)).texts("train")
-    return small_roberta(tmp_path_factory.mktemp("encoder") / "small", texts)
+def lines(table: Path) -> Lines:
+    return load_lines(find_source(str(table)))
 
 
 @pytest.fixture(scope="module")
-def run(table: Path, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def encoder(lines: Lines, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_roberta(tmp_path_factory.mktemp("encoder") / "small", lines.texts("train"))
+
+
+@pytest.fixture(scope="module")
+def run(lines: Lines, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    finetune_text(str(table), None, str(encoder), "full", 2, 1, out, SMALL)
-    yield out
+    finetune_text(lines, str(encoder), "full", 1, out, SMALL)
+    return out
 
 
-def test_the_run_learns_and_is_whole(run: Path, table: Path) -> None:
-    assert {path.name for path in run.iterdir()} == FILES | {
-        FOLDS
-    }  # no pickle, nothing left of the work
+def test_the_run_learns_and_is_complete(run: Path, table: Path, lines: Lines) -> None:
+    # no pickle, no checkpoint
+    assert {path.name for path in run.iterdir()} == FILES
     metrics = json.loads((run / "metrics.json").read_text())
     curve = list(csv.DictReader((run / "curves.csv").open()))
     assert [row["epoch"] for row in curve] == ["1", "2", "3"]
     assert float(curve[-1]["loss"]) < float(curve[0]["loss"]) - 0.1
-    assert (
-        metrics["valid"]["weighted_f1"]["mean"]
-        > metrics["baselines"]["majority"]["valid"]["weighted_f1"] + 0.05
-    )
-    kept = next(row for row in curve if int(row["epoch"]) == metrics["per_seed"][0]["best_epoch"])
-    assert float(kept["valid_weighted_f1"]) == max(float(row["valid_weighted_f1"]) for row in curve)
-    lines = load_lines(str(table))
+    majority = metrics["baselines"]["majority"]["valid"]["weighted_f1"]
+    assert metrics["valid"]["weighted_f1"]["mean"] > majority + 0.05
+    scores = [float(row["valid_weighted_f1"]) for row in curve]
+    assert scores[metrics["per_seed"][0]["best_epoch"] - 1] == max(scores)
     rows = list(csv.DictReader((run / "predictions.csv").open()))
-    assert [row["label"] for row in rows] == [
-        lines.labels[line.label] for line in lines.parts["valid"]
-    ]
-    assert_distribution(
-        np.array([[float(row[f"p_{label}"]) for label in lines.labels] for row in rows]), 1e-4
-    )
-    assert (
-        metrics["parts"]["train"]["utterances"]
-        == sum(d.labels.size for d in load_table(table, False).split("train")) - 1
-    )  # the one without a label is not learned
+    truth = [lines.labels[line.label] for line in lines.parts["valid"]]
+    assert [row["label"] for row in rows] == truth
+    probabilities = [[float(row[f"p_{label}"]) for label in lines.labels] for row in rows]
+    assert_distribution(np.array(probabilities), 1e-4)
+    utterances = sum(d.labels.size for d in load_table(table, False).split("train"))
+    # the one without a label is not learned
+    assert metrics["parts"]["train"]["utterances"] == utterances - 1
 
 
-def test_the_folder_is_an_encoder_with_a_fingerprint_of_its_own(
+def test_the_folder_is_an_encoder_with_its_own_fingerprint(
     run: Path, encoder: Path, tmp_path: Path
 ) -> None:
     before, after = TextExtractor(encoder), TextExtractor(run)
@@ -129,95 +111,70 @@ def test_the_folder_is_an_encoder_with_a_fingerprint_of_its_own(
     texts = ["You’re late!", "Oh no."]
     assert np.abs(after.extract(texts) - before.extract(texts)).max() > 0.01
     changed = tmp_path / "changed"
-    changed.mkdir()
-    for file in run.iterdir():
-        (changed / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(run, changed)
     weights = load_file(run / "model.safetensors")
     name = next(iter(weights))
-    save_file(
-        weights | {name: weights[name] + 1e-3}, changed / "model.safetensors", {"format": "pt"}
-    )
+    weights[name] = weights[name] + 1e-3
+    save_file(weights, changed / "model.safetensors", {"format": "pt"})
     assert fingerprint_id(TextExtractor(changed).fingerprint) != fingerprint_id(after.fingerprint)
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(
-    run: Path, table: Path, encoder: Path, tmp_path: Path
+    run: Path, lines: Lines, encoder: Path, tmp_path: Path
 ) -> None:
-    """Cut in mid-epoch, at an epoch's end, in a fold, and with half a checkpoint left behind."""
-    out, met, often = tmp_path / "again", set(), [*SMALL, "train.pause=0.2"]
+    """Killed within an epoch, at the end of one, and while a checkpoint was written."""
+    out, kills, often = tmp_path / "again", set(), [*SMALL, "train.pause=0.2"]
 
-    def cut(row: dict) -> None:
-        place = "fold" if "fold" in row else row["step"]
+    def kill(row: dict) -> None:
         steps = row["steps"] // 3
-        if place not in met and place in ("fold", steps // 2, steps, 2 * steps + 3):
-            met.add(place)
+        if row["step"] not in kills and row["step"] in (steps // 2, steps, 2 * steps + 3):
+            kills.add(row["step"])
             raise KeyboardInterrupt
 
-    for _ in range(5):
+    for _ in range(4):
         try:
-            finetune_text(str(table), None, str(encoder), "full", 2, 1, out, often, cut)
+            finetune_text(lines, str(encoder), "full", 1, out, often, kill)
             break
         except KeyboardInterrupt:
             assert not (out / "model.safetensors").exists()
-            for folder in out.glob(".work/*/checkpoints"):
-                (folder / "checkpoint-999").mkdir(exist_ok=True)
-                (folder / "checkpoint-999" / "trainer_state.json").write_text('{"global_step": 9')
-    assert len(met) == 4
-    for name in sorted(FILES - {"config.yaml"} | {FOLDS}):  # config.yaml tells the other pause
+            (out / ".work" / "seed-0" / "checkpoint.tmp").write_bytes(b"half a checkp")
+    assert len(kills) == 3
+    # config.yaml holds the other pause
+    for name in sorted(FILES - {"config.yaml"}):
         assert (out / name).read_bytes() == (run / name).read_bytes(), name
-    assert finetune_text(str(table), None, str(encoder), "full", 2, 1, out, SMALL) == json.loads(
-        (run / "metrics.json").read_text()
-    )  # finished: nothing is made again
-    with pytest.raises(FileExistsError, match="another run"):
-        finetune_text(str(table), None, str(encoder), "full", 2, 1, out, [*SMALL, "train.seed=5"])
+    # finished: returned from the folder
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert finetune_text(lines, str(encoder), "full", 1, out, SMALL) == metrics
+    with pytest.raises(MercError, match="another run"):
+        finetune_text(lines, str(encoder), "full", 1, out, [*SMALL, "train.seed=5"])
 
 
-def test_low_rank_changes_of_minilm(table: Path, tmp_path: Path) -> None:
-    """Folder and delta file give the same vectors, those of peft's own merge; small, and named in the fingerprint."""
+def test_lora_on_minilm(table: Path, tmp_path: Path) -> None:
+    """Folder and delta.safetensors give the same vectors, equal to those of peft's own merge."""
     from peft import LoraConfig, get_peft_model
 
-    small = write_table(
-        tmp_path / "small",
-        [
-            (d.id, name, "x", text, "joy" if label == EMOTIONS.index("joy") else "other", d.split)
-            for split, count in (("train", 12), ("valid", 4))
-            for d in load_table(table, False).split(split)[:count]
-            for name, text, label in zip(d.utterances, d.texts, d.labels, strict=True)
-        ],
-    )
+    rows = []
+    for split, count in (("train", 12), ("valid", 4)):
+        for d in load_table(table, False).split(split)[:count]:
+            for k, text in enumerate(d.texts):
+                label = "joy" if d.labels[k] == EMOTIONS.index("joy") else "other"
+                rows.append((d.id, d.utterances[k], "x", text, label, split))
+    small = load_lines(find_source(str(write_table(tmp_path / "small", rows))))
     out = tmp_path / "run"
-    metrics = finetune_text(
-        str(small),
-        None,
-        "minilm",
-        "lora",
-        0,
-        1,
-        out,
-        [
-            "train.epochs=1",
-            "lora.rank=4",
-            "lora.lr=5e-3",
-            "train.threads=1",
-            "data.cleaning=cosmic",
-        ],
-    )
+    settings = ["train.epochs=1", "lora.rank=4", "lora.lr=5e-3", "train.threads=1"]
+    metrics = finetune_text(small, "minilm", "lora", 1, out, [*settings, "data.cleaning=cosmic"])
     delta = out / "delta.safetensors"
     assert delta.stat().st_size < 400_000
     whole, changed, base = TextExtractor(out), TextExtractor(delta), TextExtractor("minilm")
-    assert (
-        whole.pooling == changed.pooling == "mean"
-        and whole.cleaning == changed.cleaning == "cosmic"
-    )
+    assert whole.pooling == changed.pooling == "mean"
+    assert whole.cleaning == changed.cleaning == "cosmic"
     texts = ["I’m so happy for you!", "Go away."]
     np.testing.assert_array_equal(whole.extract(texts), changed.extract(texts))
     assert np.abs(whole.extract(texts) - base.extract(texts)).max() > 1e-3
     assert changed.fingerprint["weights"] == base.fingerprint["weights"]
     assert len({fingerprint_id(e.fingerprint) for e in (whole, changed, base)}) == 3
-    assert (
-        metrics["baselines"]["majority"]["valid"]["utterances"]
-        == metrics["parts"]["valid"]["utterances"]
-    )
+    majority = metrics["baselines"]["majority"]["valid"]
+    assert majority["utterances"] == metrics["parts"]["valid"]["utterances"]
 
     tensors = {name: tensor.float() for name, tensor in load_file(delta).items()}
     layers = sorted({name[:-2] for name in tensors})
@@ -240,218 +197,62 @@ def test_low_rank_changes_of_minilm(table: Path, tmp_path: Path) -> None:
         TextExtractor(other)
 
 
-def test_folds_take_the_place_of_training_features(run: Path, table: Path) -> None:
-    """Training utterances get the vectors of an encoder that never saw their dialogue; all others stay."""
-    extractor, found = TextExtractor(run), load_table(table, False)
-    made = [
-        Dialogue(
-            d.id,
-            d.split,
-            d.utterances,
-            d.speakers,
-            d.texts,
-            d.labels,
-            {"text": extractor.extract(d.texts)},
-        )
-        for d in found.dialogues
-    ]
-    corpus = Corpus(
-        "t", found.labels, made, {"text": extractor.dim}, {"text": extractor.fingerprint}
-    )
-    held = with_folds(corpus, run)
-    for before, after in zip(corpus.dialogues, held.dialogues, strict=True):
-        same = (before.features["text"] == after.features["text"]).all(1)
-        assert (same == ((before.labels < 0) | (before.split != "train"))).all()
-    apart = [
-        np.corrcoef(a.features["text"].ravel(), b.features["text"].ravel())[0, 1]
-        for a, b in zip(corpus.split("train"), held.split("train"), strict=True)
-    ]
-    assert np.median(apart) > 0.5  # one space
-    worth = json.loads((run / "metrics.json").read_text())["folds"]
-    values = worth["probe_valid_weighted_f1"]
-    assert worth["wins"] == (values["folds"] > values["finished encoder"])
-    assert read_folds(run).match(extractor.fingerprint)
-    other = {"text": extractor.fingerprint | {"weights": "0" * 64}}
-    with pytest.raises(ValueError, match="not the one that made the text features"):
-        with_folds(Corpus("t", found.labels, made, {"text": extractor.dim}, other), run)
-    with pytest.raises(ValueError, match="no features of folds"):
-        with_folds(corpus, table)
-    strange = [
-        Dialogue(
-            "new",
-            "train",
-            ["0"],
-            ["x"],
-            ["Never said."],
-            np.array([0]),
-            {"text": np.zeros((1, extractor.dim), np.float32)},
-        )
-    ]
-    with pytest.raises(ValueError, match="dialogue new, utterance 0"):
-        with_folds(Corpus("t", found.labels, strange, {"text": extractor.dim}), run)
-
-
-def test_merc_train_takes_the_folds(run: Path, table: Path, tmp_path: Path) -> None:
-    extractor, found = TextExtractor(run), load_table(table, False)
-    made = [replace(d, features={"text": extractor.extract(d.texts)}) for d in found.dialogues[::4]]
-    corpus = Corpus(
-        "t", found.labels, made, {"text": extractor.dim}, {"text": extractor.fingerprint}
-    )
-    save_table(corpus, tmp_path / "t")
-    small = [
-        "model.d=16",
-        "model.heads=2",
-        "model.hidden=16",
-        "model.rank=4",
-        "train.epochs=1",
-        "train.threads=1",
-    ]
-    plain, held = (
-        train(str(tmp_path / "t"), None, "clean", 1, tmp_path / name, [*small, *more])
-        for name, more in (("plain", []), ("held", [f"data.text_folds={run}"]))
-    )
-    assert NOTE in held["notes"] and NOTE not in plain["notes"]
-    assert held["fingerprints"] == plain["fingerprints"] == {"text": extractor.fingerprint}
-    assert held["identity"] != plain["identity"]
-
-
-def test_batches_are_of_like_length_and_whole() -> None:
-    lengths = np.random.default_rng(0).integers(3, 60, 1003).tolist()
-    batches = Batches(lengths, 16, 0)
-    first, second = list(batches), list(batches)
-    assert first == second and len(first) == len(batches) == 63
-    assert sorted(k for batch in first for k in batch) == list(range(1003))
-    padded = sum(max(lengths[k] for k in batch) * len(batch) for batch in first)
-    assert padded < 1.1 * sum(lengths)
-    batches.epoch = 1
-    assert list(batches) != first
-
-
-def test_words_of_raw_releases(shared: Path, tmp_path: Path) -> None:
-    meld = load_lines("meld", shared / "data" / "meld")
-    assert {split: len(part) for split, part in meld.parts.items()} == {
-        "train": 9989,
-        "valid": 1109,
-        "test": 0,
-    }
-    assert meld.parts["valid"][0].dialogue == "1039" and any(
-        "test_sent_emo.csv" in note for note in meld.notes
-    )
-    with pytest.raises(ValueError, match="use --dataset meld"):
-        load_lines("iemocap", shared / "data" / "meld")
-    names = [expected_dialogues("iemocap", split)[0] for split in ("train", "valid")]
-    build_iemocap(tmp_path / "release", shared, names, seconds=1.0)
-    iemocap = load_lines("iemocap", tmp_path / "release")
-    assert {line.dialogue for line in iemocap.parts["train"]} == {names[0]}
-    assert {line.dialogue for line in iemocap.parts["valid"]} == {names[1]} and not iemocap.parts[
-        "test"
-    ]
-    assert all(
-        line.text and line.utterance.startswith(line.dialogue) for line in iemocap.parts["train"]
-    )
-
-
-def test_bad_input_is_named(
-    table: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_input_is_named(lines: Lines, table: Path, encoder: Path, tmp_path: Path) -> None:
     def tune(
-        dataset: Path | str = table,
-        *more: str,
-        model: str = str(encoder),
+        *overrides: str,
+        lines: Lines = lines,
+        model: Path = encoder,
         method: str = "full",
+        seeds: int = 1,
         out: Path = tmp_path / "out",
-        **options,
     ) -> None:
-        finetune_text(
-            str(dataset),
-            options.get("data"),
-            model,
-            method,
-            options.get("folds", 0),
-            1,
-            out,
-            [*SMALL, *more],
-        )
+        finetune_text(lines, str(model), method, seeds, out, [*SMALL, *overrides])
 
-    monkeypatch.delenv("MERC_DATA", raising=False)
-    good = [
-        ("a", "1", "x", "Hi.", "joy", "train"),
-        ("a", "2", "x", "No!", "anger", "train"),
-        ("b", "1", "x", "Hi.", "joy", "valid"),
-    ]
-    for name, rows, words in (
-        ("novalid", good[:2], "no labelled line with words in the valid part"),
-        ("one", [good[0], good[2]], "every line of the train part is 'joy'"),
-        ("notrain", good[2:], "no labelled line with words in the train part"),
-        ("wordless", [(*row[:3], " ", *row[4:]) for row in good], "3 lines without words"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            tune(write_table(tmp_path / name, rows))
-    (tmp_path / "one" / "table.json").write_text('{"labels": ["anger"]}')
-    with pytest.raises(ValueError, match=r"'joy'.*not among the labels"):
-        tune(tmp_path / "one")
-    with pytest.raises(FileNotFoundError, match="no corpus with words"):
-        tune("nowhere")
-    with pytest.raises(FileNotFoundError, match="no data for meld"):
-        tune("meld")
-    with pytest.raises(FileNotFoundError, match="no such file or folder"):
-        tune("meld", data=tmp_path / "gone")
-    with pytest.raises(ValueError, match=r"did you mean train\.lr"):
-        tune(table, "train.lrr=1")
-    with pytest.raises(ValueError, match="divisor"):
-        tune(table, "train.accumulate=3")
-    with pytest.raises(ValueError, match="full or lora"):
+    with pytest.raises(MercError, match=r"did you mean train\.lr"):
+        tune("train.lrr=1")
+    with pytest.raises(MercError, match="divisor"):
+        tune("train.accumulate=3")
+    with pytest.raises(MercError, match="full or lora"):
         tune(method="half")
-    with pytest.raises(ValueError, match="2 folds"):
-        tune(folds=1)
-    with pytest.raises(OSError, match="no such folder"):
-        tune(model=str(tmp_path / "gone"))
-    with pytest.raises(FileExistsError, match="no run of merc finetune"):
+    with pytest.raises(MercError, match="at least one"):
+        tune(seeds=0)
+    with pytest.raises(MercError, match="no such folder"):
+        tune(model=tmp_path / "gone")
+    with pytest.raises(MercError, match="holds no run"):
         tune(out=table)
-    assert not (tmp_path / "out").exists()  # nothing is begun before all this is known
-    with pytest.raises(ValueError, match="this encoder has dense, key, query, value"):
-        tune(table, "lora.layers=[q_proj]", method="lora", out=tmp_path / "layers")
+    foreign = [replace(line, text="’") for line in lines.parts["valid"]]
+    with pytest.raises(MercError, match="no labelled line with words in the valid part"):
+        tune("data.cleaning=cosmic", lines=replace(lines, parts={**lines.parts, "valid": foreign}))
+    # nothing is written before all this is checked
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(MercError, match="this encoder has dense, key, query, value"):
+        tune("lora.layers=[q_proj]", method="lora", out=tmp_path / "layers")
     damaged = tmp_path / "damaged"
-    damaged.mkdir()
-    for file in encoder.iterdir():
-        (damaged / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(encoder, damaged)
     weights = load_file(encoder / "model.safetensors")
-    save_file(
-        {name: weight * torch.nan for name, weight in weights.items()},
-        damaged / "model.safetensors",
-        {"format": "pt"},
-    )
-    with pytest.raises(ValueError, match="not finite numbers"):
-        tune(model=str(damaged), out=tmp_path / "nan")
+    nan = {name: weight * torch.nan for name, weight in weights.items()}
+    save_file(nan, damaged / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MercError, match="not finite numbers"):
+        tune(model=damaged, out=tmp_path / "nan")
 
 
-def test_an_absent_encoder_says_how_to_get_it(
-    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_loss_that_is_not_finite_ends_training(
+    lines: Lines, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda x, *rest: x.sum() * torch.nan)
+    with pytest.raises(MercError, match=r"seed 0, step 1: the loss became NaN.*lower train\.lr"):
+        finetune_text(lines, str(encoder), "full", 1, tmp_path / "out", SMALL)
+
+
+def test_a_missing_encoder_says_how_to_get_it(
+    lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import huggingface_hub.constants as constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    roberta = "FacebookAI/roberta-large"
     with pytest.raises(
-        OSError,
-        match=r"FacebookAI/roberta-large is not on.*connect.*--model minilm.*--model FOLDER",
+        MercError, match=rf"{roberta} is not on.*connect.*--model minilm.*--model FOLDER"
     ):
-        finetune_text(
-            str(table), None, "FacebookAI/roberta-large", "full", 0, 1, tmp_path / "out", []
-        )
-
-
-def test_settings_are_those_of_cosmic() -> None:
-    meld, iemocap = (
-        load_settings(name, "FacebookAI/roberta-large") for name in ("meld", "iemocap")
-    )
-    assert (meld.train.lr, meld.model.dropout) == (1e-5, 0.1)
-    assert (iemocap.train.lr, iemocap.model.dropout) == (1e-6, 0.2)
-    for config in (meld, iemocap):
-        assert (config.train.epochs, config.train.batch, config.train.weight_decay) == (30, 32, 0.1)
-        assert (config.model.head, config.train.warmup, config.lora.layers) == (
-            "dense",
-            0.06,
-            ["query", "value"],
-        )
-    assert load_settings("meld", "minilm").model.head == "linear"
+        finetune_text(lines, roberta, "full", 1, tmp_path / "out")
