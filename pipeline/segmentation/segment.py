@@ -67,7 +67,7 @@ def segment(
         run.warn(
             "no speech found, so there are no utterances"
             if media.has_audio
-            else "no speech, as there is no audio stream, and no transcript; so no utterances"
+            else "no speech (no audio stream) and no transcript, so there are no utterances"
         )
     return Segmentation(utterances, run.source, run.warnings)
 

@@ -1,4 +1,4 @@
-"""Recordings to utterances, on real speech: words, turns, speakers, times; and silence stays empty."""
+"""Segment recordings of real speech: words, turns, speakers, times. Silence stays empty."""
 
 from __future__ import annotations
 

@@ -66,10 +66,8 @@ def test_a_transcript_without_speakers_gets_them(recording: Path) -> None:
     with open_media(recording) as media:
         segmentation = segment(media)
     assert [u.speaker for u in segmentation.utterances] == ["S1", "S2"] * 3
-    assert (
-        segmentation.source["speakers"]["faces"]["detector"]["name"]
-        and segmentation.source["speakers"]["approximate"]
-    )
+    method = segmentation.source["speakers"]
+    assert method["faces"]["detector"]["name"] and method["approximate"]
     assert any("speakers are approximate" in warning.text for warning in segmentation.warnings)
     assert [replace(u, speaker="") for u in segmentation.utterances] == UTTERANCES
 
@@ -80,10 +78,8 @@ def test_a_picture_recognises_the_face_at_half_the_brightness_and_size(recording
     with open_media(recording) as opened:
         frames = [(time, image) for time, image in opened.frames() if time < 5.4]
     one, other = VisualExtractor().read(frames, [(0.4, 2.4), (3.4, 5.4)])
-    (dim,) = VisualExtractor().read(
-        [(time, image[::2, ::2] // 2) for time, image in frames], [(0.4, 2.4)]
-    )
-    assert (
-        np.linalg.norm(one.picture) == pytest.approx(1, abs=1e-5) and abs(one.picture.mean()) < 1e-6
-    )
+    darker = [(time, image[::2, ::2] // 2) for time, image in frames]
+    (dim,) = VisualExtractor().read(darker, [(0.4, 2.4)])
+    assert np.linalg.norm(one.picture) == pytest.approx(1, abs=1e-5)
+    assert abs(one.picture.mean()) < 1e-6
     assert dim.picture @ one.picture > 0.8 > 0.7 > dim.picture @ other.picture

@@ -1,4 +1,4 @@
-"""Transcripts of other people: the same utterances out of every format, and nothing silently lost."""
+"""Transcripts: every format gives the same utterances, and nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.clips import tone, write_wav
 
 from pipeline.core.dialogue import Utterance, Word
+from pipeline.core.errors import MercWarning
 from pipeline.media.decode import open_media
 from pipeline.segmentation.alignment import align
 from pipeline.segmentation.segment import segment
@@ -23,22 +24,31 @@ from pipeline.segmentation.transcripts import (
     read_transcript,
 )
 
-SAID = [
+UTTERANCES = [
     Utterance(0.5, 1.25, "Hello & welcome", "Anna"),
     Utterance(1.5, 2.0, "What, now?", "Jürgen B."),
     Utterance(2.0, 3.75, "No", "Anna"),
 ]
 
 SRT = (
-    "1\n00:00:00,500 --> 00:00:01,250\nAnna: Hello &amp; welcome\n\n2\n00:00:01,500 --> 00:00:02,000\n"
-    "Jürgen B.: <i>What,</i>\nnow?\n\n3\n00:00:02,000 --> 00:00:03,750\nAnna: No\n"
+    "1\n00:00:00,500 --> 00:00:01,250\nAnna: Hello &amp; welcome\n\n"
+    "2\n00:00:01,500 --> 00:00:02,000\nJürgen B.: <i>What,</i>\nnow?\n\n"
+    "3\n00:00:02,000 --> 00:00:03,750\nAnna: No\n"
 )
 VTT = (
-    "WEBVTT\n\nNOTE a note\n\n00:00.500 --> 00:01.250 align:start\n<v Anna>Hello &amp; welcome</v>\n\nsecond\n"
-    "00:01.500 --> 00:02.000\n<v.loud Jürgen B.>What, now?\n\n00:00:02.000 --> 00:00:03.750\n<v Anna>No\n"
+    "WEBVTT\n\nNOTE a note\n\n"
+    "00:00.500 --> 00:01.250 align:start\n<v Anna>Hello &amp; welcome</v>\n\n"
+    "second\n00:01.500 --> 00:02.000\n<v.loud Jürgen B.>What, now?\n\n"
+    "00:00:02.000 --> 00:00:03.750\n<v Anna>No\n"
 )
-CSV = 'start,end,speaker,text\n0.5,1.25,Anna,Hello & welcome\n1.5,2,Jürgen B.,"What, now?"\n2,3.75,Anna,No\n'
-SEMICOLONS = "Start;End;Speaker;Text\n0,5;1,25;Anna;Hello & welcome\n1,5;2;Jürgen B.;What, now?\n2;3,75;Anna;No\n"
+CSV = (
+    "start,end,speaker,text\n0.5,1.25,Anna,Hello & welcome\n"
+    '1.5,2,Jürgen B.,"What, now?"\n2,3.75,Anna,No\n'
+)
+SEMICOLONS = (
+    "Start;End;Speaker;Text\n0,5;1,25;Anna;Hello & welcome\n"
+    "1,5;2;Jürgen B.;What, now?\n2;3,75;Anna;No\n"
+)
 MELD = (
     "Sr No.,Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID,StartTime,EndTime\n"
     '1,Hello & welcome,Anna,joy,0,0,"00:00:00,500","00:00:01,250"\n'
@@ -59,8 +69,8 @@ def _textgrid() -> str:
         "item []:",
     ]
     for number, name in enumerate(("Anna", "Jürgen B."), 1):
-        own = [u for u in SAID if u.speaker == name]
-        edges = sorted({0.0, 4.0, *(t for u in own for t in (u.start, u.end))})
+        by_name = [u for u in UTTERANCES if u.speaker == name]
+        edges = sorted({0.0, 4.0, *(t for u in by_name for t in (u.start, u.end))})
         lines += [
             f"    item [{number}]:",
             '        class = "IntervalTier"',
@@ -70,7 +80,7 @@ def _textgrid() -> str:
             f"        intervals: size = {len(edges) - 1}",
         ]
         for k, (start, end) in enumerate(itertools.pairwise(edges), 1):
-            text = next((u.text for u in own if u.start == start), "")
+            text = next((u.text for u in by_name if u.start == start), "")
             lines += [
                 f"        intervals [{k}]:",
                 f"            xmin = {start}",
@@ -80,7 +90,7 @@ def _textgrid() -> str:
     return "\n".join(lines) + "\n"
 
 
-KINDS = {
+FORMATS = {
     "x.srt": SRT,
     "x.vtt": VTT,
     "x.csv": CSV,
@@ -91,26 +101,26 @@ KINDS = {
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
-@pytest.mark.parametrize("name", KINDS)
-def test_every_kind_and_encoding_says_the_same(tmp_path: Path, name: str, encoding: str) -> None:
-    (tmp_path / name).write_bytes(KINDS[name].replace("\n", "\r\n").encode(encoding))
-    notes: list[str] = []
-    assert read_transcript(tmp_path / name, notes) == SAID
-    assert bool(notes) == (encoding == "cp1252") and all(name in note for note in notes)
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_and_encoding_gives_the_same(tmp_path: Path, name: str, encoding: str) -> None:
+    (tmp_path / name).write_bytes(FORMATS[name].replace("\n", "\r\n").encode(encoding))
+    warnings: list[MercWarning] = []
+    assert read_transcript(tmp_path / name, warnings) == UTTERANCES
+    assert bool(warnings) == (encoding == "cp1252")
+    assert all(warning.subject == name for warning in warnings)
 
 
 def test_plain_text_has_no_times(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("Anna: Hello there\n\nBob: It is 10:30\nand so on\n")
-    said = read_transcript(tmp_path / "x.txt")
-    assert [(u.speaker, u.text) for u in said] == [
+    utterances = read_transcript(tmp_path / "x.txt")
+    assert [(u.speaker, u.text) for u in utterances] == [
         ("Anna", "Hello there"),
         ("Bob", "It is 10:30"),
         ("Bob", "and so on"),
     ]
-    assert all(math.isnan(u.start) and math.isnan(u.end) for u in said)
-    (tmp_path / "y.txt").write_text(
-        "Listen: no\nThat is all I say\nand more\n"
-    )  # one colon is no speaker
+    assert all(math.isnan(u.start) and math.isnan(u.end) for u in utterances)
+    # a single colon is not a speaker
+    (tmp_path / "y.txt").write_text("Listen: no\nThat is all I say\nand more\n")
     assert not any(u.speaker for u in read_transcript(tmp_path / "y.txt"))
 
 
@@ -131,10 +141,11 @@ def test_plain_text_has_no_times(tmp_path: Path) -> None:
         ("x.csv", b"Utterance,Dialogue_ID\nhi,1\nho,2\n"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+def test_an_error_names_the_file_and_a_remedy(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(TranscriptError, match=name):
+    with pytest.raises(TranscriptError, match=name) as caught:
         read_transcript(tmp_path / name)
+    assert caught.value.remedy
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,14 +154,14 @@ def test_any_bytes_give_utterances_or_a_transcript_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, suffix: str
 ) -> None:
     path = tmp_path_factory.mktemp("any") / f"x{suffix}"
-    path.write_bytes(KINDS.get(f"x{suffix}", "").encode()[: len(data)] + data)
+    path.write_bytes(FORMATS.get(f"x{suffix}", "").encode()[: len(data)] + data)
     try:
         assert all(u.text for u in read_transcript(path))
     except TranscriptError as error:
-        assert path.name in str(error)
+        assert path.name in error.reason and error.remedy
 
 
-def test_the_transcript_beside_a_medium_is_found(tmp_path: Path) -> None:
+def test_the_transcript_next_to_a_recording_is_found(tmp_path: Path) -> None:
     media = tmp_path / "a b.mp4"
     media.touch()
     assert find_transcript(media) is None
@@ -160,7 +171,7 @@ def test_the_transcript_beside_a_medium_is_found(tmp_path: Path) -> None:
     (tmp_path / "a b.rttm").write_text("SPEAKER x 1 0 1 <NA> <NA> A <NA> <NA>\n")
     assert find_transcript(media) == tmp_path / "a b.rttm"
     (tmp_path / "a b.VTT").write_text(VTT)
-    assert find_transcript(media) == tmp_path / "a b.VTT"  # words win over speakers alone
+    assert find_transcript(media) == tmp_path / "a b.VTT"  # words come before speakers only
     media = tmp_path / "x.merc.mp4"
     (tmp_path / "x.merc.srt").write_text(SRT)
     assert find_transcript(media) is None
@@ -172,15 +183,15 @@ def test_real_turns_of_an_rttm(media: Path) -> None:
     assert {speaker for *_, speaker in turns} == {"speaker90", "speaker91"}
 
 
-def test_times_outside_overlapping_and_backwards_are_mended_and_said(tmp_path: Path) -> None:
-    medium = write_wav(tmp_path / "x.wav", [tone(10, 8000)], 8000)
+def test_bad_times_are_repaired_with_a_warning(tmp_path: Path) -> None:
+    recording = write_wav(tmp_path / "x.wav", [tone(10, 8000)], 8000)
     (tmp_path / "x.csv").write_text(
         "start,end,speaker,text\n4,5,A,second\n1,3,B,first\n2,4.5,A,overlap\n7,6,B,turned\n"
         "9,99,A,long\n20,21,B,beyond\n-1,0.5,A,early\n8,8,B,nothing\n"
     )
-    with open_media(medium) as opened:
-        found = segment(opened)
-    assert [(u.start, u.end, u.text) for u in found.utterances] == [
+    with open_media(recording) as media:
+        result = segment(media)
+    assert [(u.start, u.end, u.text) for u in result.utterances] == [
         (0, 0.5, "early"),
         (1, 3, "first"),
         (2, 4.5, "overlap"),
@@ -188,23 +199,24 @@ def test_times_outside_overlapping_and_backwards_are_mended_and_said(tmp_path: P
         (6, 7, "turned"),
         (9, 10, "long"),
     ]
-    warned = " ".join(found.warnings)
-    for word in ("exchanged", "cut there", "left out", "backwards"):
-        assert word in warned
-    assert found.source["kind"] == "transcript" and str(tmp_path) not in repr(found.source)
+    assert {warning.subject for warning in result.warnings} == {"x.csv"}
+    texts = " ".join(warning.text for warning in result.warnings)
+    for word in ("swapped", "cut there", "left out", "backwards"):
+        assert word in texts
+    assert result.source["kind"] == "transcript" and str(tmp_path) not in repr(result.source)
 
 
-def test_untimed_words_take_the_times_of_what_was_heard() -> None:
-    heard = "we were there and so was she yesterday at ten".split()
-    words = [Word(k, k + 0.5, f" {token}", 1.0) for k, token in enumerate(heard)]
-    said = [
+def test_untimed_words_get_the_times_of_recognised_words() -> None:
+    recognised = "we were there and so was she yesterday at ten".split()
+    words = [Word(k, k + 0.5, f" {token}", 1.0) for k, token in enumerate(recognised)]
+    utterances = [
         Utterance(math.nan, math.nan, text)
         for text in ("We were there,", "and so was SHE!", "Xylophone quartz.", "Yesterday at ten.")
     ]
-    placed, unheard = align(said, words)
-    assert [(u.start, u.end) for u in placed] == [(0, 2.5), (3, 6.5), (7, 9.5)]
-    assert unheard == ["Xylophone quartz."]
-    assert align(said, []) == ([], [u.text for u in said])
+    timed, unmatched = align(utterances, words)
+    assert [(u.start, u.end) for u in timed] == [(0, 2.5), (3, 6.5), (7, 9.5)]
+    assert unmatched == ["Xylophone quartz."]
+    assert align(utterances, []) == ([], [u.text for u in utterances])
 
 
 @settings(max_examples=60, deadline=None)
@@ -216,16 +228,18 @@ def test_untimed_words_take_the_times_of_what_was_heard() -> None:
 def test_alignment_keeps_order_and_finds_every_exact_word(
     tokens: list[str], lengths: list[int], rng: object
 ) -> None:
-    """Heard exactly as told: every utterance has its own words' times; in any case starts never go backwards."""
+    """If all words are recognised, utterances get exactly their times; starts never decrease."""
     words = [Word(k, k + 1.0, token, 1.0) for k, token in enumerate(tokens)]
-    said, first = [], 0
+    utterances, first = [], 0
     for length in lengths:
         if tokens[first : first + length]:
-            said.append(Utterance(math.nan, math.nan, " ".join(tokens[first : first + length])))
+            utterances.append(
+                Utterance(math.nan, math.nan, " ".join(tokens[first : first + length]))
+            )
         first += length
-    told = sum(len(u.text.split()) for u in said)
-    exact, unheard = align(said, words[:told])
-    assert not unheard and [u.end - u.start for u in exact] == [len(u.text.split()) for u in said]
+    counts = [len(u.text.split()) for u in utterances]
+    exact, unmatched = align(utterances, words[: sum(counts)])
+    assert not unmatched and [u.end - u.start for u in exact] == counts
     some = [word for word in words if rng.random() < 0.7]  # type: ignore[attr-defined]
-    placed, _ = align(said, some)
-    assert np.all(np.diff([u.start for u in placed]) >= 0)
+    timed, _ = align(utterances, some)
+    assert np.all(np.diff([u.start for u in timed]) >= 0)
