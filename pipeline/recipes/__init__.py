@@ -1,0 +1,1 @@
+"""How the weights that ship with merc were made: data, training, measurements and model cards."""

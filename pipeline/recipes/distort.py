@@ -1,22 +1,28 @@
-"""Voices as they come out of rooms, microphones and codecs; a function of the samples and the seed alone.
+"""Distort voices as rooms, microphones and codecs do.
 
-A model trained on studio recordings takes a phone call for sadness: every training clip is therefore
-also heard through random rooms, equalisers, noise, gains and lossy codecs.  All waveforms are (n,) float32
-mono, nominally in [-1, 1]; every function returns a new one, of the same length but for `distort`.
+A model trained on studio recordings mistakes the sound of a phone call for sadness, so training
+also uses every clip with random reverberation, equalisation, noise, gain and lossy coding.
+
+All waveforms are (n,) float32 mono, nominally in [-1, 1]. Every function returns a new waveform,
+of the same length except for `distort`, and depends only on its arguments. Feature caches are
+keyed by the bytes of this file, so any edit makes the distorted copies be computed again.
 """
 
 from __future__ import annotations
 
 import io
+from itertools import chain
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
 from scipy.signal import butter, fftconvolve, sosfilt
 
+from pipeline.core.errors import MercError
+
 __all__ = ["CODECS", "add_noise", "band_limit", "distort", "encode", "gain", "reverberate", "tilt"]
 
-# codec of FFmpeg -> (container, bit rates in bit/s at 16 kHz mono: from hardly bearable to transparent)
+# FFmpeg codec -> (container, bit rates in bit/s for 16 kHz mono, from very poor to transparent)
 CODECS = {
     "libmp3lame": ("mp3", (16_000, 24_000, 32_000, 64_000)),
     "libopus": ("ogg", (8_000, 12_000, 16_000, 24_000, 48_000)),
@@ -26,9 +32,9 @@ CODECS = {
 
 
 def distort(waveform: np.ndarray, rate: int, seed: int) -> np.ndarray:
-    """One random way from mouth to file: margins, room, equaliser, band, noise, gain, codec.
+    """Apply a random chain: margins, reverberation, tilt, band limit, noise, gain, codec.
 
-    rate must be one that speech codecs take (8000, 12000, 16000, 24000 or 48000 Hz).
+    rate must be one that speech codecs accept (8000, 12000, 16000, 24000 or 48000 Hz).
     """
     rng = np.random.default_rng(seed)
     sound = _margins(np.asarray(waveform, np.float32), rate, rng)
@@ -51,13 +57,14 @@ def distort(waveform: np.ndarray, rate: int, seed: int) -> np.ndarray:
 def reverberate(
     waveform: np.ndarray, rate: int, decay: float, direct: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A room: exponentially falling noise after the direct sound.
+    """Add a room: exponentially decaying noise after the direct sound. The level stays the same.
 
-    decay: seconds until the room is 60 dB down; direct: direct to reverberant energy in dB.
+    decay: reverberation time (60 dB) in seconds.
+    direct: ratio of direct to reverberant energy in dB.
     """
     n = max(int(decay * rate), 2)
     tail = rng.standard_normal(n) * np.exp(-6.9078 * np.arange(n) / n)  # ln(1000): 60 dB
-    tail[: int(0.002 * rate)] = 0  # the first wall is not nearer than about 70 cm
+    tail[: int(0.002 * rate)] = 0  # no reflection in the first 2 ms (about 70 cm of path)
     tail *= 10 ** (-direct / 20) / np.sqrt((tail**2).sum() + 1e-12)
     tail[0] = 1
     wet = fftconvolve(waveform, tail)[: len(waveform)]
@@ -65,7 +72,10 @@ def reverberate(
 
 
 def tilt(waveform: np.ndarray, rate: int, decibels: float) -> np.ndarray:
-    """A straight equaliser in log frequency: `decibels` more at 4 kHz than at 250 Hz; the level is kept."""
+    """Tilt the spectrum, linearly in log frequency: `decibels` more at 4 kHz than at 250 Hz.
+
+    The level stays the same.
+    """
     spectrum = np.fft.rfft(waveform)
     hertz = np.fft.rfftfreq(len(waveform), 1 / rate)
     octaves = np.log2(np.clip(hertz, 60, None) / 1_000)
@@ -74,36 +84,35 @@ def tilt(waveform: np.ndarray, rate: int, decibels: float) -> np.ndarray:
 
 
 def band_limit(waveform: np.ndarray, rate: int, low: float, high: float) -> np.ndarray:
-    """Nothing outside [low, high] Hz; 300 to 3400 is the telephone."""
+    """Band-pass the sound to [low, high] Hz; 300 to 3400 is the telephone band."""
     high = min(high, 0.49 * rate)
-    return sosfilt(butter(4, (low, high), "bandpass", fs=rate, output="sos"), waveform).astype(
-        np.float32
-    )
+    sections = butter(4, (low, high), "bandpass", fs=rate, output="sos")
+    return sosfilt(sections, waveform).astype(np.float32)
 
 
 def add_noise(
     waveform: np.ndarray, rate: int, snr: float, slope: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Noise of power ~ 1 / f^slope (0 white, 1 pink, 2 brown), `snr` dB below the speech; none under 60 Hz."""
+    """Add noise of power 1 / f^slope (0 white, 1 pink, 2 brown) at `snr` dB; none below 60 Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(len(waveform)))
     hertz = np.fft.rfftfreq(len(waveform), 1 / rate)
-    # without the limit most of brown noise is slower than anything a microphone passes on
+    # without the limit most of the energy of brown noise is below what a microphone transmits
     shape = np.where(hertz < 60, 0, np.maximum(hertz, 60) ** (-slope / 2))
     noise = np.fft.irfft(spectrum * shape, len(waveform))
-    return (waveform + noise * (_rms(waveform) / _rms(noise) * 10 ** (-snr / 20))).astype(
-        np.float32
-    )
+    level = _rms(waveform) / _rms(noise) * 10 ** (-snr / 20)
+    return (waveform + noise * level).astype(np.float32)
 
 
 def gain(waveform: np.ndarray, decibels: float) -> np.ndarray:
-    """Louder or softer; what leaves [-1, 1] is clipped, as a converter does."""
+    """Change the level; samples outside [-1, 1] are clipped, as a converter does."""
     return np.clip(waveform * 10 ** (decibels / 20), -1, 32767 / 32768).astype(np.float32)
 
 
 def encode(waveform: np.ndarray, rate: int, codec: str, bits: int) -> np.ndarray:
-    """To a lossy codec at `bits` per second and back, in memory.  `codec`: a key of CODECS.
+    """Encode with a lossy codec at `bits` per second and decode again, in memory.
 
-    Raises ValueError when this FFmpeg lacks the codec or the codec does not take the rate.
+    codec: a key of CODECS. Raises MercError if this FFmpeg lacks the codec, or the codec does not
+    support the sampling rate.
     """
     container = CODECS[codec][0]
     file = io.BytesIO()
@@ -119,30 +128,28 @@ def encode(waveform: np.ndarray, rate: int, codec: str, bits: int) -> np.ndarray
         file.seek(0)
         with av.open(file, "r", format="aac" if container == "adts" else None) as source:
             resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-            parts = [
-                part.to_ndarray()[0]
-                for frame in source.decode(audio=0)
-                for part in resampler.resample(frame)
-            ]
-            parts += [part.to_ndarray()[0] for part in resampler.resample(None)]
+            parts = []
+            for frame in chain(source.decode(audio=0), [None]):
+                parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
     except (av.FFmpegError, ValueError) as error:
-        raise ValueError(
-            f"cannot encode sound of {rate} Hz with {codec} at {bits} bit/s: {error}"
+        raise MercError(
+            f"cannot encode sound of {rate} Hz with {codec} at {bits} bit/s: {error}",
+            "install PyAV from its wheels, which have this codec, and use 16 kHz",
         ) from error
     decoded = np.concatenate(parts)[: len(waveform)]
     return np.pad(decoded, (0, len(waveform) - len(decoded))).astype(np.float32)
 
 
 def _margins(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Cuts are never exact: up to 0.15 s of the clip lost or 0.5 s of quiet gained at either end.
+    """Cut up to 0.15 s off either end or add up to 0.5 s of silence, as cuts are never exact.
 
-    At least 0.5 s of the clip stay.
+    At least 0.5 s of the clip remain.
     """
     spare = max(len(waveform) - rate // 2, 0) // 2
     shifts = [int(rng.uniform(-0.15, 0.5) * rate) for _ in range(2)]
     head, tail = (max(shift, -spare) for shift in shifts)
-    kept = waveform[max(-head, 0) : len(waveform) - max(-tail, 0)]
-    return np.pad(kept, (max(head, 0), max(tail, 0)))
+    middle = waveform[max(-head, 0) : len(waveform) - max(-tail, 0)]
+    return np.pad(middle, (max(head, 0), max(tail, 0)))
 
 
 def _rms(waveform: np.ndarray) -> float:

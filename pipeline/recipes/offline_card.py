@@ -1,4 +1,4 @@
-"""`merc ship`: measure a run of the paired corpus, and write it as merc-offline with its model card."""
+"""Measure a run on the paired corpus and write it as merc-offline with its card (`merc ship`)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from css_model import save_checkpoint
+from pipeline.core.dialogue import MODALITIES
+from pipeline.core.errors import MercError
 from pipeline.core.files import write_text
 from pipeline.core.render import markdown_table
-from pipeline.recipes.measure_on_clips import exchange, on_clips
+from pipeline.recipes.measure_on_clips import VERSIONS, measure_clips, measure_exchange
 from pipeline.recipes.measure_on_corpus import (
     calibration,
     faces_alone,
@@ -22,48 +24,53 @@ from pipeline.recipes.measure_on_corpus import (
     together,
     voices_alone,
 )
-from pipeline.recipes.paired import JUDGED, PairedCorpus, Rates, load_paired
+from pipeline.recipes.paired import HELD_OUT_MISMATCH, PairedCorpus, Rates, load_paired
 from pipeline.training.config import load_configuration
 from pipeline.training.predictor import SHIPPED, Predictor
 
 __all__ = ["measure", "offline_card", "ship"]
 
-SIMPLE_EPOCHS = 6  # of the voice branches: one modality is learned sooner
+Report = Callable[[str], None]
+VOICE_EPOCHS = 6  # of the models that read audio alone: one modality is learned sooner
 
 CARD = """# Model card: merc-offline
 
-Cross-Space Synergy, width {d}, {parameters:,} parameters, {megabytes:.1f} MB in half precision.  It reads three
-features of an utterance (384-d MiniLM, fine-tuned on MELD, of its words, 1582-d openSMILE IS10 of its voice,
-342-d FER+ DenseNet of its face; any may be missing), within the dialogue, and gives seven MELD emotions.
+Cross-Space Synergy, width {d}, {parameters:,} parameters, {megabytes:.1f} MB in half precision.
 
-**Trained on** the paired corpus: the dialogues of MELD's training part, whose utterances were given an acted voice
-(EmoDB, TESS; clean and distorted) and posed faces (FER+) by emotion, wrong on purpose in {voice:.0%} of the voices and
-{face:.0%} of the faces (validation: {judged_voice:.0%} and {judged_face:.0%}), missing at random besides.  No film was
-seen.  **Licence** research use (see LICENSE-WEIGHTS.md).
+For every utterance of a dialogue, the model reads up to three features and predicts one of MELD's
+seven emotions. The features are 384-d MiniLM of the text, fine-tuned on MELD; 1582-d openSMILE IS10
+of the voice; and 342-d FER+ DenseNet of the face. Any of them may be missing.
 
-**Make it again** (docs/merc-offline.md says where the data is had)
+**Training data:** the paired corpus. The dialogues of MELD's training part were given acted voices
+(EmoDB, TESS; clean and distorted) and posed faces (FER+). On purpose, {voice} of the voices and
+{face} of the faces show another emotion ({held_out_voice} and {held_out_face} in validation), and
+any modality may be missing. No video was used. **Licence:** research use (see LICENSE-WEIGHTS.md).
+
+**To reproduce** (docs/merc-offline.md says where to get the data):
 
     merc train --dataset paired --data DATA --seeds {seeds} --out RUN
     merc ship RUN --data DATA --clips GRID --out OUT
 
-## Figures
-95 % bootstrap intervals in brackets.  MELD dev chose the epoch of each seed and of the text encoder; its voices (EmoDB
-speakers 09 and 12) and faces (FER+ valid without copies) trained nothing.  MELD's test part was not read.
+## Scores
+Brackets are 95 % bootstrap intervals. The epoch of each seed and of the text encoder was chosen on
+MELD dev. Its voices (EmoDB speakers 09 and 12) and faces (FER+ valid without copies) were not used
+in training. MELD's test part was not read.
 
 {figures}
-Voice of each EmoDB speaker, by a branch that never heard it:
+EmoDB speakers, each measured by an audio model that was trained without that speaker (UAR):
 
 {speakers}
-{limits}"""
-
-LIMITS = """## Limits
-- Confidences were fitted on the paired corpus (temperature per set of present modalities, below) and are **not
-  calibrated on real video**.
-- One corpus of words (American sitcom), one language; acted German and English voices; posed faces.  What an emotion
-  looks and sounds like between people who do not act was never shown to it.
-- Surprise was heard from two actresses only.  Fear and disgust are rare in its words and rarely right.
-- The order of trust is words, voice, face; how far a wrong voice or face misleads it is the table above.
-- No figure by age, sex or skin colour was measured.  An expression is not a feeling: do not judge people by it.
+## Limitations
+- Confidences were calibrated on the paired corpus (one temperature per set of present modalities,
+  below). They are **not calibrated on real video**.
+- The words come from one corpus, an American sitcom. The voices are those of actors, speaking
+  German or English; the faces are posed. How emotions look and sound when people do not act is not
+  in the training data.
+- Only two actresses express surprise. Fear and disgust are rare in the words and rarely recognised.
+- The model relies on text most, then voice, then face. The table above shows how far wrong voices
+  and faces mislead it.
+- No scores by age, sex or skin colour were measured. An expression is not a feeling: do not judge
+  people by it.
 
 {calibration}"""
 
@@ -74,40 +81,34 @@ def ship(
     clips: Path,
     out: Path,
     jobs: int = 1,
-    report: Callable[[str], None] = lambda message: None,
+    report: Report = lambda message: None,
 ) -> dict[str, Any]:
-    """Write `out`/merc-offline.safetensors (half precision), merc-offline.md and merc-offline.json.
+    """Measure a run and write merc-offline.safetensors (half precision), .md and .json into `out`.
 
-    run: of `merc train --dataset paired`, with the model of every seed.  Raises ValueError or OSError.
+    run: of `merc train --dataset paired`, with the model of every seed.
+    data: folder of the paired corpus; clips: folder of GRID clips.
+
+    Returns the content of merc-offline.json. Raises MercError.
     """
-    names = sorted(run.glob("seed-*.safetensors"), key=lambda path: int(path.stem.split("-")[1]))
-    if not names:
-        raise FileNotFoundError(
-            f"{run} keeps no seed-N.safetensors; train it with --dataset paired, whose settings "
-            "keep the model of every seed"
+    paths = sorted(run.glob("seed-*.safetensors"), key=lambda path: int(path.stem.split("-")[1]))
+    if not paths:
+        raise MercError(
+            f"{run}: no models of its seeds (seed-N.safetensors)",
+            "train it with --dataset paired, or with --set train.keep_seeds=true",
         )
-    corpus = load_paired(data)
+    corpus = load_paired(data, report)
     best = Predictor.load(run)
     best.check(corpus.fingerprints)
-    target = out / f"{SHIPPED}.safetensors"
     with TemporaryDirectory(prefix="merc-ship-") as folder:
-        small = Path(folder) / "half.safetensors"
-        save_checkpoint(small, best.checkpoint, half=True)
-        shipped = Predictor.load(small)  # what is measured is what ships
-        figures = measure(
-            shipped,
-            [Predictor.load(name) for name in names],
-            corpus,
-            clips,
-            Path(folder),
-            jobs,
-            report,
-        )
-    save_checkpoint(
-        target,
-        replace(best.checkpoint, extra=best.checkpoint.extra | {"model": SHIPPED}),
-        half=True,
-    )
+        # measure the weights as they ship, in half precision
+        half = Path(folder) / "half.safetensors"
+        save_checkpoint(half, best.checkpoint, half=True)
+        shipped = Predictor.load(half)
+        seeds = [Predictor.load(path) for path in paths]
+        figures = measure(shipped, seeds, corpus, clips, Path(folder), jobs, report)
+    target = out / f"{SHIPPED}.safetensors"
+    extra = best.checkpoint.extra | {"model": SHIPPED}
+    save_checkpoint(target, replace(best.checkpoint, extra=extra), half=True)
     figures |= {
         "d": best.checkpoint.config.d,
         "parameters": shipped.model.parameter_count(),
@@ -125,23 +126,31 @@ def measure(
     clips: Path,
     folder: Path,
     jobs: int = 1,
-    report: Callable[[str], None] = lambda message: None,
+    report: Report = lambda message: None,
 ) -> dict[str, Any]:
-    """Every figure of the card.  folder: for the voice branches trained on the way."""
-    config = load_configuration("paired", [f"train.epochs={SIMPLE_EPOCHS}", "train.threads=1"])
-    figures: dict[str, Any] = {"seeds": len(seeds)}
+    """Measure all figures of the card.
+
+    folder: for the audio models that are trained to measure voices of unseen speakers.
+    """
+    config = load_configuration("offline", [f"train.epochs={VOICE_EPOCHS}", "train.threads=1"])
+
+    def exchange() -> dict[str, Any]:
+        dialogues = {
+            modality: corpus.draw("valid", np.random.default_rng(3))
+            for modality in ("audio", "visual")
+        }
+        return {m: measure_exchange(shipped, drawn, m) for m, drawn in dialogues.items()}
+
     steps: dict[str, Callable[[], Any]] = {
         "text": lambda: text_alone(seeds, corpus),
         "together": lambda: together(seeds, corpus),
         "faces": lambda: faces_alone(shipped, corpus),
         "calibration": lambda: calibration(shipped, corpus),
-        "exchange": lambda: {
-            m: exchange(shipped, corpus.draw("valid", np.random.default_rng(3)), m)
-            for m in ("audio", "visual")
-        },
-        "clips": lambda: on_clips(shipped, clips, jobs),
+        "exchange": exchange,
+        "clips": lambda: measure_clips(shipped, clips, jobs),
         "voices": lambda: voices_alone(corpus, config, folder, jobs),
     }
+    figures: dict[str, Any] = {"seeds": len(seeds)}
     for name, step in steps.items():
         report(f"measuring {name}")
         figures[name] = step()
@@ -149,92 +158,103 @@ def measure(
 
 
 def offline_card(figures: dict[str, Any]) -> str:
-    """Markdown from the result of `measure`."""
-    text, faces, clips, voices = (figures[name] for name in ("text", "faces", "clips", "voices"))
-    kept = clips["kept"]
-    rows = [
-        [
-            "words alone, MELD dev, weighted F1",
-            f"{_span(text, 'weighted_f1')}, {text['seeds']} seeds, sd "
-            f"{text['sd']:.3f}; logistic regression of single utterances {text['logistic_regression']:.3f}",
-        ]
-    ]
-    rows += [
-        [
-            f"all together, voices and faces wrong in {float(rate):.0%}",
-            f"{_span(own, 'weighted_f1')}",
-        ]
-        for rate, own in figures["together"].items()
-    ]
-    rows += [
-        [f"voice alone, {name}, UAR of six, speaker never heard", _span(voices[name], "uar")]
-        for name in ("clean", "distorted")
-    ]
-    rows += [
-        [
-            "face alone, FER+ valid, accuracy of seven, uniform prior",
-            f"{_span(faces, 'accuracy')}, {faces['images']} images",
-        ]
-    ]
-    rows += [
-        [
-            f"GRID ({clips['clips']} neutral clips) called neutral, {name.replace('+', ', ')}",
-            f"{own['train']:.0%}; uniform prior {own['uniform']:.0%}",
-        ]
-        for name, own in clips["neutral"].items()
-    ]
-    rows += [
-        [
-            "their labels kept by another version",
-            ", ".join(f"{name} {value:.0%}" for name, value in kept.items()),
-        ]
-    ]
-    for where, moves in (("GRID", clips["exchange"]), ("MELD dev", figures["exchange"])):
-        rows += [
-            [
-                f"exchanging the {'voice' if m == 'audio' else 'face'} moves the probabilities ({where})",
-                f"by {own['mean']:.3f} on average (at least {own['least']:.4f}), another label in "
-                f"{own['labels_changed']:.0%}",
-            ]
-            for m, own in moves.items()
-        ]
-    speakers = markdown_table(
-        ["speaker", "clips", "clean", "distorted"],
-        [
-            [name, str(own["clips"]), f"{own['clean']:.2f}", f"{own['distorted']:.2f}"]
-            for name, own in voices["speakers"].items()
-        ],
-    )
-    table = markdown_table(
-        ["present", "temperature", "calibration error before", "after (MELD dev)"],
-        [
-            [
-                name.replace("+", ", "),
-                f"{own['temperature']:.2f}",
-                f"{own['before']:.3f}",
-                f"{own['after']:.3f}",
-            ]
-            for name, own in figures["calibration"].items()
-        ],
-    )
-    rates = {
-        "voice": Rates().voice,
-        "face": Rates().face,
-        "judged_voice": JUDGED[0],
-        "judged_face": JUDGED[1],
-    }
+    """Generate the card as Markdown from the content of merc-offline.json.
+
+    The order of keys in figures does not matter.
+    """
+    voice, face = HELD_OUT_MISMATCH
     return CARD.format(
         d=figures["d"],
         parameters=figures["parameters"],
         megabytes=figures["megabytes"],
         seeds=figures["seeds"],
-        figures=markdown_table(["what", "figure"], rows),
-        speakers=speakers,
-        limits=LIMITS.format(calibration=table),
-        **rates,
+        voice=f"{Rates().voice:.0%}",
+        face=f"{Rates().face:.0%}",
+        held_out_voice=f"{voice:.0%}",
+        held_out_face=f"{face:.0%}",
+        figures=markdown_table(
+            ["what", "score"], [*_corpus_rows(figures), *_clip_rows(figures["clips"], figures)]
+        ),
+        speakers=_speaker_table(figures["voices"]["speakers"]),
+        calibration=_calibration_table(figures["calibration"]),
     )
 
 
-def _span(figure: dict[str, Any], name: str) -> str:
+def _corpus_rows(figures: dict[str, Any]) -> list[list[str]]:
+    text, faces, voices = figures["text"], figures["faces"], figures["voices"]
+    rows = [
+        [
+            "text alone, MELD dev, weighted F1",
+            f"{_with_interval(text, 'weighted_f1')}, {text['seeds']} seeds, sd {text['sd']:.3f}; "
+            f"logistic regression of single utterances {text['logistic_regression']:.3f}",
+        ]
+    ]
+    for rate, scores in sorted(figures["together"].items(), key=_rate):
+        rows.append(
+            [
+                f"all modalities, {float(rate):.0%} of voices and faces wrong",
+                _with_interval(scores, "weighted_f1"),
+            ]
+        )
+    for name in ("clean", "distorted"):
+        title = f"voice alone, {name}, UAR of six emotions, unseen speakers"
+        rows.append([title, _with_interval(voices[name], "uar")])
+    rows.append(
+        [
+            "face alone, FER+ valid, accuracy of seven emotions, uniform prior",
+            f"{_with_interval(faces, 'accuracy')}, {faces['images']} images",
+        ]
+    )
+    return rows
+
+
+def _clip_rows(clips: dict[str, Any], figures: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for modalities in ("+".join(MODALITIES), *MODALITIES):
+        shares = clips["neutral"][modalities]
+        title = f"GRID ({clips['clips']} neutral clips) labelled neutral"
+        rows.append(
+            [
+                f"{title}, {modalities.replace('+', ', ')}",
+                f"{shares['train']:.0%}; with a uniform prior {shares['uniform']:.0%}",
+            ]
+        )
+    same = ", ".join(f"{version} {clips['kept'][version]:.0%}" for version in (*VERSIONS, "all"))
+    rows.append(["GRID clips with the same label in another encoding", same])
+    for corpus, effects in (("GRID", clips["exchange"]), ("MELD dev", figures["exchange"])):
+        for modality, effect in sorted(effects.items()):
+            what = "voice" if modality == "audio" else "face"
+            rows.append(
+                [
+                    f"change of the probabilities when the {what} is exchanged ({corpus})",
+                    f"{effect['mean']:.3f} on average (at least {effect['least']:.4f}); "
+                    f"another label in {effect['labels_changed']:.0%}",
+                ]
+            )
+    return rows
+
+
+def _speaker_table(speakers: dict[str, Any]) -> str:
+    rows = []
+    for name, scores in sorted(speakers.items()):
+        recalls = [f"{scores[condition]:.2f}" for condition in ("clean", "distorted")]
+        rows.append([name, str(scores["clips"]), *recalls])
+    return markdown_table(["speaker", "clips", "clean", "distorted"], rows)
+
+
+def _calibration_table(figures: dict[str, Any]) -> str:
+    rows = []
+    for modalities, entry in sorted(figures.items()):
+        errors = [f"{entry[key]:.3f}" for key in ("before", "after")]
+        rows.append([modalities.replace("+", ", "), f"{entry['temperature']:.2f}", *errors])
+    header = ["present", "temperature", "calibration error before", "after (MELD dev)"]
+    return markdown_table(header, rows)
+
+
+def _rate(item: tuple[str, Any]) -> float:
+    return float(item[0])
+
+
+def _with_interval(figure: dict[str, Any], name: str) -> str:
     low, high = figure["interval"]
     return f"{figure[name]:.3f} [{low:.3f}, {high:.3f}]"

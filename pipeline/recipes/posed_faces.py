@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from extractors.densenet import EMOTIONS as FERPLUS_EMOTIONS
 from pipeline.core.fingerprints import sha256_of
 from pipeline.corpora.meld_transcripts import EMOTIONS
 from pipeline.recipes.cache import cached
+from pipeline.recipes.ferplus import load_ferplus
 
 __all__ = ["FacePool", "load_faces"]
 
-# FER+ class -> MELD emotion; contempt has none
+# FER+ class -> MELD emotion; MELD has no contempt
 MELD_OF = {
     "neutral": "neutral",
     "happiness": "joy",
@@ -26,12 +28,13 @@ MELD_OF = {
     "disgust": "disgust",
     "fear": "fear",
 }
-MOST = 2500  # images of one emotion in training: neutral and joy have 10,000 and 7,000, of which more teach nothing
+# training images of one emotion: beyond that, the 10,000 of neutral and 7,000 of joy add nothing
+LIMIT = 2500
 
 
 @dataclass(frozen=True)
 class FacePool:
-    """vectors (n, 342) float32; labels (n,) of the seven EMOTIONS."""
+    """vectors: (n, 342) float32; labels: (n,), indices into EMOTIONS."""
 
     vectors: np.ndarray
     labels: np.ndarray
@@ -40,41 +43,34 @@ class FacePool:
 def load_faces(
     path: Path, extractor: Any, report: Callable[[str], None] = lambda message: None
 ) -> tuple[FacePool, FacePool]:
-    """(train, valid) faces with a majority label; valid holds no exact copy of a training image."""
-    from extractors.densenet import EMOTIONS as FERPLUS
-    from pipeline.recipes.ferplus import load_ferplus
+    """Load (train, valid) faces with a majority label.
 
-    to_meld = np.array(
-        [EMOTIONS.index(MELD_OF[name]) if name in MELD_OF else -1 for name in FERPLUS] + [-1]
-    )
-    pools = []
+    valid has no exact copy of a training image.
+    """
+    meld_labels = [EMOTIONS.index(MELD_OF[e]) if e in MELD_OF else -1 for e in FERPLUS_EMOTIONS]
+    to_meld = np.array([*meld_labels, -1])  # the last entry maps -1 (no majority) to -1
     data = sha256_of(path)
-    for name, faces in zip(("train", "valid"), load_ferplus(path), strict=True):
-        labels = to_meld[faces.label.numpy()]
-        rows = np.sort(
-            np.concatenate(
-                [_some(np.flatnonzero(labels == label), name) for label in range(len(EMOTIONS))]
-            )
-        )
 
-        key = {"fingerprint": extractor.fingerprint, "data": data, "part": name, "most": MOST}
-        vectors = cached(
-            "faces", key, partial(_embed, faces.images.numpy(), rows, extractor, report)
-        )
-        pools.append(FacePool(vectors, labels[rows]))
-    return pools[0], pools[1]
+    def extract(images: np.ndarray) -> np.ndarray:
+        report(f"face vectors of {len(images)} images")
+        return extractor.embed_faces(images)
 
+    def pool(part: str, images: np.ndarray, labels: np.ndarray, limit: int | None) -> FacePool:
+        per_emotion = [
+            _sample(np.flatnonzero(labels == label), limit) for label in range(len(EMOTIONS))
+        ]
+        rows = np.sort(np.concatenate(per_emotion))
+        key = {"fingerprint": extractor.fingerprint, "data": data, "part": part, "limit": LIMIT}
+        return FacePool(cached("faces", key, partial(extract, images[rows])), labels[rows])
 
-def _embed(
-    images: np.ndarray, rows: np.ndarray, extractor: Any, report: Callable[[str], None]
-) -> np.ndarray:
-    report(f"face vectors of {len(rows)} images")
-    return extractor.embed_faces(images[rows])
-
-
-def _some(rows: np.ndarray, part: str) -> np.ndarray:
+    train, valid = load_ferplus(path)
     return (
-        rows
-        if part == "valid" or len(rows) <= MOST
-        else np.random.default_rng(0).permutation(rows)[:MOST]
+        pool("train", train.images.numpy(), to_meld[train.label.numpy()], LIMIT),
+        pool("valid", valid.images.numpy(), to_meld[valid.label.numpy()], None),
     )
+
+
+def _sample(rows: np.ndarray, limit: int | None) -> np.ndarray:
+    if limit is None or len(rows) <= limit:
+        return rows
+    return np.random.default_rng(0).permutation(rows)[:limit]

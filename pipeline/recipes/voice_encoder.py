@@ -1,14 +1,15 @@
-"""The voice encoder's weights made again: Resemblyzer's network, and what acted speech adds to it.
+"""Make the weights of the voice encoder: Resemblyzer's network and a fitted whitening.
 
     python -m pipeline.recipes.voice_encoder SPEECH_FOLDER resemblyzer/pretrained.pt
 
-The second part is within-class covariance normalisation: how vectors of one speaker scatter over emotions and words,
-pooled over speakers, is whitened (in part: the scatter is shrunk towards a sphere), so that it counts less.
+The whitening is within-class covariance normalisation (Hatch et al. 2006). It scales down the
+directions in which vectors of one speaker vary with emotion and words. The covariance is shrunk
+towards a multiple of the identity.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -16,31 +17,41 @@ import torch
 from safetensors.torch import save_file
 
 from extractors.voice import WEIGHTS, VoiceEncoder
+from pipeline.core.errors import MercError
+from pipeline.media.decode import RATE, open_media
 
-__all__ = ["whitening"]
+__all__ = ["make_weights", "whitening"]
 
-SPHERE = 0.7  # weight of the sphere in the scatter within speakers: ten speakers say little on 256 dimensions
-_CORPORA = (("emodb", 2), ("tess", 3))  # folder; letters of a clip's name that are its speaker
+SHRINKAGE = 0.7  # weight of the identity: ten speakers are few for 256 dimensions
+CORPORA = (("emodb", 2), ("tess", 3))  # folder; length of the speaker's name in a clip's name
 
 
-def whitening(rows: np.ndarray, speakers: np.ndarray, sphere: float = SPHERE) -> np.ndarray:
-    """Symmetric square root (d, d) of the inverse scatter within speakers, of rows (n, d).
+def whitening(rows: np.ndarray, speakers: np.ndarray, shrinkage: float = SHRINKAGE) -> np.ndarray:
+    """Return the symmetric square root (d, d) of the inverse covariance within speakers.
 
-    Every speaker weighs the same.  Raises ValueError for fewer than two speakers.
+    rows is (n, d), speakers (n,). Every speaker has the same weight. Raises MercError for fewer
+    than two speakers.
     """
     names = np.unique(speakers)
     if len(names) < 2:
-        raise ValueError(f"{len(names)} speaker: the scatter within speakers needs two or more")
+        raise MercError(
+            f"{len(names)} speaker: the covariance within speakers needs two or more",
+            "add clips of other speakers",
+        )
     within = np.mean([np.cov(rows[speakers == name].T) for name in names], axis=0)
-    within = (1 - sphere) * within + sphere * np.eye(len(within)) * np.trace(within) / len(within)
+    variance = np.trace(within) / len(within)
+    within = (1 - shrinkage) * within + shrinkage * np.eye(len(within)) * variance
     values, vectors = np.linalg.eigh(within)
     return (vectors / np.sqrt(values)) @ vectors.T
 
 
-def main(folder: Path, pretrained: Path) -> None:
-    """Every third clip of each corpus, whole and its first second: turns are short."""
-    from pipeline.media.decode import RATE, open_media
+def make_weights(folder: Path, pretrained: Path, target: Path = WEIGHTS) -> None:
+    """Write the weights of the voice encoder to `target`, in half precision.
 
+    folder: acted speech, `emodb/*.flac` and `tess/*.flac`. Every third clip is used, whole and one
+    second of it, since turns are short.
+    pretrained: the file of this name in the package resemblyzer.
+    """
     encoder = VoiceEncoder()
     state = torch.load(pretrained, weights_only=True, map_location="cpu")["model_state"]
     encoder.load_state_dict(
@@ -48,19 +59,21 @@ def main(folder: Path, pretrained: Path) -> None:
     )
     encoder.eval()
     rows, speakers = [], []
-    for corpus, letters in _CORPORA:
+    for corpus, letters in CORPORA:
         for clip in sorted((folder / corpus).glob("*.flac"))[::3]:
-            with open_media(clip) as medium:
-                sound = medium.sound()
+            with open_media(clip) as media:
+                sound = media.sound()
             rows += list(encoder.raw([sound, sound[len(sound) // 4 :][:RATE]]))
             speakers += 2 * [clip.name[:letters]]
-    encoder.whitening = torch.from_numpy(
-        whitening(np.array(rows, np.float64), np.array(speakers))
-    ).float()
-    save_file(
-        {name: value.half().contiguous() for name, value in encoder.state_dict().items()}, WEIGHTS
-    )
+    root = whitening(np.array(rows, np.float64), np.array(speakers))
+    encoder.whitening = torch.from_numpy(root).float()
+    weights = {name: value.half().contiguous() for name, value in encoder.state_dict().items()}
+    save_file(weights, target)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(prog="python -m pipeline.recipes.voice_encoder")
+    parser.add_argument("folder", type=Path, help="acted speech: emodb/*.flac and tess/*.flac")
+    parser.add_argument("pretrained", type=Path, help="pretrained.pt of the package resemblyzer")
+    arguments = parser.parse_args()
+    make_weights(arguments.folder, arguments.pretrained)
