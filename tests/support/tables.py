@@ -11,7 +11,7 @@ __all__ = ["write_table"]
 HEADER = ("dialogue", "utterance", "speaker", "text", "label", "split")
 
 
-def write_table(folder: Path, rows: Sequence[tuple[str, ...]]) -> Path:
+def write_table(folder: Path, rows: Sequence[tuple[object, ...]]) -> Path:
     """Write utterances.csv; rows as in HEADER."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "utterances.csv", "w", newline="", encoding="utf-8") as file:

@@ -53,7 +53,7 @@ FILES = {
 @pytest.fixture(scope="module")
 def table(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some of MELD's dialogues; one utterance has no label."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for part, split, count in (("train", "train", 100), ("dev", "valid", 40)):
         for t in read_meld_csv(shared / "data" / "meld" / f"{part}_sent_emo.csv")[:count]:
             for k, text in enumerate(t.texts):
@@ -153,7 +153,7 @@ def test_lora_on_minilm(table: Path, tmp_path: Path) -> None:
     """Folder and delta.safetensors give the same vectors, equal to those of peft's own merge."""
     from peft import LoraConfig, get_peft_model
 
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for split, count in (("train", 12), ("valid", 4)):
         for d in load_table(table, False).split(split)[:count]:
             for k, text in enumerate(d.texts):
