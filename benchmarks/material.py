@@ -1,4 +1,4 @@
-"""Clips for the benchmarks, made of real ones: a 60 s dialogue, and long films by repeating packets."""
+"""Recordings for the benchmarks, made of real clips."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
 WIDTH, HEIGHT, FPS, RATE = 640, 360, 25, 44100
 
@@ -13,79 +14,67 @@ WIDTH, HEIGHT, FPS, RATE = 640, 360, 25, 44100
 def join(
     sources: list[Path], out: Path, seconds: float, size: tuple[int, int] = (WIDTH, HEIGHT)
 ) -> Path:
-    """Real clips one after the other, over and over, as H.264 and AAC of that width and height at 25 frames/s."""
-    with av.open(str(out), "w") as film:
-        picture = film.add_stream("libx264", FPS, options={"preset": "veryfast", "crf": "23"})
-        picture.width, picture.height, picture.pix_fmt = *size, "yuv420p"
-        sound = film.add_stream("aac", RATE, layout="mono")
+    """Write clips one after the other, repeatedly, as H.264 and AAC with 25 frames per second."""
+    with av.open(str(out), "w") as file:
+        video = file.add_stream("libx264", FPS, options={"preset": "veryfast", "crf": "23"})
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        audio = file.add_stream("aac", RATE, layout="mono")
         frames = samples = 0
         while frames < seconds * FPS:
             for source in sources:
                 if frames >= seconds * FPS:
                     break
-                count, pieces = _frames(source, film, picture, frames, round(seconds * FPS), size)
+                count, parts = _add_frames(source, file, video, frames, round(seconds * FPS), size)
                 frames += count
-                samples = _samples(pieces, film, sound, samples, round(frames / FPS * RATE))
-        for stream in (picture, sound):
-            film.mux(stream.encode(None))
+                samples = _add_samples(parts, file, audio, samples, round(frames / FPS * RATE))
+        for stream in (video, audio):
+            file.mux(stream.encode(None))
     return out
 
 
 def repeat(source: Path, out: Path, seconds: float) -> Path:
-    """One film over and over without coding it again: an hour in a few seconds."""
-    with av.open(str(source)) as film, av.open(str(out), "w") as longer:
-        copies = {
-            s.index: longer.add_stream_from_template(s)
-            for s in (*film.streams.video, *film.streams.audio)
-        }
-        packets = [p for p in film.demux() if p.dts is not None and p.stream.index in copies]
-        length = max(Fraction(p.pts + (p.duration or 0)) * p.time_base for p in packets) - min(
-            Fraction(p.dts) * p.time_base for p in packets
-        )
-        told = [(p, p.stream.index, p.pts, p.dts, bytes(p), p.is_keyframe) for p in packets]
-        for turn in range(-int(-seconds // length)):
-            for packet, index, pts, dts, data, key in told:
+    """Repeat a recording without encoding it again: an hour in a few seconds."""
+    with av.open(str(source)) as file, av.open(str(out), "w") as longer:
+        streams = (*file.streams.video, *file.streams.audio)
+        copies = {s.index: longer.add_stream_from_template(s) for s in streams}
+        packets = [p for p in file.demux() if p.dts is not None and p.stream.index in copies]
+        start = min(Fraction(p.dts) * p.time_base for p in packets)
+        end = max(Fraction(p.pts + (p.duration or 0)) * p.time_base for p in packets)
+        content = [bytes(packet) for packet in packets]
+        for turn in range(-int(-seconds // (end - start))):
+            for packet, data in zip(packets, content, strict=True):
                 copy = av.Packet(data)
-                shift = round(turn * length / packet.time_base)
-                copy.stream, copy.time_base, copy.duration = (
-                    copies[index],
-                    packet.time_base,
-                    packet.duration,
-                )
-                copy.pts, copy.dts, copy.is_keyframe = pts + shift, dts + shift, key
+                shift = round(turn * (end - start) / packet.time_base)
+                copy.stream, copy.time_base = copies[packet.stream.index], packet.time_base
+                copy.pts, copy.dts = packet.pts + shift, packet.dts + shift
+                copy.duration, copy.is_keyframe = packet.duration, packet.is_keyframe
                 longer.mux_one(copy)
     return out
 
 
-def _frames(
-    source: Path, film, picture, at: int, most: int, size: tuple[int, int]
+def _add_frames(
+    source: Path, file, video, first: int, end: int, size: tuple[int, int]
 ) -> tuple[int, list]:
-    """Encode one clip's frames, centred on black; return their number and the clip's sound."""
-    from av.audio.resampler import AudioResampler
-
-    resampler, pieces, count = AudioResampler("fltp", "mono", RATE), [], 0
+    """Encode one clip's frames, centred on black; return their number and the clip's audio."""
+    resampler, parts, count = av.AudioResampler("fltp", "mono", RATE), [], 0
+    width, height = size
     with av.open(str(source)) as clip:
         for frame in clip.decode(video=0):
-            if at + count >= most:
+            if first + count >= end:
                 break
-            image = frame.reformat(
-                width=round(frame.width * size[1] / frame.height), height=size[1], format="rgb24"
-            )
-            canvas = image.to_ndarray()
-            wide = _centred(canvas, *size)
-            encoded = av.VideoFrame.from_ndarray(wide, format="rgb24")
-            encoded.pts, encoded.time_base = at + count, Fraction(1, FPS)
-            film.mux(picture.encode(encoded))
+            scaled = round(frame.width * height / frame.height)
+            image = frame.reformat(width=scaled, height=height, format="rgb24").to_ndarray()
+            encoded = av.VideoFrame.from_ndarray(_centre(image, width, height), format="rgb24")
+            encoded.pts, encoded.time_base = first + count, Fraction(1, FPS)
+            file.mux(video.encode(encoded))
             count += 1
     with av.open(str(source)) as clip:
         for frame in clip.decode(audio=0):
-            pieces += resampler.resample(frame)
-    return count, pieces
+            parts += resampler.resample(frame)
+    return count, parts
 
 
-def _centred(image, width: int, height: int):
-    import numpy as np
-
+def _centre(image: np.ndarray, width: int, height: int) -> np.ndarray:
     canvas = np.zeros((height, width, 3), np.uint8)
     image = image[:, :width]
     left = (width - image.shape[1]) // 2
@@ -93,16 +82,13 @@ def _centred(image, width: int, height: int):
     return canvas
 
 
-def _samples(pieces: list, film, sound, at: int, until: int) -> int:
-    """Encode a clip's sound, cut or padded to end with its picture."""
-    import numpy as np
-
-    mono = np.concatenate([np.zeros(0, np.float32), *(piece.to_ndarray()[0] for piece in pieces)])
-    mono = np.pad(mono, (0, max(0, until - at - len(mono))))[: until - at]
+def _add_samples(parts: list, file, audio, first: int, end: int) -> int:
+    """Encode one clip's audio, cut or padded to the length of its video."""
+    mono = np.concatenate([np.zeros(0, np.float32), *(part.to_ndarray()[0] for part in parts)])
+    mono = np.pad(mono, (0, max(0, end - first - len(mono))))[: end - first]
     for start in range(0, len(mono), 1024):
-        frame = av.AudioFrame.from_ndarray(
-            mono[None, start : start + 1024], format="fltp", layout="mono"
-        )
-        frame.sample_rate, frame.pts, frame.time_base = RATE, at + start, Fraction(1, RATE)
-        film.mux(sound.encode(frame))
-    return until
+        samples = mono[None, start : start + 1024]
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, first + start, Fraction(1, RATE)
+        file.mux(audio.encode(frame))
+    return end

@@ -1,4 +1,4 @@
-"""Measure one function in a process of its own: CPU seconds of all its threads, wall seconds, peak memory."""
+"""Measure a function in its own process: CPU seconds of all threads, wall seconds, peak memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THR
 
 
 def measured(work: Callable[[], object]) -> dict[str, float]:
-    """Run in this process; imports and earlier steps belong before the call."""
+    """Measure `work` in this process; do imports and earlier steps before the call."""
     import resource
 
     cpu, wall = time.process_time(), time.perf_counter()
     work()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == "darwin" else 2**10
-    )
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, else in KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return {
         "cpu_s": round(time.process_time() - cpu, 2),
         "wall_s": round(time.perf_counter() - wall, 2),
@@ -31,14 +30,17 @@ def measured(work: Callable[[], object]) -> dict[str, float]:
 
 
 def in_child(script: str, *arguments: str | Path) -> dict[str, float]:
-    """Run `python script arguments`, whose last line of output is what `measured` gave; one thread a library."""
-    done = subprocess.run(
+    """Run `python script arguments` with one thread per library.
+
+    Returns what `measured` returned there: the last line of the script's output.
+    """
+    child = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, **THREADS, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE,
         text=True,
     )
-    if done.returncode:
+    if child.returncode:
         raise SystemExit(f"{script} {arguments[0]} failed")
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(child.stdout.splitlines()[-1])

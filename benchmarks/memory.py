@@ -1,6 +1,9 @@
-"""Peak memory of labelling a long video: `python benchmarks/memory.py --clips FOLDER [--minutes 60]`.
+"""Peak memory of labelling a long recording.
 
-The film repeats a 60 s dialogue of real clips.  The figure is the peak of the whole process, models included.
+    python benchmarks/memory.py --clips FOLDER_OF_CLIPS [--minutes 60]
+
+The recording repeats a 60 s dialogue of real clips. The figure is the peak of the whole process,
+including models.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from measure import in_child
-from stages import MEDIA
+from stages import find_clips
 
 
 def main() -> None:
@@ -21,14 +24,11 @@ def main() -> None:
     options = parser.parse_args()
     from material import join, repeat
 
-    with tempfile.TemporaryDirectory() as place:
-        clip = join(sorted(options.clips.glob(MEDIA)), Path(place) / "minute.mp4", 60)
-        film = repeat(clip, Path(place) / "film.mp4", 60 * options.minutes)
-        print(
-            json.dumps(
-                {"minutes": options.minutes, **in_child("stages_of_merc.py", "whole", film, place)}
-            )
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        minute = join(find_clips(options.clips), Path(folder) / "minute.mp4", 60)
+        recording = repeat(minute, Path(folder) / "long.mp4", 60 * options.minutes)
+        figures = in_child("stages_of_merc.py", "whole", recording, folder)
+    print(json.dumps({"minutes": options.minutes, **figures}))
 
 
 if __name__ == "__main__":

@@ -1,78 +1,76 @@
-"""One stage of merc alone, for stages.py: STAGE CLIP FOLDER (where earlier stages left their results)."""
+"""One stage of merc alone, for stages.py.
+
+    python benchmarks/stages_of_merc.py STAGE CLIP FOLDER
+
+FOLDER holds the results of earlier stages.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measure import measured
 
+# merc imports these in the middle of a stage
 import extractors.audio
 import extractors.text
-import extractors.visual  # noqa: F401  (what merc imports later, in the middle of a stage)
+import extractors.visual  # noqa: F401
 from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
 from pipeline.features.compute import compute_features
 from pipeline.features.profiles import build_extractors
 from pipeline.labelling import Labeller
-from pipeline.media.decode import open_media
+from pipeline.media.decode import Media, open_media
 from pipeline.segmentation.recognition import Recogniser
 from pipeline.segmentation.segment import segment
 from pipeline.training.predictor import Predictor
 
 
-def main(stage: str, clip: Path, place: Path) -> None:
+def main(stage: str, clip: Path, folder: Path) -> None:
     if stage == "whole":
-        print(json.dumps(measured(lambda: Labeller().label(clip))))
-        return
-    with open_media(clip) as media:
-        if stage == "sound":
-            print(json.dumps(measured(lambda: media.duration)))
-            return
-        assert media.duration  # the sound is decoded
-        if stage == "utterances":
-            found: list[Segmentation] = []
-            told = measured(
-                lambda: found.append(segment(media, transcript=None, recogniser=Recogniser()))
-            )
-            save(place, found[0])
-        elif stage == "emotions":
-            said, features = load(place).utterances, dict(np.load(place / "features.npz"))
-            dialogue = Dialogue(
-                "clip",
-                "test",
-                [str(k) for k in range(len(said))],
-                [u.speaker for u in said],
-                [u.text for u in said],
-                np.full(len(said), -1),
-                features,
-            )
-            told = measured(lambda: Predictor.load("merc-offline").probabilities(dialogue))
-        else:
-            kept: list[np.ndarray] = []
-            told = measured(
-                lambda: kept.append(
-                    compute_features(
-                        media, load(place), build_extractors("offline", modalities=(stage,))
-                    ).vectors[stage]
-                )
-            )
-            file = place / "features.npz"
-            np.savez(file, **{**(dict(np.load(file)) if file.exists() else {}), stage: kept[0]})
-    print(json.dumps(told))
+        figures = measured(lambda: Labeller().label(clip))
+    else:
+        with open_media(clip) as media:
+            figures = measure_stage(stage, media, folder)
+    print(json.dumps(figures))
 
 
-def save(place: Path, found: Segmentation) -> None:
-    (place / "said.json").write_text(
-        json.dumps([[u.start, u.end, u.text, u.speaker] for u in found.utterances])
-    )
+def measure_stage(stage: str, media: Media, folder: Path) -> dict[str, float]:
+    if stage == "sound":
+        return measured(lambda: media.duration)
+    assert media.duration  # decodes the audio
+    results: list[Any] = []
+    if stage == "utterances":
+        figures = measured(lambda: results.append(segment(media, recogniser=Recogniser())))
+        save(folder, results[0])
+        return figures
+    features_file = folder / "features.npz"
+    features = dict(np.load(features_file)) if features_file.exists() else {}
+    segmentation = load(folder)
+    if stage == "emotions":
+        dialogue = Dialogue.from_segmentation("clip", segmentation, features)
+        return measured(lambda: Predictor.load("merc-offline").probabilities(dialogue))
+
+    def extract() -> None:
+        extractors = build_extractors("offline", modalities=(stage,))
+        results.append(compute_features(media, segmentation, extractors).vectors[stage])
+
+    figures = measured(extract)
+    np.savez(features_file, **{**features, stage: results[0]})
+    return figures
 
 
-def load(place: Path) -> Segmentation:
-    return Segmentation(
-        [Utterance(*row) for row in json.loads((place / "said.json").read_text())], {}
-    )
+def save(folder: Path, segmentation: Segmentation) -> None:
+    rows = [[u.start, u.end, u.text, u.speaker] for u in segmentation.utterances]
+    (folder / "utterances.json").write_text(json.dumps(rows))
+
+
+def load(folder: Path) -> Segmentation:
+    rows = json.loads((folder / "utterances.json").read_text())
+    return Segmentation([Utterance(*row) for row in rows], {})
 
 
 if __name__ == "__main__":

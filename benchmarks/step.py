@@ -1,38 +1,36 @@
-"""One training step of CSS at the paper's size, by scheme, on the length distributions of MELD and IEMOCAP.
+"""One training step of CSS at the paper's size, by scheme, with dialogues as long as the corpora's.
 
-    python benchmarks/step.py                 # MELD's lengths; about 2 minutes of one core
+    python benchmarks/step.py                 # MELD's lengths; about 2 minutes on one core
     python benchmarks/step.py --corpus iemocap --repeats 3
     python benchmarks/step.py --part length   # memory and time of labelling, up to 5,000 utterances
 
-Seconds are CPU time of this process (so that a busy machine disturbs little); schemes take turns, the fastest of the
-repeats counts, and only ratios within one run mean anything.  `paper` is what the paper describes: utterances padded
-to the longest dialogue, three gradients, SciPy's SLSQP, a fourth backward pass, Adam as torch defaults it.
+Seconds are CPU time of this process, which a busy machine disturbs little. Schemes take turns and
+the fastest repeat counts; compare only figures of one run. `paper` is what the paper describes:
+utterances padded to the longest dialogue, three gradients, SciPy's SLSQP, a fourth backward pass,
+torch's default Adam.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
 import resource
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
+from meld import ROOT, meld_rows
 from scipy.optimize import minimize
 
 from css_model import CSS, Batch, CSSConfig, ParetoGradientModulator, losses, min_norm_weights
 from css_model.allocator import keep_freed_memory
 
-ROOT = Path(__file__).resolve().parents[1]
 WIDTHS = (("text", 1024), ("audio", 1582), ("visual", 342))
-LIMITS = [
+LIMITS = [  # scheme, scheme, largest ratio
     ("packed", "paper", 0.45),
     ("repr", "fixed", 1.10),
     ("packed", "fixed", 2.4),
@@ -43,25 +41,16 @@ LIMITS = [
 
 
 def lengths_of(corpus: str) -> list[int]:
-    """Utterances of each training dialogue."""
+    """Return the number of utterances of each training dialogue."""
     if corpus == "iemocap":
-        told = json.loads((ROOT / "pipeline" / "corpora" / "splits.json").read_text())["iemocap"]
-        return [told["utterances"][name] for name in told["train"]]
-    path = (
-        Path(os.environ.get("MERC_SHARED", ROOT.parent / "shared"))
-        / "data"
-        / "meld"
-        / "train_sent_emo.csv"
-    )
-    if not path.is_file():
-        raise SystemExit(
-            f"MELD's transcripts are not in {path}: name their folder in MERC_SHARED, or --corpus iemocap"
-        )
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(Counter(row["Dialogue_ID"] for row in csv.DictReader(file)).values())
+        splits = json.loads((ROOT / "pipeline" / "corpora" / "splits.json").read_text())["iemocap"]
+        return [splits["utterances"][name] for name in splits["train"]]
+    dialogues = Counter(row["Dialogue_ID"] for row in meld_rows("train"))
+    return list(dialogues.values())
 
 
 def make_batch(lengths: list[int], seed: int = 0) -> Batch:
+    """Make a batch of random features and labels."""
     generator = torch.Generator().manual_seed(seed)
     n = sum(lengths)
     return Batch(
@@ -74,7 +63,7 @@ def make_batch(lengths: list[int], seed: int = 0) -> Batch:
 
 
 def padded(batch: Batch) -> Batch:
-    """Every dialogue as long as the longest: what a model that knows no packing computes on."""
+    """Pad all dialogues to the longest, as a model without packing does."""
     longest = max(batch.lengths)
     rows = torch.cat([torch.arange(n) + i * longest for i, n in enumerate(batch.lengths)])
     total = longest * len(batch.lengths)
@@ -94,6 +83,7 @@ def padded(batch: Batch) -> Batch:
 
 
 def slsqp(gram: np.ndarray) -> np.ndarray:
+    """Find the weights of the smallest convex combination with SciPy."""
     return minimize(
         lambda x: 0.5 * x @ gram @ x,
         np.full(3, 1 / 3),
@@ -105,18 +95,17 @@ def slsqp(gram: np.ndarray) -> np.ndarray:
 
 
 def paper_step(model: CSS, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
+    """Take a step as the paper describes it."""
     output = model(batch)
     three = losses(output, batch)
     theta = list(model.encoder.parameters())
     rows = []
     for loss in three:
-        found = torch.autograd.grad(loss, theta, retain_graph=True, allow_unused=True)
-        flat = torch.cat(
-            [
-                torch.zeros_like(p).flatten() if g is None else g.flatten()
-                for p, g in zip(theta, found, strict=True)
-            ]
-        )
+        gradients = torch.autograd.grad(loss, theta, retain_graph=True, allow_unused=True)
+        parts = []
+        for parameter, gradient in zip(theta, gradients, strict=True):
+            parts.append((torch.zeros_like(parameter) if gradient is None else gradient).flatten())
+        flat = torch.cat(parts)
         rows.append(flat / flat.norm())
     g = torch.stack(rows)
     gamma = slsqp((g @ g.T).double().numpy())
@@ -130,9 +119,10 @@ def our_step(
     batch: Batch,
     optimizer: torch.optim.Optimizer,
     modulator: ParetoGradientModulator,
-    half: bool = False,
+    bf16: bool = False,
 ) -> None:
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+    """Take a step as merc does."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         output = model(batch)
     modulator.backward(losses(output, batch), output)
     optimizer.step()
@@ -140,22 +130,20 @@ def our_step(
 
 
 def steps(corpus: str, dialogues: int, repeats: int, d: int, only: list[str]) -> dict[str, float]:
-    """Fastest CPU seconds of each scheme (of those named in `only`, if any)."""
-    chosen = np.random.default_rng(0).choice(lengths_of(corpus), dialogues).tolist()
-    batch, wide = make_batch(chosen), padded(make_batch(chosen))
+    """Return the fastest CPU seconds of each scheme (if `only` is not empty, of those in it)."""
+    lengths = np.random.default_rng(0).choice(lengths_of(corpus), dialogues).tolist()
+    batch, wide = make_batch(lengths), padded(make_batch(lengths))
     print(
-        f"{corpus}: {dialogues} dialogues, {len(batch)} utterances, {len(batch) / len(wide):.0%} of the padded rows; "
+        f"{corpus}: {dialogues} dialogues, {len(batch)} utterances, "
+        f"{len(batch) / len(wide):.0%} of the padded rows; "
         f"d = {d}, {torch.get_num_threads()} thread(s)"
     )
     torch.manual_seed(0)
     model = CSS(CSSConfig(WIDTHS, tuple("abcdef"), d=d, hidden=d))
-    fused, plain = (
-        torch.optim.Adam(model.parameters(), 1e-6, weight_decay=1e-5, fused=f or None)
-        for f in (1, 0)
-    )
-    modulators = {
-        theta: ParetoGradientModulator(model, theta) for theta in ("trunk", "last", "repr")
-    }
+    plain = torch.optim.Adam(model.parameters(), 1e-6, weight_decay=1e-5)
+    fused = torch.optim.Adam(model.parameters(), 1e-6, weight_decay=1e-5, fused=True)
+    scopes = ("trunk", "last", "repr")
+    modulators = {theta: ParetoGradientModulator(model, theta) for theta in scopes}
     fixed = ParetoGradientModulator(model, weights=(1, 1, 1))
     schemes: dict[str, Callable[[], None]] = {
         "paper": lambda: paper_step(model, wide, plain),
@@ -179,7 +167,7 @@ def steps(corpus: str, dialogues: int, repeats: int, d: int, only: list[str]) ->
 
 
 def solve_time() -> tuple[float, float]:
-    """CPU microseconds of one QP of three unit gradients: ours and SLSQP."""
+    """Return the CPU microseconds to weigh three unit gradients: merc's solver and SLSQP."""
     generator = torch.Generator().manual_seed(0)
     grams = []
     for _ in range(200):
@@ -198,7 +186,7 @@ def solve_time() -> tuple[float, float]:
 
 
 def one_length(n: int) -> None:
-    """Label one dialogue of n utterances; prints peak MiB over the model, and CPU seconds."""
+    """Label one dialogue of n utterances; print peak MiB beyond the model, and CPU seconds."""
     model = CSS(CSSConfig(WIDTHS, tuple("abcdef"))).eval()
     batch = make_batch([n])
     with torch.inference_mode():
@@ -206,15 +194,9 @@ def one_length(n: int) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.process_time()
         model(batch)
-    print(
-        json.dumps(
-            {
-                "utterances": n,
-                "MiB": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
-                "seconds": time.process_time() - start,
-            }
-        )
-    )
+        seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"utterances": n, "MiB": (peak - before) / 1024, "seconds": seconds}))
 
 
 def main() -> None:
@@ -229,18 +211,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="schemes, e.g. packed fixed")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--utterances", type=int, default=5000)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    keep_freed_memory()  # as merc train does; every scheme gains by it
-    if chosen.part == "one":
-        one_length(chosen.utterances)
-    elif chosen.part == "length":
-        for n in (10, 100, 500, 1000, 2000, 5000):  # a process each: peaks do not go down again
-            subprocess.run(
-                [sys.executable, __file__, "--part", "one", "--utterances", str(n)], check=True
-            )
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as merc train does; it speeds up every scheme
+    if options.part == "one":
+        one_length(options.utterances)
+    elif options.part == "length":
+        for n in (10, 100, 500, 1000, 2000, 5000):
+            # one process each, because the peak of a process never falls
+            command = [sys.executable, __file__, "--part", "one", "--utterances", str(n)]
+            subprocess.run(command, check=True)
     else:
-        best = steps(chosen.corpus, chosen.dialogues, chosen.repeats, chosen.d, chosen.only)
+        best = steps(options.corpus, options.dialogues, options.repeats, options.d, options.only)
         for name, seconds in best.items():
             print(f"{name:14} {seconds:8.2f} s")
         print()

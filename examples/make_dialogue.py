@@ -1,8 +1,8 @@
-"""Rebuild examples/dialogue.mp4: two public-domain portraits talk to each other with synthetic voices.
+"""Rebuild examples/dialogue.mp4: two public-domain portraits talk with synthetic voices.
 
-Needs flite (Debian package `flite`; its voices are free to redistribute) and scikit-image, matplotlib, av, opencv.
-Portraits: Eileen Collins (NASA, scikit-image's `astronaut`) and Grace Hopper (US Navy, matplotlib's sample data);
-the words are ours and were never said by them.
+Needs flite (Debian package `flite`; its voices are free to redistribute), scikit-image, matplotlib,
+av and opencv. Portraits: Eileen Collins (NASA, scikit-image's `astronaut`) and Grace Hopper (US
+Navy, matplotlib's sample data). The words are invented; neither of them said them.
 
     python examples/make_dialogue.py examples/dialogue.mp4
 """
@@ -22,11 +22,10 @@ import matplotlib.cbook
 import numpy as np
 from skimage.data import astronaut
 
-FPS, RATE, HEIGHT, WIDTH = 25, 16000, 360, 320  # one half of the picture a speaker
+FPS, RATE, HEIGHT, WIDTH = 25, 16000, 360, 320  # of one half of the frame: one speaker
 PAUSE = 0.6  # s between turns
 
-# (speaker, text); 0 = Collins on the left, 1 = Hopper on the right
-LINES = [
+LINES = [  # (speaker, text); 0 = Collins on the left, 1 = Hopper on the right
     (0, "I got the job! I start on Monday, and I am so happy."),
     (1, "That is wonderful news. Congratulations!"),
     (0, "Thank you. There is one thing I have to tell you."),
@@ -42,7 +41,7 @@ VOICES = ("slt", "rms")
 def portrait(
     image: np.ndarray, face: tuple[int, int, int, int]
 ) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Crop to one half of the picture with the face 150 px high; the mouth as (x, y, width)."""
+    """Crop an image such that its face is 150 px high; also return the mouth (x, y, width)."""
     x, y, w, h = face
     scale = 150 / h
     centre = np.array([x + w / 2, y + h / 2]) * scale
@@ -56,37 +55,34 @@ def portrait(
 def speak(
     picture: np.ndarray, mouth: tuple[float, float, float], opening: float, time: float
 ) -> np.ndarray:
-    """Split the lips by `opening` pixels and let the chin follow; sway the head by a pixel or two."""
+    """Open the mouth by `opening` pixels and move the chin; sway the head by a pixel or two."""
     mx, my, width = mouth
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     x = x - np.float32(1.5 * np.sin(1.3 * time))
     y = y - np.float32(1.0 * np.sin(0.9 * time + 1))
     gap = opening * np.clip(1 - ((x - mx) / (0.62 * width)) ** 2, 0, 1)
-    below = np.clip((y - my) / 1.5, 0, 1) * np.clip(
-        1 - (y - my) / 70, 0, 1
-    )  # fades out under the chin
+    fade = np.clip(1 - (y - my) / 70, 0, 1)  # to nothing under the chin
+    below = np.clip((y - my) / 1.5, 0, 1) * fade
     out = cv2.remap(picture, x, y - gap * below, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     inside = np.clip((gap - np.abs(y - my - gap / 2) * 2) / 2, 0, 1)[..., None]
     return (out * (1 - inside) + np.array([60, 25, 25]) * inside).astype(np.uint8)
 
 
 def say(voice: str, text: str) -> np.ndarray:
-    """Synthetic speech as (n,) float32 at 16 kHz."""
+    """Synthesise speech as (n,) float32 at 16 kHz."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "line.wav"
         subprocess.run(["flite", "-voice", voice, "-t", text, "-o", str(path)], check=True)
         with wave.open(str(path)) as file:
-            if file.getframerate() != RATE or file.getnchannels() != 1:
-                raise ValueError(
-                    f"flite gave {file.getframerate()} Hz, {file.getnchannels()} channels"
-                )
-            return (
-                np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
-            )
+            rate, channels = file.getframerate(), file.getnchannels()
+            if rate != RATE or channels != 1:
+                raise ValueError(f"flite wrote {rate} Hz, {channels} channels")
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    return samples.astype(np.float32) / 32768
 
 
 def envelope(sound: np.ndarray) -> np.ndarray:
-    """Loudness 0..1 for each video frame."""
+    """Return the loudness, 0 to 1, of each video frame."""
     hop = RATE // FPS
     frames = sound[: len(sound) // hop * hop].reshape(-1, hop)
     level = np.sqrt((frames**2).mean(1))
@@ -94,16 +90,13 @@ def envelope(sound: np.ndarray) -> np.ndarray:
 
 
 def main(target: Path) -> None:
-    hopper = cv2.cvtColor(
-        cv2.imread(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))),
-        cv2.COLOR_BGR2RGB,
-    )
+    photograph = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    hopper = cv2.cvtColor(cv2.imread(str(photograph)), cv2.COLOR_BGR2RGB)
     people = [portrait(astronaut(), (178, 63, 89, 112)), portrait(hopper, (182, 121, 171, 211))]
     parts, levels = [], ([], [])
     for speaker, text in LINES:
-        sound = np.concatenate(
-            [say(VOICES[speaker], text), np.zeros(int(PAUSE * RATE), np.float32)]
-        )
+        pause = np.zeros(int(PAUSE * RATE), np.float32)
+        sound = np.concatenate([say(VOICES[speaker], text), pause])
         sound = np.pad(sound, (0, -len(sound) % (RATE // FPS)))
         parts.append(sound)
         levels[speaker].append(envelope(sound))

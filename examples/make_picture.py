@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-import pipeline
-from pipeline.cli.tables import utterances
+import merc
+from pipeline.cli.tables import show_utterances
 
 console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
-utterances(pipeline.label(Path(__file__).with_name("dialogue.mp4")).to_dict(), console)
+result = merc.label(Path(__file__).with_name("dialogue.mp4"))
+show_utterances(result.to_dict(), console)
 console.save_svg(sys.argv[1], title="merc label dialogue.mp4")
