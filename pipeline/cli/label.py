@@ -1,56 +1,131 @@
-"""What `merc label` prints, writes and returns."""
+"""`merc label`: print and write the labels of recordings."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
+import typer
 
-from pipeline.cli.outputs import output_bases
-from pipeline.cli.progress import RunProgress
-from pipeline.cli.tables import utterances
-from pipeline.core.failures import run_each, write_failures
-from pipeline.core.files import check_folder
-from pipeline.exports import parse_formats, write_result
-from pipeline.labelling import Labeller, LabelOptions
-from pipeline.media.inputs import Input, check_transcript, find_media
+from pipeline.cli.common import (
+    INPUT,
+    MODEL,
+    OUTPUT,
+    Device,
+    Jobs,
+    Json,
+    Language,
+    Prior,
+    Speakers,
+    Transcript,
+    Whisper,
+    example,
+    fail,
+    finish,
+    print_json,
+)
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from pipeline.labelling import Labeller
+    from pipeline.media.inputs import Input
+
+__all__ = ["EPILOGS", "label"]
+
+EPILOGS = {
+    "label": example(
+        "merc label dialogue.mp4",
+        "merc label dialogue.mp4 --speakers 2 --format json,csv,srt",
+        "merc label videos/ --out results --jobs 2",
+    )
+}
 
 
-def run(
-    media: list[Path],
-    options: LabelOptions,
-    *,
-    transcript: Path | None,
-    formats: str,
-    out: Path | None,
-    jobs: int,
-    overwrite: bool,
-    as_json: bool,
-) -> int:
-    """The exit code; unusable arguments are 2 and leave nothing behind."""
+def label(
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Video or sound files; folders are searched.", show_default=False
+        ),
+    ],
+    transcript: Transcript = None,
+    speakers: Speakers = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A run folder, a model file, or the model that ships with merc.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "merc-offline",
+    format: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated: json, jsonl, csv, parquet, srt, vtt, textgrid, eaf, rttm, "
+            "audacity.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "json",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results. Default: next to each recording.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    prior: Prior = "train",
+    language: Language = None,
+    whisper: Whisper = "tiny.en",
+    text_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the fine-tuned text encoder that the run was trained with.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace files that merc did not write.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say who speaks, what is said and which emotion it carries, for every utterance."""
+    from pipeline.cli.outputs import output_bases
+    from pipeline.cli.progress import RunProgress
+    from pipeline.core.failures import run_each
+    from pipeline.core.files import check_folder
+    from pipeline.exports import parse_formats
+    from pipeline.media.inputs import check_transcript, find_media
+
+    options = {
+        "model": model,
+        "whisper": whisper,
+        "language": language,
+        "speakers": speakers,
+        "prior": prior,
+        "device": device,
+        "text_model": text_model,
+    }
     try:
-        names = parse_formats(formats)
-        inputs, failures = find_media(media)
+        formats = parse_formats(format)
+        inputs, failures = find_media(recordings)
         check_transcript(transcript, inputs)
         if out:
             check_folder(out)
-        tasks = [
-            _Task(item, base) for item, base in zip(inputs, output_bases(inputs, out), strict=True)
-        ]
-        work = _Work(options, transcript, tuple(names), overwrite)
+        bases = output_bases(inputs, out)
+        tasks = [_Task(item, base) for item, base in zip(inputs, bases, strict=True)]
+        work = _Work(options, transcript, tuple(formats), overwrite)
         if tasks:
             work.prepare()
     except (ValueError, OSError) as error:
-        print(f"merc: {error}", file=sys.stderr)
-        return 2
+        fail(error)
     with RunProgress() as progress:
         progress.start(len(tasks))
         for failure in failures:
@@ -58,39 +133,22 @@ def run(
         results, failed = run_each(tasks, work, jobs=jobs, progress=progress)
     failures += failed
     labelled = [result for result in results if result is not None]
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "results": [asdict(result) for result in labelled],
-                    "failures": [asdict(failure) for failure in failures],
-                },
-                ensure_ascii=False,
-            )
+    if json:
+        print_json(
+            {
+                "results": [asdict(result) for result in labelled],
+                "failures": [asdict(failure) for failure in failures],
+            }
         )
     else:
-        console = Console()
-        for result in labelled:
-            utterances(result.content, console)
-            for path in result.files:
-                console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
-    code = 1 if failures else 0
-    try:
-        if listed := write_failures(failures, out or Path.cwd()):
-            print(
-                f"merc: {len(failures)} of {len(labelled) + len(failures)} inputs failed, see {listed}",
-                file=sys.stderr,
-            )
-    except OSError as error:
-        print(f"merc: {error}", file=sys.stderr)
-        code = 1
-    return code
+        _show(labelled)
+    raise typer.Exit(finish(failures, len(labelled) + len(failures), out or Path.cwd()))
 
 
 @dataclass(frozen=True)
 class _Task:
     item: Input
-    base: Path
+    base: Path  # of the output files, without their extension
 
     def __str__(self) -> str:
         return str(self.item)
@@ -104,30 +162,43 @@ class _Labelled:
 
 @dataclass(frozen=True)
 class _Work:
-    """Label one medium and write its files; the models are opened once per process."""
+    """Label one recording and write its files; the models are loaded once per process."""
 
-    options: LabelOptions
+    options: dict[str, Any]
     transcript: Path | None
     formats: tuple[str, ...]
     overwrite: bool
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            item.name: getattr(self, item.name) for item in fields(self)
-        }  # models stay in their process
+        # without the loaded models: each process loads its own
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @cached_property
     def labeller(self) -> Labeller:
-        return Labeller(self.options)
+        from pipeline.labelling import Labeller
+
+        return Labeller(**self.options)
 
     def prepare(self) -> None:
-        """Raise here, once, what would go wrong with every medium."""
+        """Raise here, once, what would go wrong with every recording."""
         assert self.labeller
 
-    def __call__(self, task: _Task, tell: Callable[..., None]) -> _Labelled:
-        result = self.labeller.label(task.item.path, self.transcript, tell)
-        tell("write")
-        written = write_result(
-            result.content, task.item.path, task.base, self.formats, self.overwrite
-        )
-        return _Labelled(result.content, [str(path) for path in written])
+    def __call__(self, task: _Task, stage: Callable[..., None]) -> _Labelled:
+        from pipeline.exports import write_result
+
+        content = self.labeller.label(task.item.path, self.transcript, stage).content
+        stage("write")
+        files = write_result(content, task.item.path, task.base, self.formats, self.overwrite)
+        return _Labelled(content, [str(path) for path in files])
+
+
+def _show(results: list[_Labelled]) -> None:
+    from rich.console import Console
+
+    from pipeline.cli.tables import show_utterances
+
+    console = Console()
+    for result in results:
+        show_utterances(result.content, console)
+        for path in result.files:
+            console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

@@ -1,75 +1,71 @@
-"""`merc store`: look at features, check them, hand them on."""
+"""`merc store`: list, verify and export extracted features."""
 
 from __future__ import annotations
 
-import json as json_lines
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.common import OUTPUT, Json, example, fail, print_json
+
+if TYPE_CHECKING:
+    from pipeline.features.store import Features, Store
+
 __all__ = ["store_app"]
 
-store_app = typer.Typer(
-    no_args_is_help=True, help="Look at extracted features, check them, export them."
-)
+store_app = typer.Typer(no_args_is_help=True, help="List, verify and export extracted features.")
 
 Root = Annotated[
     Path | None,
-    typer.Argument(help="Folder of the store; default: $MERC_STORE, else merc's cache."),
+    typer.Argument(
+        help="Folder of the store. Default: $MERC_STORE, else ~/.cache/merc/store.",
+        show_default=False,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
-@store_app.command()
+@store_app.command(epilog=example("merc store ls store"))
 def ls(store: Root = None, json: Json = False) -> None:
-    """Media of the store, their features and what made them."""
+    """List the recordings of a store, their features and what made them."""
     from pipeline.features.store import DamagedError
 
     opened = _open(store)
     rows: list[dict[str, Any]] = []
-    for medium in opened.media():
-        for path in opened.files(medium):
-            about = {
-                "medium": medium,
-                "names": opened.names(medium),
+    for recording in opened.recordings():
+        for path in opened.files(recording):
+            row = {
+                "medium": recording,
+                "names": opened.names(recording),
                 "file": str(path.relative_to(opened.root)),
             }
             try:
-                rows.append(about | _about(opened.load(path)))
+                rows.append(row | _describe(opened.load(path)))
             except DamagedError as error:
-                rows.append(about | {"damaged": str(error)})
+                rows.append(row | {"damaged": str(error)})
     if json:
-        print(json_lines.dumps({"store": str(opened.root), "files": rows}, ensure_ascii=False))
-        return
-    _show(opened, rows)
+        print_json({"store": str(opened.root), "files": rows})
+    else:
+        _show(opened, rows)
 
 
-@store_app.command()
+@store_app.command(epilog=example("merc store verify store"))
 def verify(store: Root = None, json: Json = False) -> None:
-    """Read every file of the store; exit code 1 names those that are damaged."""
+    """Check every file of a store; exit with code 1 if any is damaged."""
     from pipeline.features.store import DamagedError
 
     opened = _open(store)
     checked, damaged = 0, []
-    for medium in opened.media():
-        for path in [*opened.files(medium), *opened.segment_files(medium)]:
+    for recording in opened.recordings():
+        for path in [*opened.files(recording), *opened.segment_files(recording)]:
             checked += 1
+            load = opened.load_segmentation if path.suffix == ".json" else opened.load
             try:
-                if path.suffix == ".json":
-                    opened.load_segmentation(path)
-                else:
-                    opened.load(path)
+                load(path)
             except DamagedError as error:
                 damaged.append({"file": str(path), "reason": str(error)})
     if json:
-        print(
-            json_lines.dumps(
-                {"store": str(opened.root), "checked": checked, "damaged": damaged},
-                ensure_ascii=False,
-            )
-        )
+        print_json({"store": str(opened.root), "checked": checked, "damaged": damaged})
     else:
         for row in damaged:
             print(row["reason"])
@@ -77,31 +73,44 @@ def verify(store: Root = None, json: Json = False) -> None:
     raise typer.Exit(1 if damaged else 0)
 
 
-@store_app.command()
+@store_app.command(
+    epilog=example(
+        "merc store export store --format table --out table",
+        "merc store export store --format parquet --out features.parquet",
+    )
+)
 def export(
     store: Root = None,
     out: Annotated[
-        Path, typer.Option(help="Folder to write (parquet and pickles: or a file name).")
+        Path,
+        typer.Option(
+            help="Folder to write to; for parquet and pickles, a folder or a file name.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = Path("table"),
     format: Annotated[
         str,
         typer.Option(
-            help="table: a data set folder for merc train; parquet: one file; sdt, mmgcn, "
-            "cosmic: the pickle of that repository's loader."
+            help="table: a dataset folder for merc train; parquet: one file; sdt, mmgcn, "
+            "cosmic: the pickle that this repository's loader reads.",
+            rich_help_panel=OUTPUT,
         ),
     ] = "table",
     fingerprint: Annotated[
         list[str] | None,
         typer.Option(
-            help="Id, as ls shows it, of the features to take where the store holds several kinds; repeatable."
+            help="Id, as ls shows it, of the features to export if the store holds several kinds; "
+            "repeatable.",
+            show_default=False,
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there already.")
+        bool,
+        typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=OUTPUT),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write the whole store as a table data set (labels empty) or Parquet."""
+    """Export a whole store as a table dataset (with empty labels) or in another format."""
     from pipeline.core.files import check_folder
     from pipeline.features.store_export import export as run
 
@@ -109,92 +118,49 @@ def export(
         check_folder(out.parent if out.suffix else out)
         corpus, notes = run(_open(store), out, format, fingerprint or [], overwrite)
     except (ValueError, OSError) as error:
-        print(f"merc: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    told = {
-        "out": str(out),
-        "dialogues": len(corpus.dialogues),
-        "widths": corpus.widths,
-        "utterances": sum(len(dialogue.utterances) for dialogue in corpus.dialogues),
-    }
+        fail(error)
+    utterances = sum(len(dialogue.utterances) for dialogue in corpus.dialogues)
+    dialogues = len(corpus.dialogues)
     if json:
-        print(json_lines.dumps(told | {"notes": notes}, ensure_ascii=False))
-    else:
-        for note in notes:
-            print(note)
-        print(f"{told['utterances']} utterances of {told['dialogues']} dialogues in {out}")
+        print_json(
+            {
+                "out": str(out),
+                "dialogues": dialogues,
+                "widths": corpus.widths,
+                "utterances": utterances,
+                "notes": notes,
+            }
+        )
+        return
+    for note in notes:
+        print(note)
+    print(f"{utterances} utterances of {dialogues} dialogues in {out}")
 
 
-def _open(root: Path | None) -> Any:
+def _open(root: Path | None) -> Store:
     from pipeline.features.store import Store, default_store
 
     folder = root or default_store()
     if not folder.is_dir():
-        print(
-            f"merc: {folder}: no such store; make one with: merc extract VIDEOS --out {folder}",
-            file=sys.stderr,
-        )
-        raise typer.Exit(2)
+        fail(f"{folder}: no such store; make one with: merc extract VIDEOS --out {folder}")
     return Store(folder)
 
 
-def _show(store: Any, rows: list[dict[str, Any]]) -> None:
-    """A line per medium and segmentation; features as present/utterances with the id of their extractor, told below."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    modalities = ("text", "audio", "visual")
-    table = Table(title=Text(str(store.root)), title_justify="left")
-    for name in ("medium", "name", "utterances from", *modalities):
-        table.add_column(name, overflow="fold")
-    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for row in rows:
-        if "damaged" not in row:
-            cell = cells.setdefault(
-                (row["medium"], f"{row['segmentation']} {row['segmentation_id'][:6]}"), {}
-            )
-            cell.setdefault(row["modality"], []).append(
-                f"{row['present']}/{row['utterances']} {row['extractor_id'][:6]}"
-            )
-    for (medium, source), cell in cells.items():
-        table.add_row(
-            medium[:8],
-            Text(", ".join(store.names(medium))),
-            Text(source),
-            *("\n".join(cell.get(modality, [])) for modality in modalities),
-        )
-    console = Console(highlight=False)
-    console.print(table)
-    for name in sorted(
-        {
-            f"{row['extractor_id'][:6]}  {row['modality']}, {row['width']} wide: {row['extractor']}"
-            for row in rows
-            if "damaged" not in row
-        }
-    ):
-        console.print(Text(name), soft_wrap=True)
-    for row in rows:
-        if "damaged" in row:
-            console.print(Text(row["damaged"], style="red"), soft_wrap=True)
-
-
-def _about(features: Any) -> dict[str, Any]:
+def _describe(features: Features) -> dict[str, Any]:
     import numpy as np
 
     from pipeline.core.fingerprints import fingerprint_id
 
     extractor, source = features.fingerprint["extractor"], features.fingerprint["segmentation"]
-    told = [
-        f"{key}={value}"
-        for key, value in sorted(extractor.get("options", {}).items())
-        if isinstance(value, str) and len(value) < 20
-    ]
+    options = []
+    for name, value in sorted(extractor.get("options", {}).items()):
+        if isinstance(value, str) and len(value) < 20:
+            options.append(f"{name}={value}")
     return {
         "modality": features.modality,
         "id": features.id,
         "fingerprint": features.fingerprint,
-        "extractor": " ".join([extractor["extractor"], *told]),
+        "extractor": " ".join([extractor["extractor"], *options]),
         "extractor_id": fingerprint_id(extractor),
         "segmentation": source.get("kind", "?"),
         "segmentation_id": fingerprint_id(source),
@@ -202,3 +168,41 @@ def _about(features: Any) -> dict[str, Any]:
         "present": int((~np.isnan(features.vectors).all(1)).sum()),
         "width": int(features.vectors.shape[1]),
     }
+
+
+def _show(store: Store, rows: list[dict[str, Any]]) -> None:
+    """Print one line per recording and segmentation, then a legend of the extractors.
+
+    A cell holds present/utterances and the id of the extractor.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from pipeline.core.dialogue import MODALITIES
+
+    damaged = [row["damaged"] for row in rows if "damaged" in row]
+    intact = [row for row in rows if "damaged" not in row]
+    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
+    legend = set()
+    for row in intact:
+        extractor = row["extractor_id"][:6]
+        source = f"{row['segmentation']} {row['segmentation_id'][:6]}"
+        cell = cells.setdefault((row["medium"], source), {})
+        counts = f"{row['present']}/{row['utterances']} {extractor}"
+        cell.setdefault(row["modality"], []).append(counts)
+        width = f"{row['modality']}, {row['width']} wide"
+        legend.add(f"{extractor}  {width}: {row['extractor']}")
+    table = Table(title=Text(str(store.root)), title_justify="left")
+    for name in ("recording", "name", "utterances from", *MODALITIES):
+        table.add_column(name, overflow="fold")
+    for (recording, source), cell in cells.items():
+        features = ["\n".join(cell.get(modality, [])) for modality in MODALITIES]
+        names = Text(", ".join(store.names(recording)))
+        table.add_row(recording[:8], names, Text(source), *features)
+    console = Console(highlight=False)
+    console.print(table)
+    for line in sorted(legend):
+        console.print(Text(line), soft_wrap=True)
+    for line in damaged:
+        console.print(Text(line, style="red"), soft_wrap=True)

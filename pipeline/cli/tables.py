@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: tables of results."""
+"""Tables of results in the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["ablation", "figures", "finetune_figures", "run_figures", "utterances"]
+__all__ = [
+    "show_ablation",
+    "show_figures",
+    "show_finetuning",
+    "show_run",
+    "show_utterances",
+]
 
 COLOURS = {
     "neutral": "white",
@@ -26,143 +32,120 @@ COLOURS = {
 }
 
 
-def utterances(result: dict[str, Any], console: Console) -> None:
-    """One line an utterance; a modality that is missing is struck from t a v."""
+def show_utterances(result: dict[str, Any], console: Console) -> None:
+    """Print one line per utterance. Its last cell has the initials of the modalities present."""
     title = f"{result['media']}  ({result['model']}, profile {result['profile']})"
-    table = Table(title=Text(title), title_justify="left")
-    for name, justify in (
-        ("time", "right"),
-        ("speaker", "left"),
-        ("text", "left"),
-        ("emotion", "left"),
-        ("p", "right"),
-        ("from", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _table(title)
+    table.add_column("time", justify="right")
+    for name in ("speaker", "text", "emotion"):
+        table.add_column(name)
+    table.add_column("p", justify="right")
+    table.add_column("from")
     for row in result["utterances"]:
         colour = COLOURS.get(row["emotion"], "white")
-        seen = "".join(
-            name[0] if about["present"] else "-" for name, about in row["modalities"].items()
-        )
+        initials = ""
+        for modality, quality in row["modalities"].items():
+            initials += modality[0] if quality["present"] else "-"
         table.add_row(
             f"{row['start']:.1f}-{row['end']:.1f}",
             Text(row["speaker"]),
             Text(row["text"]),
             Text(row["emotion"], style=colour),
             f"{row['confidence']:.2f}",
-            seen,
+            initials,
         )
     console.print(table)
     for warning in result["warnings"]:
         console.print(Text(f"! {warning}", style="yellow"))
 
 
-def figures(result: dict[str, Any]) -> None:
-    """Numbers of a run or an evaluation, nested dicts indented."""
+def show_figures(result: dict[str, Any]) -> None:
+    """Print the numbers of an evaluation, nested dicts indented."""
     console = Console()
 
-    def lines(content: dict[str, Any], indent: str) -> None:
+    def show(content: dict[str, Any], indent: str) -> None:
         for name, value in content.items():
             if isinstance(value, dict):
                 console.print(Text(f"{indent}{name}"))
-                lines(value, indent + "  ")
+                show(value, indent + "  ")
             else:
-                shown = f"{value:.4f}" if isinstance(value, float) else value
-                console.print(Text(f"{indent}{name}: {shown}"), soft_wrap=True)
+                text = f"{value:.4f}" if isinstance(value, float) else value
+                console.print(Text(f"{indent}{name}: {text}"), soft_wrap=True)
 
-    lines(result, "")
+    show(result, "")
 
 
-def run_figures(metrics: dict[str, Any]) -> None:
-    """The headlines of a run; its card has the rest."""
+def show_run(metrics: dict[str, Any]) -> None:
+    """Print the headline figures of a run; its card has the rest."""
     console = Console()
-    table = Table(
-        title=Text(
-            f"{metrics['dataset']}, protocol {metrics['protocol']}, {len(metrics['seeds'])} seeds"
-        ),
-        title_justify="left",
-    )
+    seeds = len(metrics["seeds"])
+    table = _table(f"{metrics['dataset']}, protocol {metrics['protocol']}, {seeds} seeds")
     columns = {
         "test": metrics,
         "valid": metrics.get("valid"),
         "published (leaky)": metrics.get("published"),
     }
-    shown = {title: part for title, part in columns.items() if part}
-    for title in ("", *shown, f"always {metrics['majority']['label']}"):
+    columns = {title: part for title, part in columns.items() if part}
+    majority = metrics["majority"]
+    for title in ("", *columns, f"always {majority['label']}"):
         table.add_column(title)
     for name in ("accuracy", "weighted_f1", "macro_f1", "macro_recall"):
-        table.add_row(
-            name,
-            *(f"{part[name]['mean']:.4f} ± {part[name]['sd']:.4f}" for part in shown.values()),
-            f"{metrics['majority'][name]:.4f}",
-        )
+        cells = [_mean_sd(part[name]) for part in columns.values()]  # type: ignore[index]
+        table.add_row(name, *cells, f"{majority[name]:.4f}")
     console.print(table)
     low, high = metrics["weighted_f1"]["interval"]
-    console.print(f"test weighted F1, 95 % over dialogues and seeds: {low:.4f} to {high:.4f}")
-    for note in metrics["notes"]:
-        console.print(Text(f"! {note}", style="yellow"))
+    interval = f"{low:.4f} to {high:.4f}"
+    console.print(f"test weighted F1, 95 % interval over dialogues and seeds: {interval}")
+    _show_notes(console, metrics["notes"])
 
 
-def finetune_figures(metrics: dict[str, Any]) -> None:
-    """Weighted F1 of a fine-tuned encoder beside what it had to beat."""
+def show_finetuning(metrics: dict[str, Any]) -> None:
+    """Print the weighted F1 of a fine-tuned encoder beside the baselines it has to beat."""
     console = Console()
-    table = Table(
-        title=Text(
-            f"{metrics['model']}, {metrics['method']}, {metrics['dataset']}, {len(metrics['seeds'])} "
-            f"seeds: weighted F1"
-        ),
-        title_justify="left",
-    )
+    seeds = len(metrics["seeds"])
+    names = f"{metrics['model']}, {metrics['method']}, {metrics['dataset']}"
+    table = _table(f"{names}, {seeds} seeds: weighted F1")
     splits = [split for split in ("train", "valid", "test") if split in metrics["parts"]]
     for title in ("", *splits):
         table.add_column(title)
-    for name, parts in (
-        ("fine-tuned", metrics),
-        ("its vectors, logistic regression", metrics["probe"]),
-    ):
-        table.add_row(
-            name,
-            *(
-                f"{parts[split]['weighted_f1']['mean']:.4f} ± {parts[split]['weighted_f1']['sd']:.4f}"
-                for split in splits
-            ),
-        )
+    probe = "its vectors, logistic regression"
+    for name, parts in (("fine-tuned", metrics), (probe, metrics["probe"])):
+        table.add_row(name, *(_mean_sd(parts[split]["weighted_f1"]) for split in splits))
     for name, parts in metrics["baselines"].items():
         table.add_row(name, *(f"{parts[split]['weighted_f1']:.4f}" for split in splits))
     console.print(table)
     against = metrics["against_frozen"]["valid"]
     console.print(
-        f"valid, against the frozen encoder: {against['difference']:+.4f}, p {against['p']:.4f}, better in "
-        f"{against['better_seeds']} of {len(metrics['seeds'])} seeds; valid chose epochs and seed"
+        f"valid, against the frozen encoder: {against['difference']:+.4f}, p {against['p']:.4f}, "
+        f"better in {against['better_seeds']} of {seeds} seeds; valid chose epochs and seed"
     )
-    if "folds" in metrics:
-        values = metrics["folds"]["probe_valid_weighted_f1"]
-        console.print(
-            f"{metrics['folds']['folds']} folds: logistic regression reaches {values['folds']:.4f} on valid, "
-            f"{values['finished encoder']:.4f} from the encoder's own training features"
-        )
-    for note in metrics["notes"]:
-        console.print(Text(f"! {note}", style="yellow"))
+    _show_notes(console, metrics["notes"])
 
 
-def ablation(result: dict[str, Any]) -> None:
-    table = Table(
-        title=Text(f"{result['dataset']}, protocol {result['protocol']}, {result['seeds']} seeds"),
-        title_justify="left",
-    )
+def show_ablation(result: dict[str, Any]) -> None:
+    """Print one line per row of an ablation."""
+    console = Console()
+    table = _table(f"{result['dataset']}, protocol {result['protocol']}, {result['seeds']} seeds")
     for title in ("row", "accuracy", "weighted F1", "difference", "p (Holm)"):
         table.add_column(title)
     for row in result["rows"]:
-        table.add_row(
-            row["title"],
-            *(
-                f"{row[k + '_mean']:.4f} ± {row[k + '_sd']:.4f}"
-                for k in ("accuracy", "weighted_f1")
-            ),
-            f"{row['difference']:+.4f}",
-            "" if row["row"] == "css" else f"{row['p_holm']:.4f}",
-        )
-    console = Console()
+        cells = []
+        for name in ("accuracy", "weighted_f1"):
+            cells.append(f"{row[f'{name}_mean']:.4f} ± {row[f'{name}_sd']:.4f}")
+        p = "" if row["row"] == "css" else f"{row['p_holm']:.4f}"
+        table.add_row(row["title"], *cells, f"{row['difference']:+.4f}", p)
     console.print(table)
-    for name, reason in result["not_run"].items():
-        console.print(Text(f"! {name} was not run: {reason}", style="yellow"))
+    _show_notes(console, [f"{name} was not run: {why}" for name, why in result["not_run"].items()])
+
+
+def _table(title: str) -> Table:
+    return Table(title=Text(title), title_justify="left")
+
+
+def _mean_sd(figure: dict[str, float]) -> str:
+    return f"{figure['mean']:.4f} ± {figure['sd']:.4f}"
+
+
+def _show_notes(console: Console, notes: list[str]) -> None:
+    for note in notes:
+        console.print(Text(f"! {note}", style="yellow"))

@@ -1,0 +1,366 @@
+"""merc: emotion recognition in conversation from text, voice and face.
+
+>>> import merc
+>>> result = merc.label("examples/dialogue.mp4", speakers=2)
+>>> [utterance["emotion"] for utterance in result.utterances][:2]
+['joy', 'joy']
+
+The functions mirror the commands of the command line, and their keyword arguments its options.
+Everything is imported when it is first used, so `import merc` is fast.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import __version__
+from pipeline.core.errors import MercError, MercWarning
+
+if TYPE_CHECKING:
+    from pipeline.core.dialogue import Corpus
+    from pipeline.core.progress import Progress
+    from pipeline.features.extract import Summary
+    from pipeline.labelling import Labeller, Result
+    from pipeline.training.predictor import Predictor
+
+__all__ = [
+    "Labeller",
+    "MercError",
+    "MercWarning",
+    "Result",
+    "Run",
+    "__version__",
+    "ablate",
+    "compare",
+    "evaluate",
+    "extract",
+    "label",
+    "load_corpus",
+    "load_model",
+    "train",
+]
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Labeller", "Result"):
+        from pipeline import labelling
+
+        return getattr(labelling, name)
+    raise AttributeError(f"module 'merc' has no attribute {name!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained model on disk: the folder that `merc train` writes.
+
+    >>> corpus = merc.load_corpus("synthetic")
+    >>> run = merc.train(corpus, out="runs/doc", seeds=1, settings=["train.epochs=1"])
+    >>> sorted(run.metrics["weighted_f1"])
+    ['interval', 'mean', 'sd']
+    """
+
+    path: Path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json. Figures at the top level are those of the test part."""
+        import json
+
+        return json.loads((self.path / "metrics.json").read_text("utf-8"))
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def label(
+    recording: str | Path,
+    *,
+    transcript: str | Path | None = None,
+    speakers: int | None = None,
+    model: str | Path | Run = "merc-offline",
+    prior: str = "train",
+    language: str | None = None,
+    whisper: str = "tiny.en",
+    text_model: str | Path | None = None,
+    device: str = "cpu",
+) -> Result:
+    """Label one recording. To label many, make one `Labeller`.
+
+    Args:
+        recording: a video or sound file.
+        transcript: subtitle or annotation file. Default: a file next to the recording with the
+            same name; otherwise speech is transcribed.
+        speakers: number of speakers, if known.
+        model: a run, a run folder, a model file, or the name of the model that ships with merc.
+        prior: "train": classes as frequent as in training; "uniform": all classes equally likely.
+        language: language spoken, such as "en" or "de"; default: English.
+        whisper: Whisper model by name or folder; names other than tiny.en need a network.
+        text_model: folder of the fine-tuned text encoder that the run was trained with.
+        device: "cpu", "cuda" or "cuda:N".
+
+    Raises MercError or OSError.
+
+    >>> result = merc.label("examples/dialogue.mp4")
+    >>> result.to_dataframe()[["speaker", "emotion"]].head(2)
+      speaker emotion
+    0      S1     joy
+    1      S2     joy
+    """
+    from pipeline.labelling import Labeller
+
+    labeller = Labeller(
+        _path(model),
+        whisper=whisper,
+        language=language,
+        speakers=speakers,
+        prior=prior,
+        device=device,
+        text_model=text_model,
+    )
+    return labeller.label(recording, transcript)
+
+
+def extract(
+    recordings: str | Path | Sequence[str | Path],
+    *,
+    store: str | Path | None = None,
+    profile: str = "roberta",
+    transcript: str | Path | None = None,
+    speakers: int | None = None,
+    modalities: Sequence[str] = ("text", "audio", "visual"),
+    text_model: str | Path | None = None,
+    text_layers: str = "last",
+    text_cleaning: str | None = None,
+    audio_variant: str = "compat",
+    face_weights: str | Path | None = None,
+    face_detector: str = "auto",
+    face_choice: str = "auto",
+    language: str | None = None,
+    whisper: str = "tiny.en",
+    device: str = "cpu",
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Summary:
+    """Extract text, audio and visual features of every utterance into a store.
+
+    Features that are in the store already are not computed again. For the arguments see
+    `merc extract --help`.
+
+    Returns:
+        A summary: `files` (what is in the store now), `failures` (inputs that failed and why).
+
+    Raises MercError or OSError if nothing can be extracted.
+
+    >>> summary = merc.extract("examples", store="store", profile="offline")
+    >>> summary.failures
+    []
+    """
+    from pipeline.features.extract import ExtractOptions
+    from pipeline.features.extract import extract as run
+    from pipeline.features.profiles import ExtractorOptions
+
+    if isinstance(recordings, (str, Path)):
+        recordings = [recordings]
+    extractors = ExtractorOptions(
+        text_model=str(text_model) if text_model else None,
+        text_layers=text_layers,
+        text_cleaning=text_cleaning,
+        audio_variant=audio_variant,
+        face_weights=str(face_weights) if face_weights else None,
+        face_detector=face_detector,
+        face_choice=face_choice,
+        device=device,
+    )
+    options = ExtractOptions(
+        profile=profile,
+        extractors=extractors,
+        modalities=tuple(modalities),
+        whisper=whisper,
+        language=language,
+        speakers=speakers,
+        transcript=Path(transcript) if transcript else None,
+    )
+    paths = [Path(path) for path in recordings]
+    return run(paths, Path(store) if store else None, options, jobs, progress)
+
+
+def load_corpus(
+    dataset: str | Path,
+    *,
+    data: str | Path | None = None,
+    profile: str | None = None,
+    text_model: str | Path | None = None,
+    store: str | Path | None = None,
+    jobs: int | None = None,
+    left: str = "letter",
+    progress: Progress | None = None,
+) -> Corpus:
+    """Load a corpus with its features.
+
+    Args:
+        dataset: "iemocap", "meld", "synthetic", or the folder of a table dataset.
+        data: where the corpus' files are; default: $MERC_DATA. A published feature file, a table,
+            or the raw release, whose features are then extracted first.
+        profile, text_model, store, jobs: how the features of a raw release are extracted.
+        left: IEMOCAP: which actor sits on the left, "letter" (the one in the dialogue's name) or
+            "other".
+
+    Raises MercError or OSError.
+
+    >>> corpus = merc.load_corpus("synthetic")
+    >>> corpus.widths
+    {'text': 48, 'audio': 48, 'visual': 48}
+    """
+    from pipeline.loading import ReleaseOptions
+    from pipeline.loading import load_corpus as load
+
+    release = ReleaseOptions(
+        profile=profile,
+        text_model=str(text_model) if text_model else None,
+        store=Path(store) if store else None,
+        jobs=jobs,
+    )
+    return load(
+        str(dataset),
+        Path(data) if data else None,
+        release=release,
+        left=left,
+        progress=progress,
+    )
+
+
+def train(
+    corpus: Corpus,
+    *,
+    out: str | Path,
+    protocol: str = "clean",
+    seeds: int = 5,
+    settings: Sequence[str] = (),
+    tensorboard: bool = False,
+    report: Report | None = None,
+) -> Run:
+    """Train CSS on a corpus and write a run folder. An interrupted run continues where it stopped.
+
+    Args:
+        out: the run folder.
+        protocol: "clean": select on valid; "published": select on test, leaky; "both".
+        settings: overrides such as "train.epochs=2".
+        report: is called with a dict of losses and scores after every epoch.
+
+    Raises MercError or OSError.
+
+    >>> corpus = merc.load_corpus("synthetic")
+    >>> merc.train(corpus, out="runs/doc", seeds=1, settings=["train.epochs=1"]).path
+    PosixPath('runs/doc')
+    """
+    from pipeline.training.config import load_configuration
+    from pipeline.training.train import train as run
+
+    config = load_configuration(corpus.settings, list(settings))
+    run(corpus, config, protocol, seeds, Path(out), report=report, tensorboard=tensorboard)
+    return Run(Path(out))
+
+
+def ablate(
+    corpus: Corpus,
+    *,
+    out: str | Path,
+    rows: Sequence[str] | None = None,
+    protocol: str = "clean",
+    seeds: int = 5,
+    settings: Sequence[str] = (),
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Train CSS without its parts, on fewer modalities, with other fusions and objectives.
+
+    Args:
+        out: folder of the tables and of every row's run.
+        rows: names of rows or groups (components, modalities, fusion, objectives, open); default:
+            all.
+
+    Returns:
+        {"dataset", "protocol", "seeds", "rows", "not_run"}; see `merc ablate --json`.
+
+    >>> corpus = merc.load_corpus("synthetic")
+    >>> table = merc.ablate(
+    ...     corpus, out="runs/abl", rows=["no-spf"], seeds=1, settings=["train.epochs=1"]
+    ... )
+    >>> [row["row"] for row in table["rows"]]
+    ['css', 'no-spf']
+    """
+    from pipeline.training.ablation import ablate as run
+
+    names = list(rows) if rows else None
+    return run(
+        corpus, corpus.settings, Path(out), names, protocol, seeds, list(settings), report=report
+    )
+
+
+def evaluate(
+    model: str | Path | Run,
+    corpus: Corpus | str | Path,
+    *,
+    split: str = "test",
+    prior: str = "train",
+    predictions: str | Path | None = None,
+) -> dict[str, Any]:
+    """Score a model on one split of a corpus or table folder.
+
+    Args:
+        model: a run, a run folder, a model file, or "merc-offline".
+        split: "train", "valid" or "test".
+        prior: "train" or "uniform".
+        predictions: write every probability to this CSV file.
+
+    Returns:
+        accuracy, weighted_f1, macro_f1, macro_recall, per-class figures, confusion matrix.
+
+    >>> corpus = merc.load_corpus("synthetic")
+    >>> run = merc.train(corpus, out="runs/doc", seeds=1, settings=["train.epochs=1"])
+    >>> 0 <= merc.evaluate(run, corpus)["accuracy"] <= 1
+    True
+    """
+    from pipeline.training.evaluate import evaluate as score
+
+    if isinstance(corpus, (str, Path)):
+        corpus = load_corpus(corpus)
+    path = Path(predictions) if predictions else None
+    return score(str(_path(model)), corpus, split, prior, path)
+
+
+def compare(first: str | Path | Run, second: str | Path | Run, *, draws: int = 10_000) -> dict:
+    """Test whether one run is better than another on the same test dialogues.
+
+    Approximate randomisation over dialogues, all seeds together.
+
+    Returns:
+        The difference of the seed-mean weighted F1 and its two-sided p.
+
+    >>> corpus = merc.load_corpus("synthetic")
+    >>> run = merc.train(corpus, out="runs/doc", seeds=1, settings=["train.epochs=1"])
+    >>> merc.compare(run, run)["difference"]
+    0.0
+    """
+    from pipeline.training.compare import compare as run
+
+    return run(Path(_path(first)), Path(_path(second)), draws)
+
+
+def load_model(source: str | Path | Run, *, device: str = "cpu") -> Predictor:
+    """Load a trained model: features of a dialogue in, probabilities out.
+
+    >>> merc.load_model("merc-offline").labels
+    ('neutral', 'surprise', 'fear', 'sadness', 'joy', 'disgust', 'anger')
+    """
+    from pipeline.training.predictor import Predictor
+
+    return Predictor.load(_path(source), device)
+
+
+def _path(model: str | Path | Run) -> str | Path:
+    return model.path if isinstance(model, Run) else model

@@ -1,0 +1,153 @@
+"""What the commands share: options, messages, exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.core.failures import Failure
+
+__all__ = [
+    "INPUT",
+    "MODEL",
+    "OUTPUT",
+    "SPEECH",
+    "Device",
+    "Jobs",
+    "Json",
+    "Language",
+    "Prior",
+    "Seeds",
+    "Settings",
+    "Speakers",
+    "Transcript",
+    "Whisper",
+    "example",
+    "fail",
+    "finish",
+    "print_json",
+    "report_result",
+]
+
+# panels of the help
+INPUT, SPEECH, MODEL, OUTPUT = "Input", "Speech", "Model", "Output"
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print one JSON object instead of a table.", rich_help_panel=OUTPUT
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.", rich_help_panel=MODEL)]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Number of files to process at once, each in its own process.",
+        rich_help_panel=INPUT,
+    ),
+]
+Prior = Annotated[
+    str,
+    typer.Option(
+        help="train: classes as frequent as in training; uniform: all classes equally likely.",
+        rich_help_panel=MODEL,
+    ),
+]
+Speakers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Number of speakers, if known.", rich_help_panel=SPEECH, show_default=False
+    ),
+]
+Transcript = Annotated[
+    Path | None,
+    typer.Option(
+        help="Subtitle or annotation file (SRT, VTT, CSV, TextGrid, RTTM). "
+        "Default: a file next to the recording with the same name; otherwise speech is "
+        "transcribed.",
+        rich_help_panel=SPEECH,
+        show_default=False,
+    ),
+]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        help="Language spoken, such as en or de. Default: English.",
+        rich_help_panel=SPEECH,
+        show_default=False,
+    ),
+]
+Whisper = Annotated[
+    str,
+    typer.Option(
+        help="Whisper model: a name or a folder. Names other than tiny.en need a network.",
+        rich_help_panel=SPEECH,
+    ),
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds.", rich_help_panel=MODEL)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Override a setting, such as train.epochs=2; repeatable.",
+        rich_help_panel=MODEL,
+        show_default=False,
+    ),
+]
+
+
+def example(*commands: str) -> str:
+    """Format the examples at the end of a command's help."""
+    return "Examples:\n\n" + "\n\n".join(f"  {command}" for command in commands)
+
+
+def fail(message: object, code: int = 2) -> NoReturn:
+    """Print an error to standard error and exit."""
+    print(f"merc: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print one JSON object on standard output."""
+    print(json.dumps(content, ensure_ascii=False))
+
+
+def report_result(
+    work: Callable[[], dict[str, Any]],
+    as_json: bool,
+    show: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Run `work` and print what it returns; on unusable arguments or data, exit with code 2."""
+    try:
+        result = work()
+    except (ValueError, OSError) as error:
+        fail(error)
+    if as_json:
+        print(json.dumps(result, sort_keys=True))
+        return result
+    if show is None:
+        from pipeline.cli.tables import show_figures as show
+    show(result)
+    return result
+
+
+def finish(failures: Sequence[Failure], total: int, folder: Path) -> int:
+    """Write `failures.csv` into folder, say how many inputs failed, return the exit code."""
+    from pipeline.core.failures import write_failures
+
+    try:
+        path = write_failures(failures, folder)
+    except OSError as error:
+        print(f"merc: {error}", file=sys.stderr)
+        return 1
+    if path:
+        message = f"{len(failures)} of {total} inputs failed, see {path}"
+        print(f"merc: {message}", file=sys.stderr)
+    return 1 if failures else 0

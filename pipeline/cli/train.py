@@ -1,0 +1,332 @@
+"""`merc train`, `evaluate`, `compare` and `ablate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.common import (
+    INPUT,
+    MODEL,
+    OUTPUT,
+    Json,
+    Prior,
+    Seeds,
+    Settings,
+    example,
+    fail,
+    finish,
+    report_result,
+)
+
+if TYPE_CHECKING:
+    from pipeline.core.dialogue import Corpus
+    from pipeline.core.failures import Failure
+    from pipeline.loading import ReleaseOptions
+
+__all__ = ["EPILOGS", "ablate", "compare", "evaluate", "train"]
+
+EPILOGS = {
+    "train": example(
+        "merc train --dataset synthetic --seeds 2 --out runs/synthetic",
+        "merc train --dataset iemocap --data iemocap_multimodal_features.pkl --out runs/iemocap",
+        "merc train --dataset meld --data MELD.Raw --profile offline --out runs/meld",
+        "merc train --dataset mytable --set train.epochs=20 --out runs/mine",
+    ),
+    "evaluate": example("merc evaluate runs/mine --dataset mytable --json"),
+    "compare": example("merc compare runs/mine runs/other"),
+    "ablate": example("merc ablate --dataset synthetic --rows components --out runs/ablation"),
+}
+PANEL_RELEASE = "Features of a raw release"
+
+Dataset = Annotated[
+    str,
+    typer.Option(
+        help="A table folder, iemocap, meld, synthetic, or paired (what merc-offline learned "
+        "from).",
+        rich_help_panel=INPUT,
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the corpus' files are: a published feature file, a table, or a raw release. "
+        "Default: $MERC_DATA.",
+        rich_help_panel=INPUT,
+        show_default=False,
+    ),
+]
+
+
+def train(
+    dataset: Dataset,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The run folder. An interrupted run continues.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ],
+    data: Data = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="clean: select on valid; published: select on test, leaky; both.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "clean",
+    seeds: Seeds = 5,
+    set: Settings = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard", help="Also write RUN/tensorboard.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="roberta (default) or offline.",
+            rich_help_panel=PANEL_RELEASE,
+            show_default=False,
+        ),
+    ] = None,
+    text_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Another text encoder: a name or a folder.",
+            rich_help_panel=PANEL_RELEASE,
+            show_default=False,
+        ),
+    ] = None,
+    finetune: Annotated[
+        Path | None,
+        typer.Option(
+            help="First fine-tune the text encoder on the corpus, into this folder.",
+            rich_help_panel=PANEL_RELEASE,
+            show_default=False,
+        ),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the store, as in merc extract.",
+            rich_help_panel=PANEL_RELEASE,
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of files to extract at once.",
+            rich_help_panel=PANEL_RELEASE,
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train CSS and write a run: model, predictions, metrics, pictures, card.
+
+    If --data is a raw release of IEMOCAP or MELD, its features are extracted first.
+    """
+    from pipeline.cli.tables import show_run
+    from pipeline.loading import ReleaseOptions
+
+    release = ReleaseOptions(profile, text_model, store, jobs)
+    failures: list[Failure] = []
+    recordings = 0
+
+    def work() -> dict[str, Any]:
+        nonlocal recordings
+        from pipeline.cli.progress import training_progress
+        from pipeline.training.train import check_options
+        from pipeline.training.train import train as run
+
+        check_options(out, protocol, seeds, tensorboard)
+        corpus, config, summary = _load(dataset, data, set or [], release, finetune)
+        if summary:
+            failures.extend(summary.failures)
+            recordings = len(summary.files)
+        with training_progress(sys.stderr.isatty()) as report:
+            return run(corpus, config, protocol, seeds, out, report=report, tensorboard=tensorboard)
+
+    report_result(work, json, show_run)
+    if failures:
+        raise typer.Exit(finish(failures, recordings + len(failures), out))
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(help="A run folder, a model file, or merc-offline.", show_default=False),
+    ],
+    dataset: Dataset,
+    data: Data = None,
+    split: Annotated[
+        str, typer.Option(help="train, valid or test.", rich_help_panel=INPUT)
+    ] = "test",
+    prior: Prior = "train",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write every probability to this CSV file.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Accuracy, F1, recall and confusion matrix of a model on one split of a corpus."""
+
+    def work() -> dict[str, Any]:
+        from pipeline.training.evaluate import evaluate as run
+
+        corpus, _, _ = _load(dataset, data, [], release=None)
+        return run(model, corpus, split, prior, predictions)
+
+    report_result(work, json)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    second: Annotated[
+        Path,
+        typer.Argument(
+            help="Another run folder, tested on the same dialogues.", show_default=False
+        ),
+    ],
+    draws: Annotated[int, typer.Option(min=100, help="Number of random swaps.")] = 10_000,
+    json: Json = False,
+) -> None:
+    """Test whether one run is better than another.
+
+    Approximate randomisation over test dialogues, all seeds together.
+    """
+
+    def work() -> dict[str, Any]:
+        from pipeline.training.compare import compare as run
+
+        return run(first, second, draws)
+
+    report_result(work, json)
+
+
+def ablate(
+    dataset: Dataset,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the tables and of every row's run. An interrupted run continues.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ],
+    data: Data = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated rows or groups (components, modalities, fusion, objectives, "
+            "open). Default: all.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="clean or published.", rich_help_panel=MODEL)
+    ] = "clean",
+    seeds: Seeds = 5,
+    set: Settings = None,
+    json: Json = False,
+) -> None:
+    """Train CSS without its parts, on fewer modalities, with other fusions and objectives."""
+    from pipeline.cli.tables import show_ablation
+
+    names = [name.strip() for name in rows.split(",") if name.strip()] if rows else None
+
+    def work() -> dict[str, Any]:
+        from pipeline.cli.progress import training_progress
+        from pipeline.loading import ReleaseOptions
+        from pipeline.training.ablation import ablate as run
+
+        corpus, _, _ = _load(dataset, data, set or [], ReleaseOptions())
+        with training_progress(sys.stderr.isatty()) as report:
+            return run(
+                corpus, corpus.settings, out, names, protocol, seeds, set or [], report=report
+            )
+
+    report_result(work, json, show_ablation)
+
+
+def _load(
+    dataset: str,
+    data: Path | None,
+    overrides: list[str],
+    release: ReleaseOptions | None,
+    finetune: Path | None = None,
+) -> tuple[Corpus, Any, Any]:
+    """Load the corpus, the settings to train it with, and the summary of an extraction.
+
+    release: None refuses a raw release.
+    """
+    from pipeline.loading import load
+    from pipeline.training.config import load_configuration
+
+    if dataset == "paired" and not (Path(dataset) / "utterances.csv").is_file():
+        return _load_paired(data, overrides, release, finetune)
+    from pipeline.corpora import find_source
+
+    source = find_source(dataset, data)
+    config = load_configuration(source.settings, overrides)
+    if finetune and release:
+        release = _finetune(source, release, finetune)
+    from pipeline.cli.progress import RunProgress
+
+    with RunProgress() as progress:
+        loaded = load(source, release=release, left=config.data.left, progress=progress)
+    if loaded.release:
+        from rich.console import Console
+
+        from pipeline.cli.extract import show_release
+
+        show_release(loaded.release, Console(stderr=True, highlight=False))
+    return loaded.corpus, config, loaded.release
+
+
+def _load_paired(
+    data: Path | None, overrides: list[str], release: ReleaseOptions | None, finetune: Path | None
+) -> tuple[Corpus, Any, None]:
+    from pipeline.recipes.paired import load_paired
+    from pipeline.training.config import load_configuration
+
+    given = release.given if release else []
+    if given or finetune:
+        options = ", ".join([*given, *(["--finetune"] if finetune else [])])
+        fail(f"{options}: only for a raw release, and paired is none; leave them out")
+    config = load_configuration("offline", overrides)
+    corpus = load_paired(data, lambda line: print(f"paired: {line}", file=sys.stderr, flush=True))
+    return corpus, config, None
+
+
+def _finetune(source: Any, release: ReleaseOptions, out: Path) -> ReleaseOptions:
+    """Fine-tune the text encoder of a raw release; return the options that use it."""
+    from dataclasses import replace
+
+    from pipeline.cli.progress import finetuning_progress
+    from pipeline.features.profiles import TEXT_MODEL, check_profile
+    from pipeline.finetuning.finetune import finetune_text
+    from pipeline.finetuning.lines import load_lines
+
+    if source.kind != "release":
+        fail(f"--finetune {out}: only for a raw release; {source.name} has its features")
+    profile = release.profile or "roberta"
+    check_profile(profile)
+    model = release.text_model or TEXT_MODEL[profile]
+    with finetuning_progress(sys.stderr.isatty()) as report:
+        finetune_text(load_lines(source), model, "full", 1, out, [], report)
+    return replace(release, text_model=str(out))
