@@ -168,13 +168,13 @@ class _Run:
         """Name speakers by their voices and, for short utterances, their faces."""
         faces = face_method() if self.media.has_video else None
         self.source["speakers"] = VOICE_METHOD | {"count": count, "faces": faces}
-        found = assign_by_voice_and_face(self.media, utterances, count, faces is not None)
-        if found.several:
+        result = assign_by_voice_and_face(self.media, utterances, count, faces is not None)
+        if result.several:
             text = "speakers are approximate: found by clustering voices"
-            if found.by_face:
-                text += f"; {found.by_face} short utterances by their faces"
+            if result.by_face:
+                text += f"; {result.by_face} short utterances by their faces"
             self.warn(text)
-        return found.utterances
+        return result.utterances
 
     def _recognise(self) -> list[Word]:
         if self.recogniser is None:
