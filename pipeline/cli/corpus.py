@@ -1,49 +1,53 @@
-"""`merc corpus`: look at a raw release before hours are spent on it."""
+"""`merc corpus`: check a raw release."""
 
 from __future__ import annotations
 
-import json as json_lines
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli.common import INPUT, Json, example, report_result
+
 __all__ = ["corpus_app"]
 
 SHOWN = 12  # findings of one kind in the table; --json has all
 
-corpus_app = typer.Typer(no_args_is_help=True, help="Look at a raw release of IEMOCAP or MELD.")
+corpus_app = typer.Typer(no_args_is_help=True, help="Check a raw release of IEMOCAP or MELD.")
 
 
 @corpus_app.callback()
-def corpus() -> None:
-    """A callback keeps `check` a subcommand while it is the only one."""
+def _group() -> None:
+    # keeps `check` a subcommand while it is the only one
+    ...
 
 
-@corpus_app.command()
+@corpus_app.command(epilog=example("merc corpus check MELD.Raw"))
 def check(
-    path: Annotated[Path, typer.Argument(help="IEMOCAP_full_release or MELD.Raw.")],
+    path: Annotated[
+        Path, typer.Argument(help="IEMOCAP_full_release or MELD.Raw.", show_default=False)
+    ],
     probe: Annotated[
-        bool, typer.Option(help="Open every clip to find broken and mis-cut ones.")
+        bool,
+        typer.Option(
+            help="Open every clip to find those that are broken or badly cut.",
+            rich_help_panel=INPUT,
+        ),
     ] = True,
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on stdout instead of a table.")
-    ] = False,
+    json: Json = False,
 ) -> None:
-    """What is there, missing, broken or mis-cut; exit code 1 if anything the splits need is absent."""
-    from pipeline.corpora.release_check import check as run
+    """List what is present, missing, broken or badly cut.
 
-    try:
-        result = run(path, probe)
-    except (ValueError, OSError) as error:
-        print(f"merc: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    if json:
-        print(json_lines.dumps(result, sort_keys=True))
-    else:
-        _show(result)
+    Exits with code 1 if anything that the splits need is missing.
+    """
+
+    def work() -> dict[str, Any]:
+        from pipeline.corpora.release_check import check as run
+
+        return run(path, probe)
+
+    result = report_result(work, json, _show)
     raise typer.Exit(0 if result["complete"] else 1)
 
 

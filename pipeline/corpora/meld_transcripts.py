@@ -1,4 +1,4 @@
-"""MELD's transcripts: who says what with which emotion, dialogue by dialogue."""
+"""MELD's transcripts: speaker, text and emotion of every utterance, by dialogue."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["EMOTIONS", "Transcript", "read_meld_csv"]
+from pipeline.core.errors import MercError
+from pipeline.corpora.splits import LABELS
 
-EMOTIONS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")  # MELD's label ids
+__all__ = ["EMOTIONS", "Transcript", "meld_rows", "read_meld_csv"]
+
+EMOTIONS = LABELS["meld"]
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """One dialogue of a MELD file: n utterances in order; labels (n,) int64 indexes EMOTIONS."""
+    """The n utterances of one dialogue, in order.
+
+    labels: (n,) int64, indices of EMOTIONS.
+    """
 
     id: int
     utterances: list[int]
@@ -28,10 +34,11 @@ class Transcript:
 
 
 def meld_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, columns) of a MELD file, in its order; errors as `read_meld_csv`."""
+    """Yield (line number, columns) of a MELD file in its order; raises as `read_meld_csv`."""
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no MELD transcript {path}; MELD's repository holds it as data/MELD/{path.name}"
+        raise MercError(
+            f"{path}: no such MELD transcript",
+            f"download data/MELD/{path.name} from MELD's repository (declare-lab/MELD)",
         )
     raw = path.read_bytes()
     try:
@@ -39,37 +46,36 @@ def meld_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     except UnicodeDecodeError:
         text = raw.decode("cp1252", errors="replace")
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    absent = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-    if absent:
-        raise ValueError(
-            f"{path}: not a MELD transcript, it lacks the column {absent[0]} of {', '.join(COLUMNS)}"
+    missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+    if missing:
+        raise MercError(
+            f"{path}: not a MELD transcript: it has no column {missing[0]}",
+            f"use a file with the columns {', '.join(COLUMNS)}",
         )
     yield from enumerate(reader, 2)
 
 
 def read_meld_csv(path: Path) -> list[Transcript]:
-    """Dialogues of `{train,dev,test}_sent_emo.csv` in order of their ids.
+    """Read the dialogues of `{train,dev,test}_sent_emo.csv`, in the order of their ids.
 
-    UTF-8, else Windows-1252 (copies of MELD exist in both).  Raises ValueError for another kind of file,
-    FileNotFoundError when there is none.
+    The file is read as UTF-8, otherwise as Windows-1252: copies of MELD exist in both.
+
+    Raises MercError if the file is missing, has other columns, or has a row without valid ids or
+    emotion.
     """
     dialogues: dict[int, list[tuple[int, str, str, int]]] = {}
     for line, row in meld_rows(path):
         try:
             label = EMOTIONS.index(row["Emotion"].strip().lower())
-            entry = (
-                int(row["Utterance_ID"]),
-                row["Speaker"].strip(),
-                row["Utterance"].strip(),
-                label,
-            )
-            dialogues.setdefault(int(row["Dialogue_ID"]), []).append(entry)
+            number = int(row["Utterance_ID"])
+            utterance = (number, row["Speaker"].strip(), row["Utterance"].strip(), label)
+            dialogues.setdefault(int(row["Dialogue_ID"]), []).append(utterance)
         except (ValueError, AttributeError) as error:
-            raise ValueError(f"{path}, row {line}: no MELD utterance ({error})") from error
-    result = []
-    for number, rows in sorted(dialogues.items()):
-        ids, speakers, texts, labels = zip(*sorted(rows), strict=True)
-        result.append(
-            Transcript(number, list(ids), list(speakers), list(texts), np.array(labels, np.int64))
-        )
-    return result
+            raise MercError(
+                f"{path}, row {line}: not a MELD utterance ({error})", "correct or delete the row"
+            ) from error
+    transcripts = []
+    for number, utterances in sorted(dialogues.items()):
+        ids, speakers, texts, labels = map(list, zip(*sorted(utterances), strict=True))
+        transcripts.append(Transcript(number, ids, speakers, texts, np.array(labels, np.int64)))
+    return transcripts

@@ -79,7 +79,7 @@ def find_release(dataset: str, data: Path | None = None) -> Source:
     if dataset not in RELEASES:
         raise UsageError(
             f"--dataset {dataset}: not a corpus with a raw release",
-            f"choose {' or '.join(RELEASES)}; name other recordings as PATHS",
+            f"choose from {', '.join(RELEASES)}; name other recordings as PATHS",
         )
     folder = data_folder(data)
     if folder is None:
@@ -100,15 +100,17 @@ def find_release(dataset: str, data: Path | None = None) -> Source:
     return Source("release", dataset, folder, dataset)
 
 
-def read_corpus(source: Source) -> Corpus:
+def read_corpus(source: Source, *, features: bool = True) -> Corpus:
     """Read a corpus with its features.
+
+    features: False reads only utterances.csv of a table, which then needs no features.
 
     Raises MercError for a raw release (which has none yet), and for damaged or unexpected files.
 
     >>> read_corpus(find_source("synthetic")).widths
     {'text': 32, 'audio': 24, 'visual': 20}
     """
-    return replace(_read(source), settings=source.settings)
+    return replace(_read(source, features), settings=source.settings)
 
 
 def _named(corpus: str, data: Path | None) -> Source:
@@ -178,14 +180,14 @@ def _is_table(folder: Path) -> bool:
     return (folder / "utterances.csv").is_file()
 
 
-def _read(source: Source) -> Corpus:
+def _read(source: Source, features: bool) -> Corpus:
     if source.kind == "synthetic":
         from pipeline.corpora.synthetic import make_synthetic
 
         return make_synthetic()
     assert source.path is not None
     if source.kind == "table":
-        return _table(source)
+        return _table(source, features)
     if source.kind == "published":
         return _published(source)
     name, path = source.name, source.path
@@ -196,11 +198,11 @@ def _read(source: Source) -> Corpus:
     )
 
 
-def _table(source: Source) -> Corpus:
+def _table(source: Source, features: bool) -> Corpus:
     from pipeline.corpora.table import load_table
 
     assert source.path is not None
-    corpus = load_table(source.path)
+    corpus = load_table(source.path, features=features)
     labels = LABELS.get(source.settings)
     if labels and corpus.labels != labels:
         raise MercError(

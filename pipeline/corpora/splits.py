@@ -1,4 +1,8 @@
-"""The official parts of IEMOCAP (COSMIC's) and MELD (the original), by the dialogue ids of the published files."""
+"""The official splits of IEMOCAP and MELD, by the dialogue ids of the published files.
+
+IEMOCAP's validation split is that of COSMIC (Ghosal et al. 2020); MELD's splits are the original
+ones (Poria et al. 2019).
+"""
 
 from __future__ import annotations
 
@@ -19,19 +23,70 @@ __all__ = [
 ]
 
 SPLITS = ("train", "valid", "test")
-LABELS = {  # the order of the label numbers in every published file
+LABELS = {  # in the order of the label numbers in every published file
     "iemocap": ("happy", "sad", "neutral", "angry", "excited", "frustrated"),
     "meld": ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"),
 }
-COUNTS = {  # dialogues, utterances, as the literature has them
+COUNTS = {  # dialogues and utterances, as in the literature
     "iemocap": {"train": (108, 5163), "valid": (12, 647), "test": (31, 1623)},
     "meld": {"train": (1038, 9989), "valid": (114, 1109), "test": (280, 2610)},
 }
-OFFSETS = {
-    "train": 0,
-    "valid": 1039,
-    "test": 1153,
-}  # MELD's published id = id in the part's own CSV + offset
+# MELD's published id = id in the CSV of its split + offset
+OFFSETS = {"train": 0, "valid": 1039, "test": 1153}
+
+
+def official_split(corpus: str, dialogue: str) -> str | None:
+    """Return the split of a dialogue of iemocap or meld; None for an id that they do not have.
+
+    >>> official_split("meld", "1039")
+    'valid'
+    """
+    return _splits(corpus).get(dialogue)
+
+
+def known_missing(corpus: str) -> frozenset[str]:
+    """Return the ids in the range of a split that never existed: MELD's training dialogue 60."""
+    return frozenset(str(k) for k in _content()[corpus].get("train_missing", ()))
+
+
+def expected_dialogues(corpus: str, split: str) -> list[str]:
+    """Return the ids of the dialogues of a split, in the order of the corpus.
+
+    >>> expected_dialogues("meld", "test")[:2]
+    ['1153', '1154']
+    """
+    missing = known_missing(corpus)
+    return [
+        dialogue
+        for dialogue, part in _splits(corpus).items()
+        if part == split and dialogue not in missing
+    ]
+
+
+def iemocap_utterances() -> dict[str, int]:
+    """Return the number of labelled utterances of each IEMOCAP dialogue in the published files.
+
+    >>> sum(iemocap_utterances().values())
+    7433
+    """
+    return dict(_content()["iemocap"]["utterances"])
+
+
+def describe_counts(corpus: str, counts: dict[str, tuple[int, int]]) -> list[str]:
+    """Compare the dialogues and utterances of each split with those of the literature.
+
+    >>> describe_counts("meld", {"train": (1038, 9989)})[0]
+    'train: 1038 dialogues / 9989 utterances (as in the literature)'
+    """
+    lines = []
+    for split in SPLITS:
+        dialogues, utterances = counts.get(split, (0, 0))
+        expected = COUNTS[corpus][split]
+        note = f"literature: {expected[0]} / {expected[1]}"
+        if (dialogues, utterances) == expected:
+            note = "as in the literature"
+        lines.append(f"{split}: {dialogues} dialogues / {utterances} utterances ({note})")
+    return lines
 
 
 @cache
@@ -40,45 +95,14 @@ def _content() -> dict:
 
 
 @cache
-def _members(corpus: str) -> dict[str, str]:
-    """Dialogue id -> split."""
-    parts = _content()[corpus]
-    if corpus == "iemocap":
-        return {name: split for split in SPLITS for name in parts[split]}
-    return {str(k): split for split in SPLITS for k in range(parts[split][0], parts[split][1] + 1)}
-
-
-def official_split(corpus: str, dialogue: str) -> str | None:
-    """train, valid or test of a dialogue id of iemocap or meld; None for an id that is not theirs."""
-    return _members(corpus).get(dialogue)
-
-
-def known_missing(corpus: str) -> frozenset[str]:
-    """Ids in the range of a split that never existed: MELD's training dialogue 60."""
-    return frozenset(str(k) for k in _content()[corpus].get("train_missing", ()))
-
-
-def expected_dialogues(corpus: str, split: str) -> list[str]:
-    """The ids that a split needs, in the order of the corpus."""
-    absent = known_missing(corpus)
-    return [name for name, part in _members(corpus).items() if part == split and name not in absent]
-
-
-def iemocap_utterances() -> dict[str, int]:
-    """Labelled utterances of each IEMOCAP dialogue in the published files (7,433 in all)."""
-    return dict(_content()["iemocap"]["utterances"])
-
-
-def describe_counts(corpus: str, found: dict[str, tuple[int, int]]) -> list[str]:
-    """A line for each part: dialogues and utterances found, beside the literature's."""
-    lines = []
+def _splits(corpus: str) -> dict[str, str]:
+    """Return dialogue id -> split."""
+    content = _content()[corpus]
+    splits = {}
     for split in SPLITS:
-        dialogues, utterances = found.get(split, (0, 0))
-        want = COUNTS[corpus][split]
-        note = (
-            "as in the literature"
-            if (dialogues, utterances) == want
-            else f"literature: {want[0]} / {want[1]}"
-        )
-        lines.append(f"{split}: {dialogues} dialogues / {utterances} utterances ({note})")
-    return lines
+        # MELD's are given as the first and last id
+        ids = content[split]
+        if corpus == "meld":
+            ids = range(ids[0], ids[1] + 1)
+        splits.update(dict.fromkeys(map(str, ids), split))
+    return splits

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.corpora import load_corpus
+from pipeline.core.errors import MercError
+from pipeline.corpora import find_source, read_corpus
 from pipeline.corpora.synthetic import make_synthetic
 from pipeline.corpora.table import load_table, save_table
 
@@ -147,17 +148,17 @@ FAULTS = {
 def test_a_fault_is_refused_and_named(fault: str, folder: Path) -> None:
     spoil, said = FAULTS[fault]
     spoil(folder)
-    with pytest.raises((ValueError, FileNotFoundError), match=f"(?s){said}"):
+    with pytest.raises(MercError, match=f"(?s){said}"):
         load_table(folder)
 
 
 def test_a_corpus_that_is_none_names_the_nearest() -> None:
-    with pytest.raises(FileNotFoundError, match="did you mean iemocap"):
-        load_corpus("iemocapp")
+    with pytest.raises(MercError, match="did you mean iemocap"):
+        find_source("iemocapp")
 
 
 def test_mosi_reads_as_described(shared: Path) -> None:
-    corpus = load_corpus(str(shared / "data" / "mosi"))
+    corpus = read_corpus(find_source(str(shared / "data" / "mosi")))
     assert (
         corpus.widths == {"text": 100, "audio": 73, "visual": 100} and len(corpus.dialogues) == 62
     )
