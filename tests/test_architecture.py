@@ -71,7 +71,10 @@ def test_few_levels_and_arrows():
 @pytest.mark.parametrize(
     "package, forbidden",
     [
-        ("training", {"pipeline.media", "pipeline.segmentation", "pipeline.features", "extractors"}),
+        (
+            "training",
+            {"pipeline.media", "pipeline.segmentation", "pipeline.features", "extractors"},
+        ),
         ("core", {"torch", "transformers", "extractors", "css_model"}),
         ("css_model", {"pipeline", "extractors"}),
         ("extractors", {"css_model"}),

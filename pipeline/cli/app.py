@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,9 @@ app = typer.Typer(
     help="Emotion recognition in conversation: raw dialogue video in, labelled utterances out.",
     epilog="Start with: merc label dialogue.mp4",
 )
-COMMANDS = {  # panel of the help -> name -> the module that defines it, the function
+COMMANDS: dict[
+    str, dict[str, Any]
+] = {  # panel of the help -> name -> the module that defines it, the function
     "Label": {"label": (label, label.label), "doctor": (doctor, doctor.doctor)},
     "Train and evaluate": {
         "train": (train, train.train),
@@ -36,7 +38,7 @@ COMMANDS = {  # panel of the help -> name -> the module that defines it, the fun
     },
     "Weights that ship with merc": {"ship": (recipes, recipes.ship)},
 }
-GROUPS = {
+GROUPS: dict[str, dict[str, typer.Typer]] = {
     "Features and corpora": {"store": store_app, "corpus": corpus_app},
     "Train and evaluate": {"finetune": finetune.finetune_app},
     "Weights that ship with merc": {"pretrain": recipes.pretrain_app},

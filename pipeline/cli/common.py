@@ -132,9 +132,9 @@ def report_result(
     if as_json:
         print(json.dumps(result, sort_keys=True))
         return result
-    if show is None:
-        from pipeline.cli.tables import show_figures as show
-    show(result)
+    from pipeline.cli.tables import show_figures
+
+    (show or show_figures)(result)
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -47,7 +46,11 @@ EPILOGS = {
 def extract(
     recordings: Annotated[
         list[Path] | None,
-        typer.Argument(help="Video or sound files; folders are searched.", show_default=False),
+        typer.Argument(
+            help="Video or sound files; folders are searched.",
+            rich_help_panel=INPUT,
+            show_default=False,
+        ),
     ] = None,
     dataset: Annotated[
         str | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,9 +69,7 @@ def text(
     ] = "FacebookAI/roberta-large",
     method: Annotated[
         str,
-        typer.Option(
-            help="full: all weights; lora: low-rank changes.", rich_help_panel=MODEL
-        ),
+        typer.Option(help="full: all weights; lora: low-rank changes.", rich_help_panel=MODEL),
     ] = "full",
     seeds: Seeds = 1,
     set: Settings = None,
@@ -91,7 +88,7 @@ def text(
         from pipeline.finetuning.lines import load_lines
 
         lines = load_lines(find_source(dataset, data))
-        with finetuning_progress(sys.stderr.isatty()) as report:
+        with finetuning_progress() as report:
             return finetune_text(lines, model, method, seeds, out, set or [], report)
 
     report_result(work, json, show_finetuning)

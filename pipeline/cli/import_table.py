@@ -12,14 +12,6 @@ from pipeline.cli.common import OUTPUT, Json, example, report_result
 __all__ = ["EPILOGS", "import_"]
 
 EPILOGS = {"import": example("merc import iemocap_multimodal_features.pkl --out iemocap")}
-FILES = (
-    "text.npy",
-    "audio.npy",
-    "visual.npy",
-    "fingerprints.json",
-    "table.json",
-    "utterances.csv",
-)
 
 
 def import_(
@@ -56,14 +48,9 @@ def _import(file: Path, out: Path, text: str, overwrite: bool) -> dict[str, Any]
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: this is a file", "name a folder with --out")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise UsageError(
-            f"{out}: the folder is not empty", "name a new folder, or add --overwrite"
-        )
+        raise UsageError(f"{out}: the folder is not empty", "name a new folder, or add --overwrite")
     published = read_published(file, text)
     corpus = published.corpus
-    if overwrite:  # a modality that this file lacks must not stay behind from the earlier table
-        for name in FILES:
-            (out / name).unlink(missing_ok=True)
     save_table(corpus, out)
     fingerprints = corpus.fingerprints
     return {

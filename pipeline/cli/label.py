@@ -47,7 +47,9 @@ def label(
     recordings: Annotated[
         list[Path],
         typer.Argument(
-            help="Video or sound files; folders are searched.", show_default=False
+            help="Video or sound files; folders are searched.",
+            rich_help_panel=INPUT,
+            show_default=False,
         ),
     ],
     transcript: Transcript = None,

@@ -12,10 +12,11 @@ __all__ = ["output_bases"]
 
 
 def output_bases(inputs: Sequence[Input], out: Path | None) -> list[Path]:
-    """Where the results of each input go, up to the stem: beside it, or in `out`.
+    """Return the path of each input's results without their extensions.
 
-    Stems that occur twice in `out` keep the folders below the folder named on the command line, or else below the
-    folder common to the inputs; x.wav beside x.mp4 keep their extensions.
+    Results go next to the input, or into `out`. Inputs of the same name in `out` keep the folders
+    below the folder named on the command line, or else below the folder that all inputs share.
+    x.wav next to x.mp4 keep their extensions.
     """
     if not inputs:
         return []

@@ -71,34 +71,38 @@ class RunProgress:
         self.console.print(f"failed: {failure}", style="red", markup=False)
 
 
-@contextmanager
-def training_progress(seeds: list[int], epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yields what takes the rows that `fit` reports."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks = {seed: progress.add_task(f"seed {seed}", total=epochs, state="") for seed in seeds}
+Report = Callable[[dict[str, Any]], None]
 
-        def show(row: dict[str, Any]) -> None:
+
+@contextmanager
+def training_progress() -> Iterator[Report]:
+    """Draw a bar for each seed in training; yield the function that takes the rows of `train`."""
+    with _bars() as bars:
+
+        def report(row: dict[str, Any]) -> None:
+            name = f"{row['row']}, seed {row['seed']}" if "row" in row else f"seed {row['seed']}"
             losses = " ".join(f"{row[f'loss{k}']:.3f}" for k in (1, 2, 3))
-            gamma = " ".join(f"{row[f'gamma{k}']:.2f}" for k in (1, 2, 3))
-            progress.update(
-                tasks[row["seed"]],
-                completed=row["epoch"],
-                state=f"L {losses}  γ {gamma}  F1 {row['select_weighted_f1']:.3f}",
-            )
+            gammas = " ".join(f"{row[f'gamma{k}']:.2f}" for k in (1, 2, 3))
+            state = f"L {losses}  γ {gammas}  F1 {row['select_weighted_f1']:.3f}"
+            bars.show(name, row["epoch"], row["epochs"], state)
 
-        yield show
+        yield report
 
 
 @contextmanager
-def finetuning_progress(shown: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A bar for each seed and fold of a fine-tuning, once it begins; yields what takes the rows that `tune` reports."""
+def finetuning_progress() -> Iterator[Report]:
+    """Draw a bar for each seed in fine-tuning; yield the function that takes its rows."""
+    with _bars() as bars:
+
+        def report(row: dict[str, Any]) -> None:
+            state = f"loss {row['loss']:.3f}  valid F1 {row['weighted_f1']:.3f}"
+            bars.show(f"seed {row['seed']}", row["step"], row["steps"], state)
+
+        yield report
+
+
+@contextmanager
+def _bars() -> Iterator[_Bars]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -106,17 +110,19 @@ def finetuning_progress(shown: bool) -> Iterator[Callable[[dict[str, Any]], None
         TimeRemainingColumn(),
         TextColumn("{task.fields[state]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        tasks: dict[str, Any] = {}
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield _Bars(progress)
 
-        def show(row: dict[str, Any]) -> None:
-            name = f"fold {row['fold'] + 1}" if "fold" in row else f"seed {row['seed']}"
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=row["steps"], state="")
-            progress.update(
-                tasks[name],
-                completed=row["step"],
-                state=f"loss {row['loss']:.3f}  valid F1 {row['weighted_f1']:.3f}",
-            )
 
-        yield show
+class _Bars:
+    """Bars by name; one appears when it is first shown."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.tasks: dict[str, Any] = {}
+
+    def show(self, name: str, completed: int, total: int, state: str) -> None:
+        if name not in self.tasks:
+            self.tasks[name] = self.progress.add_task(name, total=total, state="")
+        self.progress.update(self.tasks[name], completed=completed, total=total, state=state)

@@ -84,9 +84,7 @@ def train(
     set: Settings = None,
     tensorboard: Annotated[
         bool,
-        typer.Option(
-            "--tensorboard", help="Also write RUN/tensorboard.", rich_help_panel=OUTPUT
-        ),
+        typer.Option("--tensorboard", help="Also write RUN/tensorboard.", rich_help_panel=OUTPUT),
     ] = False,
     profile: Annotated[
         str | None,
@@ -153,7 +151,7 @@ def train(
         if summary:
             failures.extend(summary.failures)
             recordings = len(summary.files)
-        with training_progress(sys.stderr.isatty()) as report:
+        with training_progress() as report:
             return run(corpus, config, protocol, seeds, out, report=report, tensorboard=tensorboard)
 
     report_result(work, json, show_run)
@@ -255,7 +253,7 @@ def ablate(
         from pipeline.training.ablation import ablate as run
 
         corpus, _, _ = _load(dataset, data, set or [], ReleaseOptions())
-        with training_progress(sys.stderr.isatty()) as report:
+        with training_progress() as report:
             return run(
                 corpus, corpus.settings, out, names, protocol, seeds, set or [], report=report
             )
@@ -327,6 +325,6 @@ def _finetune(source: Any, release: ReleaseOptions, out: Path) -> ReleaseOptions
     profile = release.profile or "roberta"
     check_profile(profile)
     model = release.text_model or TEXT_MODEL[profile]
-    with finetuning_progress(sys.stderr.isatty()) as report:
+    with finetuning_progress() as report:
         finetune_text(load_lines(source), model, "full", 1, out, [], report)
     return replace(release, text_model=str(out))

@@ -15,7 +15,7 @@ from pipeline.core.dialogue import MODALITIES
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import option_of
 
-__all__ = ["PROFILES", "ExtractorOptions", "build_extractors", "check_device", "options_of"]
+__all__ = ["PROFILES", "ExtractorOptions", "build_extractors", "check_device", "check_profile", "options_of"]
 
 TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm-meld"}
 PROFILES = tuple(TEXT_MODEL)
@@ -48,8 +48,7 @@ def build_extractors(
     >>> {modality: extractor.dim for modality, extractor in extractors.items()}
     {'text': 384, 'audio': 1582, 'visual': 342}
     """
-    if profile not in PROFILES:
-        raise UsageError(f"unknown profile {profile!r}", f"choose {' or '.join(PROFILES)}")
+    check_profile(profile)
     options = options or ExtractorOptions()
     check_device(options.device)
     build: dict[str, Callable[[], Any]] = {
@@ -58,6 +57,12 @@ def build_extractors(
         "visual": lambda: _visual(options),
     }
     return {modality: build[modality]() for modality in modalities}
+
+
+def check_profile(name: str) -> None:
+    """Raise UsageError unless there is such a profile."""
+    if name not in PROFILES:
+        raise UsageError(f"unknown profile {name!r}", f"choose {' or '.join(PROFILES)}")
 
 
 def check_device(name: str) -> None:
