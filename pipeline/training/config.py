@@ -196,6 +196,10 @@ def build_configuration(
                 "write section.key=value, such as train.epochs=2",
             )
         merged = _merge(merged, OmegaConf.from_dotlist([override]), f"--set {override}")
+    try:
+        OmegaConf.resolve(merged)  # interpolations such as ${oc.env:LR}
+    except OmegaConfBaseException as error:
+        raise _type_error("settings", error) from error
     return merged
 
 
@@ -238,10 +242,18 @@ def _merge(base: DictConfig, extra: Any, source: str) -> DictConfig:
     try:
         merged = OmegaConf.merge(base, extra)
     except OmegaConfBaseException as error:
-        reason = f"{source}: {str(error).splitlines()[0]}"
-        raise MercError(reason, "give the key a value of the right type") from error
+        raise _type_error(source, error) from error
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _type_error(source: str, error: Exception) -> MercError:
+    """Report OmegaConf's error: the key that it names on a line of its own, and the first line."""
+    key, lines = "", [line.strip() for line in str(error).splitlines()]
+    for line in lines:
+        if line.startswith("full_key: "):
+            key = line.removeprefix("full_key: ") + ": "
+    return MercError(f"{source}: {key}{lines[0]}", "give it a value of the right type")
 
 
 def _suggestion(wrong: str, known: list[str]) -> str:

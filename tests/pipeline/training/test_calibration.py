@@ -1,4 +1,4 @@
-"""Temperatures: found again where they are known, and harmless to labels once the prior is taken away."""
+"""Temperatures are recovered, and change no label under a uniform prior."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from pipeline.training.calibration import _best
-from pipeline.training.predictor import tempered
+from pipeline.training.calibration import fit_temperature
+from pipeline.training.predictor import apply_temperature
 
 
-@pytest.mark.parametrize("heat", [0.5, 1.0, 3.0])
-def test_a_known_temperature_is_found(heat: float):
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_a_known_temperature_is_recovered(temperature: float) -> None:
     rng = np.random.default_rng(0)
     prior = log_softmax(np.array([2.0, 0.0, -1.0]))
     evidence = rng.normal(0, 1.5, (20_000, 3))
-    truth = np.array([rng.choice(3, p=p) for p in softmax(prior + evidence, axis=1)])
-    assert _best(prior + heat * evidence, truth, prior) == pytest.approx(heat, rel=0.08)
+    labels = np.array([rng.choice(3, p=p) for p in softmax(prior + evidence, axis=1)])
+    fitted = fit_temperature(prior + temperature * evidence, labels, prior)
+    assert fitted == pytest.approx(temperature, rel=0.08)
 
 
-def test_without_the_prior_no_label_changes():
+def test_without_the_prior_no_label_changes() -> None:
     rng = np.random.default_rng(1)
     logits, prior = rng.normal(0, 3, (500, 7)), log_softmax(rng.normal(0, 2, 7))
     labels = (logits - prior).argmax(1)
-    for heat in (0.2, 1.0, 9.0):
-        assert np.array_equal((tempered(logits, prior, heat) - prior).argmax(1), labels)
-    assert np.allclose(tempered(logits, prior, 1.0), logits)
+    for temperature in (0.2, 1.0, 9.0):
+        scaled = apply_temperature(logits, prior, temperature)
+        assert np.array_equal((scaled - prior).argmax(1), labels)
+    assert np.allclose(apply_temperature(logits, prior, 1.0), logits)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
+from pipeline.core.errors import MercError
 from pipeline.training.metrics import (
     dialogue_confusions,
     holm,
@@ -56,11 +57,11 @@ def test_macro_averages_run_over_the_classes_of_the_truth() -> None:
 
 
 def test_nothing_to_score_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no labelled"):
+    with pytest.raises(MercError, match="no labelled"):
         scores(np.zeros(0, int), np.zeros(0, int), ("a", "b"))
 
 
-def test_p_is_that_of_all_swaps() -> None:
+def test_p_is_close_to_that_of_all_swaps() -> None:
     rng = np.random.default_rng(1)
     truths, a = draw(rng, 2, 8, 3, 0.7)
     b = [
@@ -69,28 +70,28 @@ def test_p_is_that_of_all_swaps() -> None:
     ]
     first, second = (np.stack([dialogue_confusions(truths, g, 3) for g in run]) for run in (a, b))
     observed = weighted_f1(first.sum(1)).mean() - weighted_f1(second.sum(1)).mean()
-    every = []
+    differences = []
     for swap in product([False, True], repeat=8):
         s = np.array(swap)[None, :, None, None]
         left, right = np.where(s, second, first), np.where(s, first, second)
-        every.append(weighted_f1(left.sum(1)).mean() - weighted_f1(right.sum(1)).mean())
-    exact = np.mean(np.abs(every) >= abs(observed) - 1e-12)
-    found = randomisation_test(first, second)
-    assert found["difference"] == pytest.approx(observed)
-    assert found["p"] == pytest.approx(exact, abs=0.015)
-    assert randomisation_test(second, first)["p"] == pytest.approx(found["p"])
+        differences.append(weighted_f1(left.sum(1)).mean() - weighted_f1(right.sum(1)).mean())
+    exact = np.mean(np.abs(differences) >= abs(observed) - 1e-12)
+    result = randomisation_test(first, second)
+    assert result["difference"] == pytest.approx(observed)
+    assert result["p"] == pytest.approx(exact, abs=0.015)
+    assert randomisation_test(second, first)["p"] == pytest.approx(result["p"])
     assert randomisation_test(first, first)["p"] == 1
 
 
-def test_an_interval_holds_its_figure_and_shrinks_with_dialogues() -> None:
-    wide = []
+def test_an_interval_contains_its_figure_and_shrinks_with_dialogues() -> None:
+    widths = []
     for dialogues in (10, 160):
         truths, guesses = draw(np.random.default_rng(2), 3, dialogues, 3, 0.6)
         counts = np.stack([dialogue_confusions(truths, g, 3) for g in guesses])
         low, high = interval(counts)
         assert low <= weighted_f1(counts.sum(1)).mean() <= high
-        wide.append(high - low)
-    assert wide[1] < wide[0] / 2
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2
 
 
 def test_holm_by_hand() -> None:
