@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.core.dialogue import Corpus, Dialogue
 from pipeline.core.files import write_bytes
-from pipeline.corpora.published import LAYOUTS, ROBERTA, Layout
+from pipeline.corpora.layouts import LAYOUTS, ROBERTA, Layout
 from pipeline.corpora.splits import LABELS
 
 __all__ = ["FORMATS", "write_layout"]

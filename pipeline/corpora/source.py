@@ -167,7 +167,7 @@ def _in_folder(corpus: str, folder: Path) -> Source:
 
 def _content(path: Path) -> str:
     """Return the corpus that a pickle holds, or why it holds none."""
-    from pipeline.corpora.published import recognise
+    from pipeline.corpora.layouts import recognise
     from pipeline.corpora.unpickle import load
 
     try:

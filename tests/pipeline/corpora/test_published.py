@@ -1,17 +1,21 @@
-"""Published feature files: every layout read as what was put in, every fault named with its dialogue."""
+"""Published feature files: every layout reads back as written; faults name their dialogue."""
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support.published_files import FIELDS, content, parts, real_sizes, small_sizes, write
+from typer.testing import CliRunner
 
-from pipeline.cli.import_table import import_file
-from pipeline.corpora import load_corpus
-from pipeline.corpora.locate import missing_data
+from pipeline.cli.app import app
+from pipeline.core.errors import MercError
+from pipeline.corpora import find_source, read_corpus
+from pipeline.corpora.how_to_get import how_to_get
 from pipeline.corpora.published import read_published
 from pipeline.corpora.splits import (
     COUNTS,
@@ -21,7 +25,9 @@ from pipeline.corpora.splits import (
     iemocap_utterances,
     official_split,
 )
-from pipeline.corpora.table import load_table
+from pipeline.corpora.synthetic import make_synthetic
+from pipeline.corpora.table import load_table, save_table
+from pipeline.training.config import load_configuration
 from pipeline.training.predictor import Predictor
 
 REAL = {
@@ -141,7 +147,7 @@ def fault(made, what):
         return str(v), "r3"
     if what == "absent":
         del made["audio"][v]
-        return str(v), "audio", "not whole"
+        return str(v), "audio", "not complete"
     if what == "absent everywhere":
         made["test"] = [*made["test"], "Ses05M_impro09"]
         return "Ses05M_impro09", "labels"
@@ -266,52 +272,82 @@ def test_a_run_on_published_features_labels_no_video(tmp_path):
         Predictor.check(run, prints)
 
 
+def run_import(file, table, *options):
+    arguments = ["import", str(file), "--out", str(table), "--json", *options]
+    return CliRunner().invoke(app, arguments)
+
+
 def test_import_writes_a_table_that_reads_back_equal(tmp_path):
-    made = content("cosmic11")
-    told = import_file(write(made, tmp_path / "x.pkl"), tmp_path / "table", "mean")
-    assert told["widths"] == {"text": 5} and told["layout"] == "cosmic"
-    assert_holds(load_table(tmp_path / "table"), made, "cosmic11", "mean")
-    assert (
-        load_table(tmp_path / "table").fingerprints
-        == read_published(tmp_path / "x.pkl", "mean").corpus.fingerprints
-    )
-    with pytest.raises(FileExistsError, match="--overwrite"):
-        import_file(tmp_path / "x.pkl", tmp_path / "table")
-    before = (tmp_path / "table" / "text.npy").read_bytes()
-    made["labels"][0][0] = 99
-    with pytest.raises(ValueError, match="dialogue 0"):
-        import_file(write(made, tmp_path / "x.pkl"), tmp_path / "table", overwrite=True)
-    assert (tmp_path / "table" / "text.npy").read_bytes() == before
+    values = content("cosmic11")
+    file, table = write(values, tmp_path / "x.pkl"), tmp_path / "table"
+    result = json.loads(run_import(file, table, "--text", "mean").stdout)
+    assert result["widths"] == {"text": 5} and result["layout"] == "cosmic"
+    corpus = load_table(table)
+    assert_holds(corpus, values, "cosmic11", "mean")
+    assert corpus.fingerprints == read_published(file, "mean").corpus.fingerprints
+    answer = run_import(file, table)
+    assert answer.exit_code == 2 and "--overwrite" in answer.stderr
+    before = (table / "text.npy").read_bytes()
+    values["labels"][0][0] = 99
+    answer = run_import(write(values, file), table, "--overwrite")
+    assert answer.exit_code == 2 and "dialogue 0" in answer.stderr
+    assert (table / "text.npy").read_bytes() == before
 
 
-def test_corpora_are_found_by_what_files_hold(tmp_path, monkeypatch):
+def load_corpus(name, data=None):
+    return read_corpus(find_source(name, data))
+
+
+def test_corpora_are_found_by_the_content_of_files(tmp_path, monkeypatch):
     monkeypatch.delenv("MERC_DATA", raising=False)
     write(content("sdt12"), tmp_path / "b.pkl")
     write(content("sdt13"), tmp_path / "deep.pickle")
     (tmp_path / "._b.pkl").write_bytes(b"macOS")
     (tmp_path / "broken.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    assert load_corpus("iemocap", tmp_path).name == "iemocap"
+    corpus = load_corpus("iemocap", tmp_path)
+    assert corpus.name == corpus.settings == "iemocap"
     assert load_corpus("meld", tmp_path / "deep.pickle").name == "meld"
     monkeypatch.setenv("MERC_DATA", str(tmp_path))
     assert load_corpus("meld").name == "meld"
-    with pytest.raises(ValueError, match="--dataset iemocap"):
+    with pytest.raises(MercError, match="--dataset iemocap"):
         load_corpus("meld", tmp_path / "b.pkl")
     write(content("mmgcn9"), tmp_path / "c.pkl")
-    with pytest.raises(ValueError, match=r"2 feature files.*b\.pkl.*c\.pkl"):
+    with pytest.raises(MercError, match=r"2 feature files.*b\.pkl.*c\.pkl"):
         load_corpus("iemocap")
-    import_file(tmp_path / "b.pkl", tmp_path / "iemocap")
-    assert load_corpus("iemocap", tmp_path).widths["text"] == 5
+    save_table(read_published(tmp_path / "b.pkl").corpus, tmp_path / "iemocap")
+    corpus = load_corpus("iemocap", tmp_path)
+    assert corpus.widths["text"] == 5 and corpus.settings == "iemocap"
+    with pytest.raises(MercError, match=r"labels are happy.*not meld's"):
+        load_corpus("meld", tmp_path / "iemocap")
+
+
+def test_a_table_wins_over_a_corpus_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MERC_DATA", raising=False)
+    (tmp_path / "meld").mkdir()
+    with pytest.raises(MercError, match="no data for meld"):
+        find_source("meld")
+    save_table(make_synthetic(2, 1, 1, 4), tmp_path / "meld")
+    source = find_source("meld")
+    assert (source.kind, source.name, source.path) == ("table", "meld", Path("meld"))
+    corpus = read_corpus(source)
+    assert corpus.labels == make_synthetic(1, 1, 1).labels
+    config = load_configuration(corpus.settings)
+    assert config == load_configuration("table") != load_configuration("meld")
+    # --data names the corpus: its labels are not those of this table
+    with pytest.raises(MercError, match="not meld's"):
+        load_corpus("meld", Path("meld"))
+    with pytest.raises(MercError, match="omit --data"):
+        find_source("./meld", Path("meld"))
 
 
 @pytest.mark.parametrize("corpus", ["iemocap", "meld"])
-def test_missing_data_says_what_from_whom_on_which_terms_and_where_to(
-    tmp_path, monkeypatch, corpus
-):
+def test_missing_data_is_an_error_that_says_where_to_get_it(tmp_path, monkeypatch, corpus):
     monkeypatch.delenv("MERC_DATA", raising=False)
     for data in (None, tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(FileNotFoundError) as missing:
-            load_corpus(corpus, data)
-        assert missing_data(corpus) in str(missing.value)
+        with pytest.raises(MercError) as missing:
+            find_source(corpus, data)
+        assert missing.value.remedy.startswith(how_to_get(corpus))
     for word in (
         f"{corpus}_multimodal_features.pkl",
         "butterfliesss/SDT",
@@ -320,7 +356,7 @@ def test_missing_data_says_what_from_whom_on_which_terms_and_where_to(
         "--data",
         "MERC_DATA",
     ):
-        assert word in missing_data(corpus)
+        assert word in how_to_get(corpus)
 
 
 def test_splits_are_the_literature_s():

@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.corpora import load_corpus
+from pipeline.core.errors import MercError
+from pipeline.corpora import find_release, find_source, read_corpus
 from pipeline.corpora.iemocap_release import read_iemocap_raw
 from pipeline.corpora.meld_release import KNOWN, read_meld_raw, seconds
 from pipeline.corpora.release import recognise_release
@@ -307,12 +308,27 @@ def test_iemocap_lines_and_faults(tmp_path, media):
 
 def test_a_raw_release_without_features_says_how_to_make_them(tmp_path):
     meld(tmp_path, {"train": [row(0, 0)], "dev": [], "test": []})
-    with pytest.raises(
-        FileNotFoundError, match=r"raw release of meld, without features; .*merc extract"
+    source = find_source("meld", tmp_path)
+    assert (source.kind, source.name, source.path) == ("release", "meld", tmp_path)
+    with pytest.raises(MercError, match=r"raw release of meld, without features; .*merc extract"):
+        read_corpus(source)
+    with pytest.raises(MercError, match=r"raw release of meld: use --dataset meld"):
+        find_source("iemocap", tmp_path)
+
+
+def test_a_release_is_found_whatever_else_the_folder_holds(tmp_path):
+    meld(tmp_path, {"train": [row(0, 0)], "dev": [], "test": []})
+    (tmp_path / "utterances.csv").touch()
+    assert find_source("meld", tmp_path).kind == "table"
+    assert find_release("meld", tmp_path).kind == "release"
+    for dataset, folder, message in (
+        ("friends", tmp_path, "choose from iemocap, meld"),
+        ("iemocap", tmp_path, "use --dataset meld"),
+        ("meld", tmp_path / "train_splits", "no raw release"),
+        ("meld", tmp_path / "nowhere", "no such folder"),
     ):
-        load_corpus("meld", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"raw release of meld: use --dataset meld"):
-        load_corpus("iemocap", tmp_path)
+        with pytest.raises(MercError, match=message):
+            find_release(dataset, folder)
 
 
 def test_other_folders_are_refused(tmp_path):

@@ -1,0 +1,44 @@
+"""Inspect the values of an unpickled file, which may be of any type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["as_text", "is_list_of_numbers", "is_sequence", "printable"]
+
+
+def printable(value: Any) -> str:
+    """Return a value as it can stand in a message: short, without control characters.
+
+    >>> printable("a" + chr(10) + "b")
+    'a\\\\nb'
+    """
+    return str(value)[:60].encode("unicode_escape").decode()
+
+
+def as_text(value: Any) -> str:
+    """Return a value as text that can be written to a UTF-8 file; bytes are latin-1."""
+    text = value.decode("latin1") if isinstance(value, bytes) else str(value)
+    return text.encode("utf-8", "replace").decode()
+
+
+def is_sequence(value: Any) -> bool:
+    """Say whether a value has items, text excepted."""
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, (list, tuple, set, frozenset))
+
+
+def is_list_of_numbers(value: Any) -> bool:
+    """Say whether a value is one vector.
+
+    >>> is_list_of_numbers([1.0, 2]), is_list_of_numbers([[1.0], [2.0]])
+    (True, False)
+    """
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.kind in "fiu"
+    if not isinstance(value, (list, tuple)):
+        return False
+    return all(isinstance(item, (int, float, np.number)) for item in value)
