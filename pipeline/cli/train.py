@@ -152,7 +152,12 @@ def train(
             failures.extend(summary.failures)
             recordings = len(summary.files)
         with training_progress() as report:
-            return run(corpus, config, protocol, seeds, out, report=report, tensorboard=tensorboard)
+            metrics = run(
+                corpus, config, protocol, seeds, out, report=report, tensorboard=tensorboard
+            )
+        if not metrics:  # under torchrun only rank 0 writes and prints
+            raise typer.Exit
+        return metrics
 
     report_result(work, json, show_run)
     if failures:
