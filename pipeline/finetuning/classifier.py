@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from extractors.text import TextExtractor, pooled
+from extractors.text import TextExtractor, pool
 from pipeline.core.errors import MercError
 from pipeline.finetuning.config import FinetuneConfig, LoraConfig
 
@@ -41,7 +41,7 @@ class TextClassifier(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return float32 logits (n, classes) of token ids (n, tokens)."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return self.head(pooled(states, attention_mask, self.pooling)).float()
+        return self.head(pool(states, attention_mask, self.pooling)).float()
 
     def trained_weights(self) -> dict[str, Tensor]:
         """Return the weights that training changes, on the CPU."""

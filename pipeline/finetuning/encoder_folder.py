@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from extractors.delta import apply_delta, pack_delta
-from extractors.text import ABOUT, DELTAS, TextExtractor
+from extractors.encoders import ABOUT, DELTAS
+from extractors.text import TextExtractor
 from pipeline.core.files import write_bytes, write_text
 from pipeline.finetuning.classifier import quiet
 from pipeline.finetuning.config import LoraConfig

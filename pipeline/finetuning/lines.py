@@ -15,7 +15,6 @@ from pipeline.corpora.iemocap_release import read_iemocap_raw
 from pipeline.corpora.meld_release import read_meld_raw
 from pipeline.corpora.release import RawCorpus
 from pipeline.corpora.splits import LABELS, SPLITS
-from pipeline.corpora.table import load_table
 
 __all__ = ["Line", "Lines", "load_lines"]
 
@@ -103,11 +102,8 @@ def load_lines(source: Source, clean: Callable[[str], str] = str.strip) -> Lines
     if source.kind == "release":
         assert source.path is not None
         lines = _of_release(RELEASES[source.name](source.path, probe=False))
-    elif source.kind == "table":
-        assert source.path is not None
-        lines = _of_corpus(load_table(source.path, features=False))
-    elif source.kind == "published":
-        lines = _of_corpus(read_corpus(source))
+    elif source.kind in ("table", "published"):
+        lines = _of_corpus(read_corpus(source, features=False))
     else:
         raise UsageError(
             f"{source.name}: this corpus has no text",

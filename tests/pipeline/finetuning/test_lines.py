@@ -59,8 +59,13 @@ def test_bad_input_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(MercError, match=match):
             load_lines(find_source(str(write_table(tmp_path / name, rows))))
     (tmp_path / "one" / "table.json").write_text('{"labels": ["anger"]}')
-    with pytest.raises(MercError, match=r"'joy'.*not among the labels"):
+    with pytest.raises(ValueError, match=r"'joy'.*not among the labels"):
         load_lines(find_source(str(tmp_path / "one")))
+    table = write_table(tmp_path / "other", ROWS)
+    with pytest.raises(MercError, match="its labels are anger, joy, not meld's"):
+        load_lines(find_source("meld", table))
+    with pytest.raises(MercError, match="no such corpus or folder"):
+        load_lines(find_source("nowhere"))
     with pytest.raises(MercError, match="no data for meld"):
         load_lines(find_source("meld"))
     with pytest.raises(MercError, match="no such file or folder"):
