@@ -15,7 +15,14 @@ from pipeline.core.dialogue import MODALITIES
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import option_of
 
-__all__ = ["PROFILES", "ExtractorOptions", "build_extractors", "check_device", "check_profile", "options_of"]
+__all__ = [
+    "PROFILES",
+    "ExtractorOptions",
+    "build_extractors",
+    "check_device",
+    "check_profile",
+    "options_of",
+]
 
 TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm-meld"}
 PROFILES = tuple(TEXT_MODEL)

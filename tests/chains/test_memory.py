@@ -1,4 +1,9 @@
-"""Memory does not grow with the length of a film: five minutes here, an hour in benchmarks/memory.py."""
+"""Memory does not grow with the length of a recording.
+
+Five minutes here; an hour in benchmarks/memory.py.
+"""
+
+from __future__ import annotations
 
 import json
 import os
@@ -11,16 +16,17 @@ CODE = """
 import json, resource, sys
 from pathlib import Path
 from pipeline.features.extract import ExtractOptions, extract
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
 options = ExtractOptions("offline", modalities=("audio", "visual"))
-place = Path(sys.argv[1])
-told = []
-for film in ("short.mp4", "long.mp4"):
-    done = extract([place / film], place / "store", options, quiet=True)
-    assert not done.failures, done.failures
-    told.append({"peak_mb": peak(), "utterances": done.files[0].utterances, "present": done.files[0].present})
-print(json.dumps(told))
+folder = Path(sys.argv[1])
+rows = []
+for name in ("short.mp4", "long.mp4"):
+    summary = extract([folder / name], folder / "store", options)
+    assert not summary.failures, summary.failures
+    (file,) = summary.files
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rows.append({"peak_mb": peak, "utterances": file.utterances, "present": file.present})
+print(json.dumps(rows))
 """
 
 
@@ -30,9 +36,9 @@ def test_five_minutes_take_no_more_memory_than_ten_seconds(media, tmp_path):
 
     short = join(sorted((media / "grid").glob("*.mpg"))[:4], tmp_path / "short.mp4", 10)
     long = repeat(short, tmp_path / "long.mp4", 300)
-    for film, times in ((short, [1, 4]), (long, list(range(1, 290, 12)))):
-        rows = "".join(f"{t},{t + 2},Ann,bin blue at f\n" for t in times)
-        film.with_suffix(".csv").write_text("start,end,speaker,text\n" + rows)
+    for recording, starts in ((short, [1, 4]), (long, list(range(1, 290, 12)))):
+        rows = "".join(f"{start},{start + 2},Ann,bin blue at f\n" for start in starts)
+        recording.with_suffix(".csv").write_text("start,end,speaker,text\n" + rows)
     child = subprocess.run(
         [sys.executable, "-c", CODE, str(tmp_path)],
         cwd=ROOT,
