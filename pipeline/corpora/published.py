@@ -108,8 +108,8 @@ def _splits(
         notes.append(_split_valid_off(splits, corpus, path))
     unused = [name for name in values["labels"] if str(name) not in split_of]
     if unused:
-        names = ", ".join(map(printable, unused[:5]))
-        notes.append(f"{len(unused)} dialogues are in no split and left out: {names}")
+        first = ", ".join(map(printable, unused[:5]))
+        notes.append(f"{len(unused)} dialogues are in no split and left out: {first}")
     return splits, notes
 
 
@@ -145,7 +145,8 @@ def _check_disjoint(splits: dict[str, list[Any]], path: Path) -> dict[str, str]:
 def _split_valid_off(splits: dict[str, list[Any]], corpus: str, path: Path) -> str:
     """Move the official validation dialogues from train to valid; return a note."""
     official = "COSMIC's" if corpus == "iemocap" else "MELD's dev"
-    train, valid = [], []
+    train: list[Any] = []
+    valid: list[Any] = []
     for name in splits["train"]:
         (valid if official_split(corpus, str(name)) == "valid" else train).append(name)
     splits["train"], splits["valid"] = train, valid

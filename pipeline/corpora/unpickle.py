@@ -1,11 +1,13 @@
-"""Other people's pickles, read without running them.
+"""Read untrusted pickles without executing them.
 
-A pickle is a program.  This reader knows its data instructions and six constructors: `set`, `frozenset`,
-`_codecs.encode` (how Python 3 writes bytes for Python 2) and numpy's `_reconstruct`, `scalar`, `ndarray`, `dtype`.
-They are stand-ins: numpy itself sees only arrays whose claims were checked.  All else is refused by its name.
-What a file makes Python hold is bounded by the file's own size, so that ten bytes cannot ask for a gigabyte.
+A pickle is a program. This reader knows the instructions that build data, and six constructors:
+`set`, `frozenset`, `_codecs.encode` (how Python 3 writes bytes for Python 2), and numpy's
+`_reconstruct`, `scalar`, `ndarray` and `dtype`. The constructors are stand-ins: numpy itself sees
+only arrays whose claims have been checked. Everything else is refused and named. Memory is bounded
+by the size of the file, so that ten bytes cannot ask for a gigabyte.
 
-Built on the standard library's unpickler in Python (as joblib's is): the one in C allocates what a file claims.
+It is built on the standard library's unpickler in Python (as joblib's is): the one in C allocates
+whatever a file claims.
 """
 
 from __future__ import annotations
@@ -21,67 +23,98 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pipeline.core.errors import MercError
+
 __all__ = ["PickleRefused", "load"]
 
-PLAIN = re.compile(
-    r"[<>|=]?(\?|b1|[iu][1248]|f[248]|[SU]\d{1,5})"
-)  # bool, integers, floats, text; never objects
-MARKS = 64  # published files nest about 8 deep
-OBJECT = 64  # bytes, about what an empty list or dict or a small tuple costs
-ALLOWANCE = 16  # bytes held by Python per byte of file; real feature files need 1 to 4
+# bool, integers, floats and text; never objects
+PLAIN = re.compile(r"[<>|=]?(\?|b1|[iu][1248]|f[248]|[SU]\d{1,5})")
+MARKS = 64  # deepest nesting; published files nest about 8 deep
+OBJECT = 64  # bytes, about what an empty list or dict or a small tuple needs
+ALLOWANCE = 16  # bytes of memory per byte of file; real feature files need 1 to 4
 NAMES = {
     code[0]: name
     for name, code in vars(pickle).items()
     if isinstance(code, bytes) and len(code) == 1
 }
-REFUSED = ("PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "BYTEARRAY8",
-           "NEXT_BUFFER", "READONLY_BUFFER")  # fmt: skip
-FOREIGN = {
-    b"\x1f\x8b": "is gzip-compressed: unpack it first (gunzip)",
-    b"PK\x03\x04": "is a ZIP archive (or a PyTorch file): unpack it first; PyTorch files are not read",
-    b"\x89HDF": "is an HDF5 file, not a pickle",
-    b"\x93NUMPY": "is a NumPy .npy file, not a pickle",
-    b"version https://git-lfs": "is a Git LFS pointer: fetch the file itself with `git lfs pull`",
-    b"<": "is a web page, not the file: the download needs a browser or a confirmation; fetch it again",
+REFUSED = (
+    *("PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"),
+    *("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER"),
+)
+COSTS = {  # instructions that make containers from nothing -> bytes
+    "EMPTY_SET": 4 * OBJECT,
+    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "LIST", "TUPLE1", "TUPLE2", "TUPLE3"), OBJECT),
 }
+FOREIGN = {  # first bytes -> what the file is, what to do
+    b"\x1f\x8b": ("gzip-compressed", "unpack it first (gunzip)"),
+    b"PK\x03\x04": (
+        "a ZIP archive or a PyTorch file",
+        "unpack an archive first; PyTorch files are not supported",
+    ),
+    b"\x89HDF": ("an HDF5 file, not a pickle", "convert it to a table"),
+    b"\x93NUMPY": ("a NumPy .npy file, not a pickle", "use it in a table"),
+    b"version https://git-lfs": ("a Git LFS pointer", "fetch the file itself with `git lfs pull`"),
+    b"<": (
+        "a web page, not the file",
+        "download it again; that may need a browser or a confirmation",
+    ),
+}
+AGAIN = "download the file again"
+DAMAGED = (
+    pickle.UnpicklingError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    AssertionError,
+    RecursionError,
+)
 
 
-class PickleRefused(ValueError):
-    """The file is no pickle, is damaged, or asks for more than data."""
+class PickleRefused(MercError):
+    """The file is not a pickle, is damaged, or asks for more than data."""
 
 
 def load(path: Path) -> Any:
-    """The object in the pickle: containers, text, numbers and numpy arrays of plain numbers or text.
+    """Read a pickle of containers, text, numbers, and numpy arrays of plain numbers or text.
 
-    Text of Python 2 is read as latin-1.  Raises PickleRefused (file and reason) or OSError.
+    Text of Python 2 is read as latin-1.
+
+    Raises PickleRefused naming the file and what was wrong, or OSError.
+
+    >>> Path("x.pkl").write_bytes(pickle.dumps({"a": [1, 2]})) > 0
+    True
+    >>> load(Path("x.pkl"))
+    {'a': [1, 2]}
     """
     with open(path, "rb") as file:
         head = file.read(24)
         if not head:
-            raise PickleRefused(f"{path} is empty: fetch it again")
-        for magic, reason in FOREIGN.items():
+            raise PickleRefused(f"{path}: empty file", AGAIN)
+        for magic, (kind, remedy) in FOREIGN.items():
             if head.startswith(magic):
-                raise PickleRefused(f"{path} {reason}")
-        # a map: a claim beyond the end of the file reads what is there and allocates no more
+                raise PickleRefused(f"{path}: {kind}", remedy)
+        # mapped: a claim beyond the end of the file reads what is there and allocates no more
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             try:
                 return _Unpickler(content, len(content)).load()
             except PickleRefused as error:
-                raise PickleRefused(f"{path} is refused: {error}") from None
+                remedy = error.remedy or "download it again from a source that you trust"
+                raise PickleRefused(f"{path}: refused: {error.reason}", remedy) from None
             except (EOFError, struct.error):
-                raise PickleRefused(
-                    f"{path} ends before its pickle does: it is cut short, fetch it again"
-                ) from None
-            except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
-                    MemoryError, AssertionError, RecursionError) as error:  # fmt: skip
-                reason = f"{type(error).__name__}: {str(error)[:200]}"
-                raise PickleRefused(
-                    f"{path} is no pickle, or a damaged one ({reason}): fetch it again"
-                ) from None
+                reason = f"{path}: the file was cut short: it ends before its pickle does"
+                raise PickleRefused(reason, AGAIN) from None
+            except DAMAGED as error:
+                detail = f"{type(error).__name__}: {str(error)[:200]}"
+                reason = f"{path}: not a pickle, or a damaged one ({detail})"
+                raise PickleRefused(reason, AGAIN) from None
 
 
 class _Constructor:
-    """A callable that a pickle may name.  No `__dict__`: a pickle cannot change it."""
+    """A callable that a pickle may name. It has no `__dict__`, so a pickle cannot change it."""
 
     __slots__ = ("make", "name")
 
@@ -90,7 +123,10 @@ class _Constructor:
 
 
 class _Dtype:
-    """`numpy.dtype` before numpy sees it: a code such as f4, and a byte order set by a second instruction."""
+    """Stands for `numpy.dtype` before numpy sees it.
+
+    code: such as f4. The byte order is set by a second instruction.
+    """
 
     __slots__ = ("code", "order")
 
@@ -127,18 +163,19 @@ class _Unpickler(_Base):
 
     def find_class(self, module: str, name: str) -> _Constructor:
         full = f"{module}.{name}"
-        usual = re.sub(
-            r"^__builtin__\.", "builtins.", re.sub(r"^numpy\._core\.", "numpy.core.", full)
-        )
-        if usual not in self.known:
-            more = "; write the file again with pickle protocol 4" if name == "_frombuffer" else ""
-            raise PickleRefused(f"it asks for {full[:200]!r}, which is not data{more}")
-        return self.known[usual]
+        current = re.sub(r"^numpy\._core\.", "numpy.core.", full)
+        current = re.sub(r"^__builtin__\.", "builtins.", current)
+        if current not in self.known:
+            # protocol 5 puts arrays into buffers
+            remedy = "write the file with pickle protocol 4" if name == "_frombuffer" else ""
+            raise PickleRefused(f"it asks for {full[:200]!r}, which is not data", remedy)
+        return self.known[current]
 
     def spend(self, size: int) -> None:
+        """Charge bytes of memory to the allowance of the file."""
         self.left -= size
         if self.left < 0:
-            raise PickleRefused("it unfolds into far more than its own size")
+            raise PickleRefused("it expands to far more than its own size")
 
     # ---- constructors
 
@@ -167,14 +204,14 @@ class _Unpickler(_Base):
         return np.frombuffer(content, kind)[0]
 
     def elements(self, dtype: Any, shape: Any, raw: Any) -> tuple[np.dtype[Any], bytes]:
-        """What numpy may see: the dtype and as many bytes as shape claims; nothing is allocated before they agree."""
+        """Return the dtype and as many bytes as the shape claims; only these reach numpy.
+
+        Nothing is allocated before they agree.
+        """
         if not isinstance(dtype, _Dtype):
             raise PickleRefused("a numpy array without a dtype")
-        if (
-            not isinstance(shape, tuple)
-            or len(shape) > 8
-            or any(type(n) is not int or n < 0 for n in shape)
-        ):
+        valid = isinstance(shape, tuple) and len(shape) <= 8
+        if not valid or any(type(n) is not int or n < 0 for n in shape):
             raise PickleRefused("a numpy array without a shape")
         if isinstance(raw, str):  # bytes of Python 2
             self.spend(len(raw))
@@ -183,13 +220,14 @@ class _Unpickler(_Base):
             raise PickleRefused(f"a numpy array made of a {type(raw).__name__}")
         kind = dtype.numpy()
         if math.prod(shape) * kind.itemsize != len(raw):
+            elements = math.prod(shape)
             raise PickleRefused(
-                f"a numpy array that claims {math.prod(shape)} elements and holds {len(raw)} bytes"
+                f"a numpy array that claims {elements} elements but holds {len(raw)} bytes"
             )
         self.spend(len(raw))
         return kind, raw
 
-    # ---- instructions that the standard library trusts more than we do
+    # ---- instructions that the standard library trusts too much
 
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack[-1]
@@ -200,18 +238,17 @@ class _Unpickler(_Base):
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, _Dtype):
-            # (version, byte order, None, None, None, ...): the three would be a record or an array of arrays
-            if (
-                not isinstance(state, tuple)
-                or state[1] not in ("<", ">", "|", "=")
-                or state[2:5] != (None, None, None)
-            ):
+            # (version, byte order, None, None, None, ...): anything else in place of the three
+            # makes a record or an array of arrays
+            plain = isinstance(state, tuple) and state[2:5] == (None, None, None)
+            if not plain or state[1] not in ("<", ">", "|", "="):
                 raise PickleRefused("a numpy dtype that is not a plain number or text")
             target.order = state[1]
         elif type(target) is np.ndarray:
             _, shape, dtype, fortran, raw = state
             kind, content = self.elements(dtype, shape, raw)
-            target.__setstate__((1, shape, kind, bool(fortran), content))  # type: ignore[arg-type]
+            checked: Any = (1, shape, kind, bool(fortran), content)
+            target.__setstate__(checked)
         else:
             raise PickleRefused(f"it changes a {type(target).__name__}")
 
@@ -268,13 +305,12 @@ class _Unpickler(_Base):
         self.append(frozenset(self.members(items)))
 
     def load_inst(self) -> None:
-        self.find_class(
-            self.readline()[:-1].decode("latin1"), self.readline()[:-1].decode("latin1")
-        )
+        module, name = (self.readline()[:-1].decode("latin1") for _ in range(2))
+        self.find_class(module, name)
         self.refuse("INST")
 
     def refuse(self, name: str) -> None:
-        raise PickleRefused(f"its instruction {name} makes objects, which are not data")
+        raise PickleRefused(f"its instruction {name} builds objects, which are not data")
 
 
 def _no_call(*_: Any) -> None:
@@ -288,11 +324,13 @@ def _dtype(code: Any, align: Any = False, copy: Any = False) -> _Dtype:
 
 
 def _keys(items: Iterable[Any]) -> Iterable[Any]:
-    """Only text and numbers may be keys: hashing nested tuples can exhaust the stack of the interpreter."""
+    """Yield keys, which must be text or numbers.
+
+    Hashing nested tuples can exhaust the stack of the interpreter.
+    """
     for item in items:
-        if not isinstance(item, (str, bytes, int, np.integer)) or (
-            isinstance(item, int) and abs(item) >= 2**63
-        ):
+        huge = isinstance(item, int) and abs(item) >= 2**63
+        if huge or not isinstance(item, (str, bytes, int, np.integer)):
             raise PickleRefused(f"a key that is a {type(item).__name__}")
         yield item
 
@@ -309,17 +347,17 @@ def _forbidden(name: str) -> Callable[[Any], None]:
     return lambda self: self.refuse(name)
 
 
-def _instructions() -> None:
-    """The table of instructions: ours where we have one, refusals, a charge on what makes containers from nothing."""
+def _fill_dispatch() -> None:
+    """Fill the table of instructions with this reader's methods, refusals and charges."""
+    dispatch = _Unpickler.dispatch
     codes = {name: code for code, name in NAMES.items()}
-    for code, original in list(_Unpickler.dispatch.items()):
-        _Unpickler.dispatch[code] = getattr(_Unpickler, original.__name__)
+    for code, original in list(dispatch.items()):
+        dispatch[code] = getattr(_Unpickler, original.__name__)
     for name in REFUSED:
         if name != "INST":
-            _Unpickler.dispatch[codes[name]] = _forbidden(name)
-    for name, cost in {"EMPTY_SET": 4 * OBJECT, "EMPTY_LIST": OBJECT, "EMPTY_DICT": OBJECT, "LIST": OBJECT,
-                       "TUPLE1": OBJECT, "TUPLE2": OBJECT, "TUPLE3": OBJECT}.items():  # fmt: skip
-        _Unpickler.dispatch[codes[name]] = _charged(cost, _Unpickler.dispatch[codes[name]])
+            dispatch[codes[name]] = _forbidden(name)
+    for name, cost in COSTS.items():
+        dispatch[codes[name]] = _charged(cost, dispatch[codes[name]])
 
 
-_instructions()
+_fill_dispatch()

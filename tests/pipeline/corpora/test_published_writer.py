@@ -118,9 +118,9 @@ def test_three_speakers_take_meld_s_one_hot(tmp_path):
     [
         ("sdt", (("text", 1024), ("audio", 1582), ("visual", 342)), "only one layer is stored"),
         ("cosmic", (("text", 384),), "384 wide"),
-        ("sdt", (("text", 4096), ("visual", 342)), "audio and there is none"),
+        ("sdt", (("text", 4096), ("visual", 342)), "audio features are missing"),
         ("mmgcn", (("text", 100), ("audio", 88), ("visual", 342)), "88 wide"),
-        ("mmgcn", (("audio", 1582), ("visual", 342)), "text and there is none"),
+        ("mmgcn", (("audio", 1582), ("visual", 342)), "text features are missing"),
         ("pandas", (("text", 1),), "choose sdt"),
     ],
 )

@@ -216,7 +216,7 @@ def test_references_to_references_stay_references(tmp_path):
         (b"\x89HDF\r\n", "HDF5"),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1", "LFS"),
-        (b"hello", "no pickle"),
+        (b"hello", "not a pickle"),
         (b"\x80\x04", "cut short"),
         (b"\x80\xff.", "damaged"),
         (b"N", "cut short"),
