@@ -1,7 +1,7 @@
-"""Sound of an utterance to 1582 numbers: openSMILE's INTERSPEECH 2010 paralinguistic set.
+"""Audio features: the 1582 values of openSMILE's INTERSPEECH 2010 paralinguistic set (IS10).
 
-34 descriptors x 2 (with deltas) x 21 functionals + 4 x 2 x 19 + number of F0 onsets + duration
-(Schuller et al. 2010, Interspeech).  The values are openSMILE's own for the same 16 kHz samples.
+34 descriptors x 2 (with deltas) x 21 functionals + 4 x 2 x 19 + the number of F0 onsets + duration
+(Schuller et al. 2010, Interspeech). The values equal openSMILE's for the same 16 kHz samples.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ import opensmile
 import torch
 import torchaudio.functional
 
+from pipeline.core.errors import MercError
+
 __all__ = ["RATE", "VARIANTS", "AudioExtractor", "is_silent"]
 
-RATE = 16000  # Hz; other rates run, but change values by 8-17 %
+RATE = 16000  # Hz; openSMILE accepts other rates, but they change the values by 8-17 %
 VARIANTS = ("compat", "plain")
-SHORTEST = 0.1  # seconds; below .07 openSMILE gives NaN, up to .1 finite nonsense
-LONGEST = 60.0  # seconds; 335 MB of memory, which grows with the length (12 GB at one hour)
-SILENCE = 1e-4  # root mean square, -80 dB of full scale: below what any microphone records
-LARGEST = 32767 / 32768  # +1.0 would wrap to -1.0 in openSMILE's 16-bit conversion
+MIN_DURATION = 0.1  # s; below 0.07 openSMILE returns NaN, up to 0.1 finite but meaningless values
+MAX_DURATION = 60.0  # s; takes 335 MB of memory, which grows with the length (12 GB for an hour)
+SILENCE = 1e-4  # root mean square, -80 dB of full scale: below the noise floor of any microphone
+MAX_SAMPLE = 32767 / 32768  # +1.0 would wrap to -1.0 in openSMILE's 16-bit conversion
 
-# "compat" is the published set; "plain" is openSMILE's corrected one (LSP, F0, voicing, jitter, shimmer differ).
-# The Python package carries the parts of "plain", but not the file that joins them.
+# "compat" is the published set. "plain" is openSMILE's corrected one (LSP, F0, voicing, jitter and
+# shimmer differ). The Python package ships the parts of "plain", but not the file that joins them.
 _PLAIN = """[componentInstances:cComponentManager]
 instance[dataMemory].type = cDataMemory
 instance[lldconcat].type = cVectorConcat
@@ -59,27 +61,37 @@ includeSingleElementFields = 1
 
 
 class AudioExtractor:
-    """IS10 functionals of one utterance.  One object serves any number of threads.
+    """Compute the IS10 functionals of an utterance's sound.
 
-    variant "compat" (IS10_paraling_compat, the published values) or "plain" (IS10_paraling).
+    variant: "compat" (IS10_paraling_compat, the published values) or "plain" (IS10_paraling).
+
+    One extractor can be shared by any number of threads, and pickled.
+
+    >>> import numpy as np
+    >>> tone = 0.1 * np.sin(2 * np.pi * 220 * np.arange(16000) / 16000).astype(np.float32)
+    >>> AudioExtractor().extract(tone, 16000).shape
+    (1582,)
     """
 
     dim = 1582
 
     def __init__(self, variant: str = "compat") -> None:
         if variant not in VARIANTS:
-            raise ValueError(f"audio variant {variant!r}: choose one of {', '.join(VARIANTS)}")
+            raise MercError(
+                f"audio variant {variant!r} is unknown", f"choose one of {', '.join(VARIANTS)}"
+            )
         self.variant = variant
-        self._made: tuple[opensmile.Smile, Any] | None = None
+        self._loaded: tuple[opensmile.Smile, Any] | None = None
         self._lock = threading.Lock()
 
     @property
     def fingerprint(self) -> dict[str, Any]:
+        """What determines the values: openSMILE's version and the options (JSON-able)."""
         return {
             "extractor": "opensmile-is10",
             "version": opensmile.__version__,
             "weights": None,
-            "options": {"variant": self.variant, "rate": RATE, "longest": LONGEST},
+            "options": {"variant": self.variant, "rate": RATE, "longest": MAX_DURATION},
         }
 
     @property
@@ -88,79 +100,89 @@ class AudioExtractor:
         return list(self._smile.feature_names)
 
     def extract(self, waveform: np.ndarray, rate: int) -> np.ndarray:
-        """(n,) float32 mono at `rate` Hz to (1582,) float32.
+        """Return the (1582,) float32 feature of a sound.
 
-        Sound beyond one minute is left out (`quality` says so).  Digital silence returns openSMILE's finite
-        values; masking it is the caller's part (`is_silent`).
+        waveform: (n,) float mono samples in [-1, 1] at `rate` Hz. Only the first minute is used
+        (`quality` reports a cut). Digital silence gives openSMILE's finite values; to treat it as
+        missing is up to the caller (see `is_silent`).
 
-        Raises ValueError for less than 100 ms, several channels, integers, NaN, or a rate that is no sound's.
+        Raises MercError for less than 100 ms, several channels, integers, NaN, or an impossible
+        sampling rate.
         """
-        signal = self._samples(waveform, rate)
+        signal = self._prepare(waveform, rate)
         values = np.asarray(self._smile(signal, RATE), dtype=np.float32).reshape(-1)
         if values.shape != (self.dim,) or not np.isfinite(values).all():
-            raise ValueError(
-                f"openSMILE gave {values.size} values, {np.isfinite(values).sum()} of them finite, for "
-                f"{len(signal) / RATE:.2f} s of sound; is the segment damaged?"
+            raise MercError(
+                f"openSMILE returned {values.size} values, {np.isfinite(values).sum()} of them "
+                f"finite, for {len(signal) / RATE:.2f} s of sound",
+                "check whether the recording is damaged",
             )
         return values
 
     def voiced(self, vector: np.ndarray) -> bool:
-        """Whether openSMILE found any voiced frame (compat finds none in a third of clean read clips)."""
+        """Return whether openSMILE detected a voiced frame.
+
+        The compat set detects none in a third of clean read clips.
+        """
         return bool(vector[self.names.index("F0final_sma_amean")] != 0)
 
     def quality(
         self, waveform: np.ndarray, rate: int, vector: np.ndarray | None = None
     ) -> dict[str, Any]:
-        """What is worth knowing about one extraction, JSON-able."""
+        """Describe an extraction (JSON-able): duration, duration used, whether cut, silent, voiced.
+
+        vector: the feature, to include "voiced".
+        """
         seconds = len(waveform) / rate
-        facts = {
+        report = {
             "seconds": round(seconds, 3),
-            "used_seconds": round(min(seconds, LONGEST), 3),
-            "cut": seconds > LONGEST,
+            "used_seconds": round(min(seconds, MAX_DURATION), 3),
+            "cut": seconds > MAX_DURATION,
             "silent": is_silent(waveform),
         }
-        return facts if vector is None else facts | {"voiced": self.voiced(vector)}
+        return report if vector is None else report | {"voiced": self.voiced(vector)}
 
-    def _samples(self, waveform: np.ndarray, rate: int) -> np.ndarray:
+    def _prepare(self, waveform: np.ndarray, rate: int) -> np.ndarray:
+        """Check a sound, cut and resample it: (n,) float32 at 16 kHz."""
         signal = np.asarray(waveform)
         if signal.ndim != 1:
-            raise ValueError(
-                f"sound of shape {signal.shape}: want one channel, (n,); average the channels first"
+            raise MercError(
+                f"sound has shape {signal.shape}, expected one channel, (n,)",
+                "average the channels first",
             )
         if signal.dtype.kind != "f":
-            raise ValueError(
-                f"sound of type {signal.dtype}: want floats in [-1, 1]; divide int16 by 32768"
+            raise MercError(
+                f"sound has type {signal.dtype}, expected floats in [-1, 1]",
+                "divide int16 by 32768",
             )
         if not 4000 <= rate <= 384000:
-            raise ValueError(
-                f"a sampling rate of {rate} Hz: want samples per second, 4000 to 384000"
+            raise MercError(
+                f"sampling rate {rate} Hz is out of range",
+                "pass the samples per second, 4000 to 384000",
             )
-        if len(signal) < SHORTEST * rate:
-            raise ValueError(
-                f"{1000 * len(signal) / rate:.0f} ms of sound: IS10 needs at least 100 ms; "
-                "treat it as missing"
+        if len(signal) < MIN_DURATION * rate:
+            raise MercError(
+                f"{1000 * len(signal) / rate:.0f} ms of sound: IS10 needs at least 100 ms",
+                "treat the feature as missing",
             )
-        signal = signal[: round(LONGEST * rate)].astype(
-            np.float32
-        )  # a copy: the caller's array stays
+        # astype copies: the caller's array is not changed
+        signal = signal[: round(MAX_DURATION * rate)].astype(np.float32)
         if not np.isfinite(signal).all():
-            raise ValueError("sound with NaN or infinite samples; decode it again")
+            raise MercError("sound has NaN or infinite samples", "decode it again")
         if rate != RATE:
-            signal = torchaudio.functional.resample(
-                torch.from_numpy(signal), int(rate), RATE
-            ).numpy()
-        return np.clip(signal, -1.0, LARGEST)
+            samples = torch.from_numpy(signal)
+            signal = torchaudio.functional.resample(samples, int(rate), RATE).numpy()
+        return np.clip(signal, -1.0, MAX_SAMPLE)
 
     @property
     def _smile(self) -> opensmile.Smile:
         with self._lock:
-            if self._made is None:
-                self._made = _make_smile(self.variant)
-            return self._made[0]
+            if self._loaded is None:
+                self._loaded = _load_smile(self.variant)
+            return self._loaded[0]
 
-    def __getstate__(
-        self,
-    ) -> dict[str, Any]:  # to another process goes the choice, not the C object
+    def __getstate__(self) -> dict[str, Any]:
+        # openSMILE's C object cannot be pickled: another process creates it anew
         return {"variant": self.variant}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -168,13 +190,17 @@ class AudioExtractor:
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """Whether the root mean square lies below -80 dB of full scale; no samples at all count as silent."""
+    """Return whether the root mean square is below -80 dB of full scale.
+
+    >>> is_silent(np.zeros(16000)), is_silent(np.full(16000, 0.01)), is_silent(np.zeros(0))
+    (True, False, True)
+    """
     signal = np.asarray(waveform, dtype=np.float32)
     return not signal.size or float(np.sqrt(np.mean(np.square(signal), dtype=np.float64))) < SILENCE
 
 
-def _make_smile(variant: str) -> tuple[opensmile.Smile, Any]:
-    """The Smile, and what must live as long as it."""
+def _load_smile(variant: str) -> tuple[opensmile.Smile, Any]:
+    """Return the openSMILE object, and its configuration file, which must stay open as long."""
     level = opensmile.FeatureLevel.Functionals
     if variant == "compat":
         return opensmile.Smile(opensmile.FeatureSet.IS10, level), None

@@ -1,7 +1,7 @@
-"""Fine-tuned weights as low-rank changes of an encoder that is there anyway: one megabyte instead of ninety.
+"""Fine-tuned weights as low-rank updates of an encoder: one megabyte instead of ninety.
 
-W' = W + scale B A for each changed linear layer (LoRA, Hu et al. 2022, eq. 3), A (rank, in) and B (out, rank) in half
-precision.
+Each updated linear layer gets W' = W + scale B A (LoRA, Hu et al. 2022, eq. 3), with A (rank, in)
+and B (out, rank) in half precision.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pipeline.core.errors import MercError
+
 __all__ = ["apply_delta", "pack_delta", "read_delta"]
 
 FIELDS = ("base", "weights", "pooling", "cleaning", "scale")
 
 
 def pack_delta(layers: dict[str, tuple[Tensor, Tensor]], about: dict[str, Any]) -> bytes:
-    """Layer -> (A, B), and what the changes belong to (FIELDS), as the bytes of a safetensors file."""
+    """Return low-rank updates as the bytes of a safetensors file.
+
+    layers: layer -> (A, B). about: the fields `FIELDS`, which say what the updates belong to.
+    """
     tensors = {
         f"{name}.{letter}": part.detach().half().contiguous()
         for name, pair in layers.items()
@@ -31,26 +36,30 @@ def pack_delta(layers: dict[str, tuple[Tensor, Tensor]], about: dict[str, Any]) 
 
 
 def read_delta(path: Path) -> dict[str, Any]:
-    """What a file of changes belongs to.  Raises FileNotFoundError, or ValueError for another kind of file."""
+    """Read the fields `FIELDS` of a file of updates: what the updates belong to.
+
+    Raises MercError if the file does not exist or is of another kind.
+    """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; install merc again, or fine-tune: merc finetune text"
+        raise MercError(
+            f"{path}: no such file", "install merc again, or fine-tune: merc finetune text"
         )
+    remedy = "use delta.safetensors of `merc finetune text`, or the folder of a whole encoder"
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("merc", "{}"))
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path}: not a safetensors file ({error})") from error
+        raise MercError(f"{path}: not a safetensors file ({error})", remedy) from error
     if not isinstance(about, dict) or set(FIELDS) - set(about):
-        raise ValueError(
-            f"{path}: not the changes of an encoder; want delta.safetensors of `merc finetune text`, or "
-            "the folder of a whole encoder"
-        )
+        raise MercError(f"{path}: not an update of an encoder", remedy)
     return about
 
 
 def apply_delta(model: nn.Module, path: Path) -> None:
-    """Add the changes to the weights of `model`, in float32.  Raises ValueError where they do not fit."""
+    """Add the updates to the weights of `model`, in float32.
+
+    Raises MercError if a layer does not exist or has another shape.
+    """
     scale = float(read_delta(path)["scale"])
     with safe_open(path, "pt") as file, torch.no_grad():
         for name in sorted({key.rpartition(".")[0] for key in file.keys()}):
@@ -58,6 +67,7 @@ def apply_delta(model: nn.Module, path: Path) -> None:
             try:
                 model.get_parameter(f"{name}.weight").add_(scale * (b @ a))
             except (AttributeError, RuntimeError) as error:
-                raise ValueError(
-                    f"{path}: its changes of {name} do not fit this encoder ({error})"
+                raise MercError(
+                    f"{path}: its update of {name} does not fit this encoder ({error})",
+                    "use the update with the encoder that it was trained from",
                 ) from error

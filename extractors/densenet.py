@@ -1,8 +1,8 @@
-"""The face network: DenseNet-BC on FER+, whose last pooled layer is the 342-d visual feature.
+"""The face network: a DenseNet-BC trained on FER+. Its pooled last layer is the visual feature.
 
-Growth 12, three blocks of 16 layers, compression one half, grey input:
-(24 + 192) / 2 = 108, (108 + 192) / 2 = 150, 150 + 192 = 342 channels (Huang et al. 2017, CVPR;
-the 342-d visual features of MMGCN and its successors).  Weights: `merc pretrain visual`.
+Growth rate 12, three blocks of 16 layers, compression 0.5, grey input. This gives
+(24 + 192) / 2 = 108, (108 + 192) / 2 = 150, 150 + 192 = 342 channels (Huang et al. 2017, CVPR),
+the 342-d visual features of MMGCN and its successors. `merc pretrain visual` trains the weights.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 from timm.models.densenet import DenseBlock, DenseNet
 from torch import Tensor, nn
+
+from pipeline.core.errors import MercError
 
 __all__ = [
     "DIM",
@@ -36,15 +38,15 @@ EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "
 
 @dataclass(frozen=True)
 class FaceNetConfig:
-    """What rebuilds the network: input side in pixels and grey-level statistics (0..1) of its training set."""
+    """What rebuilds the network."""
 
-    size: int = 64
-    mean: float = 0.5
+    size: int = 64  # side of the input, pixels
+    mean: float = 0.5  # grey levels of the training set, 0 to 1
     std: float = 0.25
 
 
 class FaceNet(nn.Module):
-    """Faces to 342 features and 8 FER+ logits."""
+    """Map faces to 342 features and 8 FER+ logits."""
 
     def __init__(self, config: FaceNetConfig) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class FaceNet(nn.Module):
             in_chans=1,
             bn_size=4,
         )
-        # the 7x7 stride-4 stem of ImageNet would leave 2x2 maps of a 48-pixel face
+        # ImageNet's stem (7x7, stride 4) would reduce a 48-pixel face to 2x2
         net.features.conv0 = nn.Conv2d(1, 24, 3, stride=2, padding=1, bias=False)
         net.features.norm0 = nn.Identity()
         net.features.pool0 = nn.Identity()
@@ -66,7 +68,7 @@ class FaceNet(nn.Module):
         self.net = net.to(memory_format=torch.channels_last)
 
     def prepare(self, faces: Tensor, size: int | None = None) -> Tensor:
-        """(n, h, w) uint8 grey faces to the normalised network input (n, 1, size, size) float32."""
+        """Resize and normalise (n, h, w) uint8 grey faces to (n, 1, size, size) float32."""
         side = size or self.config.size
         images = faces.unsqueeze(1).float() / 255
         if images.shape[-2:] != (side, side):
@@ -77,11 +79,14 @@ class FaceNet(nn.Module):
         return images.contiguous(memory_format=torch.channels_last)
 
     def features(self, images: Tensor) -> Tensor:
-        """Normalised images to (n, 342), all at least 0 (pooled after the last ReLU)."""
+        """Return the (n, 342) features of prepared images, pooled after the last ReLU."""
         return self.net.forward_features(images).mean((2, 3))
 
     def head(self, features: Tensor) -> Tensor:
-        """(n, 342) to (n, 8) FER+ logits; linear, so the head of a mean is the mean of the heads."""
+        """Return the (n, 8) FER+ logits of (n, 342) features.
+
+        The head is linear: the logits of a mean are the mean of the logits.
+        """
         return self.net.classifier(features)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -89,7 +94,10 @@ class FaceNet(nn.Module):
 
 
 class _RunningBlock(DenseBlock):
-    """timm's dense block with one growing tensor: the backward pass adds whole tensors, not slices (1.2x)."""
+    """timm's dense block with one growing tensor.
+
+    Its backward pass adds whole tensors instead of slices, which is 1.2 times as fast.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.values():
@@ -98,7 +106,7 @@ class _RunningBlock(DenseBlock):
 
 
 def pack_face_net(net: FaceNet) -> bytes:
-    """The bytes of a safetensors file; its header holds the configuration as sorted JSON."""
+    """Return the bytes of a safetensors file. Its header holds the configuration as JSON."""
     state = {
         name: value.contiguous()
         for name, value in net.state_dict().items()
@@ -108,46 +116,48 @@ def pack_face_net(net: FaceNet) -> bytes:
 
 
 def load_face_net(path: Path) -> FaceNet:
-    """Read weights written by `merc pretrain visual`.
+    """Read weights written by `merc pretrain visual`, in evaluation mode.
 
-    Raises ValueError when the file is not such weights.
+    Raises MercError if the file holds no such weights.
     """
+    remedy = "train them with `merc pretrain visual`"
     try:
         with safe_open(path, "pt") as file:
             config = FaceNetConfig(**json.loads((file.metadata() or {})["merc"]))
             state = {name: file.get_tensor(name) for name in file.keys()}
         net = FaceNet(config)
-        missing = net.load_state_dict(state, strict=False)
+        keys = net.load_state_dict(state, strict=False)
     except (KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
-        raise ValueError(
-            f"{path}: not the weights of merc's face network ({error}); make them with "
-            "`merc pretrain visual`"
+        raise MercError(
+            f"{path}: not the weights of merc's face network ({error})", remedy
         ) from error
-    lost = [name for name in missing.missing_keys if "num_batches" not in name]
-    if lost or missing.unexpected_keys:
-        raise ValueError(
-            f"{path}: not the weights of merc's face network (missing {lost[:3]}, "
-            f"unexpected {missing.unexpected_keys[:3]})"
+    missing = [name for name in keys.missing_keys if "num_batches" not in name]
+    if missing or keys.unexpected_keys:
+        raise MercError(
+            f"{path}: not the weights of merc's face network (missing {missing[:3]}, "
+            f"unexpected {keys.unexpected_keys[:3]})",
+            remedy,
         )
     return net.eval()
 
 
 def fold_norms(net: FaceNet) -> FaceNet:
-    """Each layer's second norm into the 1x1 convolution before it, in place: same values to 1e-6, 1.5x as fast.
+    """Fold each layer's second norm into the 1x1 convolution before it, in place.
 
-    For inference only; the first norm stands before a ReLU and stays.
+    For inference only: the same values to 1e-6, 1.5 times as fast. The first norm is followed by a
+    ReLU and cannot be folded.
     """
-    features: Any = net.net.features
-    for block in features.children():
-        for layer in block.values() if isinstance(block, DenseBlock) else ():
-            norm: Any = layer.norm2
-            old: Any = layer.conv1
+    blocks: Any = net.net.features
+    for block in blocks.children():
+        if not isinstance(block, DenseBlock):
+            continue
+        layers: Any = block.values()
+        for layer in layers:
+            norm, old = layer.norm2, layer.conv1
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             conv = nn.Conv2d(old.in_channels, old.out_channels, 1)
             conv.weight = nn.Parameter((old.weight * scale[:, None, None, None]).detach())
             conv.bias = nn.Parameter((norm.bias - norm.running_mean * scale).detach())
-            layer.conv1, layer.norm2 = (
-                conv.to(memory_format=torch.channels_last),
-                nn.ReLU(inplace=True),
-            )
+            layer.conv1 = conv.to(memory_format=torch.channels_last)
+            layer.norm2 = nn.ReLU(inplace=True)
     return net.eval()

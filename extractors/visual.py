@@ -1,7 +1,9 @@
-"""The speaker's face through an utterance to 342 numbers: detect, follow, choose who speaks, embed, average.
+"""Visual features: the speaker's face through an utterance as 342 numbers.
 
-One pass over the frames of a medium, whatever its length: only the faces of utterances that are open are kept, as
-small grey crops, at most 100 a face.  The network runs on the chosen face alone.
+Faces are detected and followed, the one that speaks is chosen, and its embeddings are averaged.
+This takes one pass over the frames of a recording of any length. Only the faces of utterances that
+are in progress stay in memory, as small grey crops, at most 100 per face. The network runs on the
+chosen face only.
 """
 
 from __future__ import annotations
@@ -17,51 +19,52 @@ import numpy as np
 import torch
 
 from extractors.densenet import DIM, fold_norms, load_face_net
-from extractors.detectors import Box, find_detector
-from extractors.faces import CROP, EVERY, MARGIN, SMALLEST, FaceTracker, Track, crop_face
-from extractors.speaking import MouthReader, Mouths, choose_speaker
+from extractors.detectors import find_detector
+from extractors.face_span import FaceSpan, SpanFace, open_spans
+from extractors.faces import CROP_SIDE, DETECT_EVERY, MARGIN, MIN_SIDE, FaceTracker, crop_face
+from extractors.speaking import MouthReader, choose_speaker
 from extractors.threads import one_thread
+from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 
 __all__ = ["CHOICES", "WEIGHTS", "FaceReading", "VisualExtractor"]
 
 WEIGHTS = Path(__file__).parent / "weights" / "face.safetensors"
-CHOICES = ("auto", "largest", "mean", "boxes")
-VERSION = "1"  # of the recipe in this file, detectors.py, faces.py and speaking.py
-RATE = 16000  # Hz, of sound from a callable
-KEPT = 100  # crops of one face in one utterance; beyond, evenly thinned
-TRACKS = 32  # faces kept in one utterance, the ones seen longest
-SHORTEST = 0.2  # seconds: a shorter utterance is widened to hold frames of a stream of 10/s
-BATCH = 32
+CHOICES = ("auto", "largest", "mean")
+# Raise when the same weights give other features, because of a change here, in detectors.py,
+# faces.py, face_span.py or speaking.py.
+VERSION = "1"
+RATE = 16000  # Hz, of sound that a function returns
+BATCH = 32  # crops
 
 Frames = Iterable[tuple[float, np.ndarray]]
 Sound = tuple[np.ndarray, int] | Callable[[float, float], np.ndarray] | None
-Boxes = Callable[[float], Box | None]
 
 
 @dataclass(frozen=True)
 class FaceReading:
-    """One utterance's face: vector (342,) float32, or None and the reason in `missing`; and what it rests on."""
+    """The face of one utterance.
+
+    vector: (342,) float32, or None, and then `missing` says why.
+    """
 
     vector: np.ndarray | None
     missing: str | None = None
-    frames: int = 0  # seen in the utterance
+    frames: int = 0  # in the utterance
     faces: int = 0  # of them with the chosen face
     used: int = 0  # of them in the mean
     tracks: int = 0  # faces followed
     confidence: float = 0.0  # that the chosen face is the speaker's
-    score: float = 0.0  # mean of the detector's, 0 to 1
-    side: float = 0.0  # pixels, mean longer side of the box
-    centre: tuple[float, float] | None = (
-        None  # mean middle of the box, as shares of the frame's width and height
-    )
+    score: float = 0.0  # mean detector score, 0 to 1
+    side: float = 0.0  # mean longer side of the box, pixels
+    # mean centre of the box, as shares of the frame's width and height
+    centre: tuple[float, float] | None = None
     detector: str = ""
-    picture: np.ndarray | None = field(
-        default=None, repr=False
-    )  # (144,) mean crop of 12 x 12, mean 0, length 1
+    # (144,) mean crop at 12 x 12 pixels, of mean 0 and length 1
+    picture: np.ndarray | None = field(default=None, repr=False)
 
     def quality(self) -> dict[str, Any]:
-        """JSON-able, without vector and picture."""
+        """Return all but the vector and the picture (JSON-able)."""
         return {
             "missing": self.missing,
             "frames": self.frames,
@@ -77,10 +80,13 @@ class FaceReading:
 
 
 class VisualExtractor:
-    """Face vectors of utterances, and the network itself for single faces.
+    """Compute face features of utterances, and embeddings and emotions of single faces.
 
-    weights: a file of `merc pretrain visual`, default the packaged one.  detector: see `find_detector`.
-    choose: "auto" (who speaks), "largest", "mean" over all faces, or "boxes" (the caller knows the face).
+    weights: a file written by `merc pretrain visual`; default: the weights that ship with merc.
+    detector: see `find_detector`. choose: which face of several to use: "auto" (the one that
+    speaks), "largest", or "mean" (the mean of all).
+
+    Raises MercError if the weights or the detector are missing.
     """
 
     dim = DIM
@@ -93,12 +99,14 @@ class VisualExtractor:
         device: str = "cpu",
     ) -> None:
         if choose not in CHOICES:
-            raise ValueError(f"choice of face {choose!r}: choose one of {', '.join(CHOICES)}")
+            raise MercError(
+                f"choice of face {choose!r} is unknown", f"choose one of {', '.join(CHOICES)}"
+            )
         path = Path(weights or WEIGHTS)
         if not path.is_file():
-            raise OSError(
-                f"{path}: the face network's weights are missing; install merc again, or make them with "
-                "`merc pretrain visual`"
+            raise MercError(
+                f"{path}: the weights of the face network are missing",
+                "install merc again, or train them with `merc pretrain visual`",
             )
         self.choose, self.device = choose, device
         self._net = fold_norms(load_face_net(path)).to(device)
@@ -110,60 +118,45 @@ class VisualExtractor:
             "options": {
                 "choose": choose,
                 "detector": self._detector.fingerprint,
-                "every": EVERY,
+                "every": DETECT_EVERY,
                 "margin": MARGIN,
-                "crop": CROP,
-                "smallest": SMALLEST,
+                "crop": CROP_SIDE,
+                "smallest": MIN_SIDE,
             },
         }
 
     def extract(
-        self,
-        frames: Frames,
-        spans: Sequence[tuple[float, float]],
-        sound: Sound = None,
-        boxes: Boxes | None = None,
+        self, frames: Frames, spans: Sequence[tuple[float, float]], sound: Sound = None
     ) -> list[np.ndarray | None]:
-        """One (342,) float32 vector per span, None where no face was seen.  Arguments as for `read`."""
-        return [reading.vector for reading in self.read(frames, spans, sound, boxes)]
+        """Return a (342,) float32 feature per span, None if no face was found.
+
+        The arguments are those of `read`.
+        """
+        return [reading.vector for reading in self.read(frames, spans, sound)]
 
     def read(
-        self,
-        frames: Frames,
-        spans: Sequence[tuple[float, float]],
-        sound: Sound = None,
-        boxes: Boxes | None = None,
+        self, frames: Frames, spans: Sequence[tuple[float, float]], sound: Sound = None
     ) -> list[FaceReading]:
-        """Frames in order of time to one reading per span; spans in any order, overlapping or not.
+        """Return a reading per span. Spans may come in any order and overlap.
 
-        frames: (seconds, (h, w, 3) uint8 RGB); read once, and no further than the last span.  spans: (start, end) in
-        seconds; NaN times give a missing reading.  sound: (samples (n,), rate) of the whole medium, or a function of
-        (start, end) giving samples at 16 kHz, or None.  boxes: for choose="boxes", the speaker's face
-        (x, y, width, height) in pixels at a time, or None.
+        frames: pairs of seconds and (h, w, 3) uint8 RGB, in order of time; read once, and no
+        further than the last span. spans: (start, end) in seconds; NaN gives a missing reading.
+        sound: (samples (n,), rate) of the whole recording, or a function of (start, end) that
+        returns samples at 16 kHz, or None.
 
-        Raises ValueError for frames that are no images or go back in time, and spans that end before they start.
+        Raises MercError for frames that are no images or not in order, and for spans that end
+        before they start.
         """
-        if (boxes is None) == (self.choose == "boxes"):
-            raise ValueError('boxes go with choose="boxes", and only with it')
-        readings = [
-            FaceReading(None, "the utterance has no times", detector=self._detector.name)
-            for _ in spans
-        ]
-        waiting = sorted(
-            (
-                _widened(k, start, end)
-                for k, (start, end) in enumerate(spans)
-                if not (math.isnan(start) or math.isnan(end))
-            ),
-            key=lambda span: span.start,
-        )
-        current: list[_Open] = []
-        tracker, mouths = FaceTracker(self._detector), dict[int, MouthReader]()
+        no_times = FaceReading(None, "the utterance has no times", detector=self._detector.name)
+        readings = [no_times for _ in spans]
+        waiting = open_spans(spans)
+        current: list[FaceSpan] = []
+        scanner = _FrameScanner(FaceTracker(self._detector))
         last = -math.inf
         for time, image in frames:
             if time < last:
-                raise ValueError(
-                    f"a frame at {time:.3f} s after one at {last:.3f} s: want them in order"
+                raise MercError(
+                    f"frame at {time:.3f} s follows one at {last:.3f} s", "pass frames in order"
                 )
             last = time
             for span in [span for span in current if span.end <= time]:
@@ -173,127 +166,83 @@ class VisualExtractor:
                 span = waiting.pop(0)
                 if span.end > time:
                     current.append(span)
-                else:  # between two frames
+                else:  # lies between two frames
                     readings[span.index] = self._finish(span, sound)
-            if not current and not waiting:
+            if current:
+                scanner.add(time, image, current)
+            elif waiting:
+                scanner.reset()
+            else:
                 break
-            if not current:
-                tracker.reset()
-                mouths.clear()
-                continue
-            self._look(time, image, current, tracker, mouths, boxes)
         for span in current + waiting:
             readings[span.index] = self._finish(span, sound)
         return readings
 
     @torch.inference_mode()
     def embed_faces(self, faces: np.ndarray) -> np.ndarray:
-        """(n, h, w) uint8 grey faces to (n, 342) float32, all at least 0; a row depends on its face alone (to 1e-5)."""
-        return self._run(_checked(faces))
+        """Embed grey faces, (n, h, w) uint8, as (n, 342) float32, all values at least 0.
+
+        A row depends on its face alone (to 1e-5), not on its batch.
+        """
+        return self._embed(_check_faces(faces))
 
     @torch.inference_mode()
     def classify_faces(self, faces: np.ndarray) -> np.ndarray:
-        """(n, h, w) uint8 grey faces to (n, 8) probabilities in FER+ order, averaged over mirror images."""
-        faces = _checked(faces)
+        """Return (n, 8) probabilities of grey faces, (n, h, w) uint8, in FER+ order.
+
+        Averaged over each face and its mirror image.
+        """
+        faces = _check_faces(faces)
         views = [
-            torch.from_numpy(self._run(view)).to(self.device)
+            torch.from_numpy(self._embed(view)).to(self.device)
             for view in (faces, faces[:, :, ::-1].copy())
         ]
-        return (
-            torch.stack([self._net.head(view).softmax(1) for view in views]).mean(0).cpu().numpy()
-        )
+        probabilities = torch.stack([self._net.head(view).softmax(1) for view in views])
+        return probabilities.mean(0).cpu().numpy()
 
-    def _run(self, faces: np.ndarray) -> np.ndarray:
+    def _embed(self, faces: np.ndarray) -> np.ndarray:
         rows = np.empty((len(faces), DIM), dtype=np.float32)
         with one_thread():
             for start in range(0, len(faces), BATCH):
-                part = torch.from_numpy(np.ascontiguousarray(faces[start : start + BATCH])).to(
-                    self.device
-                )
-                rows[start : start + BATCH] = (
-                    self._net.features(self._net.prepare(part)).cpu().numpy()
-                )
+                part = np.ascontiguousarray(faces[start : start + BATCH])
+                images = self._net.prepare(torch.from_numpy(part).to(self.device))
+                rows[start : start + BATCH] = self._net.features(images).cpu().numpy()
         return rows
 
-    def _look(
-        self,
-        time: float,
-        image: np.ndarray,
-        current: list[_Open],
-        tracker: FaceTracker,
-        mouths: dict[int, MouthReader],
-        boxes: Boxes | None,
-    ) -> None:
-        """Add the faces of one frame to the open utterances."""
-        if (
-            not isinstance(image, np.ndarray)
-            or image.ndim != 3
-            or image.shape[2] != 3
-            or image.dtype != np.uint8
-        ):
-            raise ValueError(
-                f"a frame of {getattr(image, 'shape', type(image))}, {getattr(image, 'dtype', '')}: "
-                "want (height, width, 3) uint8 RGB"
-            )
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        if boxes is None:
-            tracks = tracker.update(image, grey) if min(grey.shape) >= SMALLEST else []
-        else:
-            box = boxes(time)
-            tracks = [] if box is None or max(box[2:]) < SMALLEST else [Track(0, box, 1.0)]
-        for number in mouths.keys() - {track.number for track in tracks}:
-            del mouths[number]  # its next motion would span a gap
-        for track in tracks:
-            crop = crop_face(grey, track.box, track.roll)
-            mouth = mouths.setdefault(track.number, MouthReader()).read(crop)
-            for span in current:
-                span.add(time, track, crop, mouth, grey.shape)
-        for span in current:
-            span.frames += 1
-            span.small += tracker.small
-
-    def _finish(self, span: _Open, sound: Sound) -> FaceReading:
+    def _choose(self, span: FaceSpan, sound: Sound) -> tuple[list[SpanFace], float]:
+        """Return the face or faces to use, and the confidence that the speaker is among them."""
         faces = list(span.faces.values())
+        if self.choose == "mean":
+            return faces, 1 / len(faces)
+        if self.choose == "largest":
+            areas = [face.mouth.area for face in faces]
+            return [faces[int(np.argmax(areas))]], max(areas) / sum(areas)
+        best, confidence = choose_speaker([face.mouth for face in faces], *_cut(sound, span))
+        return [faces[best]], confidence
+
+    def _finish(self, span: FaceSpan, sound: Sound) -> FaceReading:
+        """Average the embeddings of the chosen face of an utterance that is over."""
         facts: dict[str, Any] = {
             "frames": span.frames,
-            "tracks": len(faces),
+            "tracks": len(span.faces),
             "detector": self._detector.name,
         }
-        if not faces:
-            why = (
-                "no frame in the utterance"
-                if not span.frames
-                else f"no face of {SMALLEST} pixels or more"
-                if span.small
-                else "no face"
-            )
-            return FaceReading(None, why, **facts)
-        if self.choose == "mean":
-            chosen, confidence = faces, 1 / len(faces)
-        elif self.choose == "largest":
-            areas = [face.mouths.area for face in faces]
-            chosen, confidence = [faces[int(np.argmax(areas))]], max(areas) / sum(areas)
-        else:
-            best, confidence = choose_speaker(
-                [face.mouths for face in faces], *_sound_of(span, sound)
-            )
-            chosen = [faces[best]]
+        if not span.faces:
+            return FaceReading(None, _why_missing(span), **facts)
+        chosen, confidence = self._choose(span, sound)
         crops = np.stack([crop for face in chosen for crop in face.crops])
         weights = np.concatenate(
-            [np.full(len(face.crops), face.seen / len(face.crops)) for face in chosen]
+            [np.full(len(face.crops), face.frames / len(face.crops)) for face in chosen]
         )
-        vector = np.average(
-            self.embed_faces(crops).astype(np.float64), axis=0, weights=weights
-        ).astype(np.float32)
-        seen = sum(face.seen for face in chosen)
+        embeddings = self.embed_faces(crops).astype(np.float64)
+        frames = sum(face.frames for face in chosen)
         score, side, x, y = (
-            sum(getattr(face, name) for face in chosen) / seen
+            sum(getattr(face, name) for face in chosen) / frames
             for name in ("score", "side", "x", "y")
         )
         return FaceReading(
-            vector,
-            None,
-            faces=min(seen, span.frames),
+            np.average(embeddings, axis=0, weights=weights).astype(np.float32),
+            faces=min(frames, span.frames),
             used=len(crops),
             confidence=float(confidence),
             score=score,
@@ -304,80 +253,49 @@ class VisualExtractor:
         )
 
 
+class _FrameScanner:
+    """Add the faces of successive frames to the utterances in progress."""
+
+    def __init__(self, tracker: FaceTracker) -> None:
+        self.tracker = tracker
+        self.mouths: dict[int, MouthReader] = {}
+
+    def reset(self) -> None:
+        self.tracker.reset()
+        self.mouths.clear()
+
+    def add(self, time: float, image: np.ndarray, spans: Sequence[FaceSpan]) -> None:
+        _check_frame(image)
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        tracks = self.tracker.update(image, grey) if min(grey.shape) >= MIN_SIDE else []
+        for number in self.mouths.keys() - {track.number for track in tracks}:
+            del self.mouths[number]  # its next motion would span a gap
+        for track in tracks:
+            crop = crop_face(grey, track.box, track.roll)
+            mouth = self.mouths.setdefault(track.number, MouthReader()).read(crop)
+            for span in spans:
+                span.add(time, track, crop, mouth, grey.shape)
+        for span in spans:
+            span.frames += 1
+            span.too_small += self.tracker.too_small
+
+
+def _why_missing(span: FaceSpan) -> str:
+    if not span.frames:
+        return "no frame in the utterance"
+    return f"no face of {MIN_SIDE} pixels or more" if span.too_small else "no face"
+
+
 def _picture(crops: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    little = cv2.resize(
-        np.average(crops, axis=0, weights=weights), (12, 12), interpolation=cv2.INTER_AREA
-    ).ravel()
-    little -= little.mean()
-    return little / max(float(np.linalg.norm(little)), 1e-9)
+    """Return the (144,) mean crop at 12 x 12 pixels, of mean 0 and length 1."""
+    mean = np.average(crops, axis=0, weights=weights)
+    picture = cv2.resize(mean, (12, 12), interpolation=cv2.INTER_AREA).ravel()
+    picture -= picture.mean()
+    return picture / max(float(np.linalg.norm(picture)), 1e-9)
 
 
-@dataclass
-class _Face:
-    """One face in one utterance; crops are every `stride`-th."""
-
-    mouths: Mouths = field(default_factory=Mouths)
-    crops: list[np.ndarray] = field(default_factory=list)
-    stride: int = 1
-    seen: int = 0
-    score: float = 0.0
-    side: float = 0.0
-    x: float = 0.0
-    y: float = 0.0
-
-
-@dataclass
-class _Open:
-    """An utterance whose frames are passing; asked is what the caller gave, start and end may be wider."""
-
-    index: int
-    start: float
-    end: float
-    asked: tuple[float, float]
-    faces: dict[int, _Face] = field(default_factory=dict)
-    frames: int = 0
-    small: int = 0
-
-    def add(
-        self,
-        time: float,
-        track: Track,
-        crop: np.ndarray,
-        mouth: tuple[float, float],
-        shape: tuple[int, ...],
-    ) -> None:
-        face = self.faces.setdefault(track.number, _Face())
-        if face.seen % face.stride == 0:
-            face.crops.append(crop)
-            if len(face.crops) > KEPT:
-                face.crops, face.stride = face.crops[::2], 2 * face.stride
-        left, top, width, height = track.box
-        x, y = (left + width / 2) / shape[1], (top + height / 2) / shape[0]
-        face.seen += 1
-        face.score += track.score
-        face.side += max(width, height)
-        face.x += x
-        face.y += y
-        face.mouths.times.append(time)
-        face.mouths.openness.append(mouth[0])
-        face.mouths.motion.append(mouth[1])
-        face.mouths.area += width * height / (shape[0] * shape[1])
-        face.mouths.centrality += max(0.0, 1 - math.hypot(x - 0.5, y - 0.5) / math.hypot(0.5, 0.5))
-        if len(self.faces) > TRACKS:
-            del self.faces[
-                min(self.faces.keys() - {track.number}, key=lambda number: self.faces[number].seen)
-            ]
-
-
-def _widened(index: int, start: float, end: float) -> _Open:
-    if end < start:
-        raise ValueError(f"span {index} ends at {end} s before it starts at {start} s")
-    extra = max(0.0, SHORTEST - (end - start)) / 2
-    return _Open(index, start - extra, end + extra, (start, end))
-
-
-def _sound_of(span: _Open, sound: Sound) -> tuple[np.ndarray | None, int, float]:
-    """(samples, rate, time of the first) of an utterance."""
+def _cut(sound: Sound, span: FaceSpan) -> tuple[np.ndarray | None, int, float]:
+    """Return an utterance's samples, their rate and the time of the first."""
     start, end = max(0.0, span.start), span.end
     if sound is None:
         return None, RATE, start
@@ -385,15 +303,29 @@ def _sound_of(span: _Open, sound: Sound) -> tuple[np.ndarray | None, int, float]
         return np.asarray(sound(start, end), dtype=np.float32), RATE, start
     samples, rate = sound
     if np.ndim(samples) != 1:
-        raise ValueError(f"sound of shape {np.shape(samples)}: want one channel, (n,)")
+        raise MercError(
+            f"sound has shape {np.shape(samples)}, expected one channel, (n,)",
+            "average the channels first",
+        )
     first = round(start * rate)
     return np.asarray(samples[first : round(end * rate)], dtype=np.float32), rate, first / rate
 
 
-def _checked(faces: np.ndarray) -> np.ndarray:
+def _check_frame(image: Any) -> None:
+    if not isinstance(image, np.ndarray):
+        raise MercError(f"frame is a {type(image).__name__}", "pass (height, width, 3) uint8 RGB")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise MercError(
+            f"frame has shape {image.shape} and type {image.dtype}",
+            "pass (height, width, 3) uint8 RGB",
+        )
+
+
+def _check_faces(faces: np.ndarray) -> np.ndarray:
     faces = np.asarray(faces)
     if faces.ndim != 3 or faces.dtype != np.uint8 or min(faces.shape[1:]) < 1:
-        raise ValueError(
-            f"faces of shape {faces.shape}, {faces.dtype}: want grey images (n, height, width) uint8"
+        raise MercError(
+            f"faces have shape {faces.shape} and type {faces.dtype}",
+            "pass grey images, (n, height, width) uint8",
         )
     return faces

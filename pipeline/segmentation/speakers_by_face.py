@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from extractors.detectors import find_detector
+from extractors.detectors import DetectorMissingError, find_detector
 from extractors.visual import FaceReading, VisualExtractor
 from pipeline.core.dialogue import Utterance
-from pipeline.core.errors import MercError
 from pipeline.media.decode import Media
 
 __all__ = ["by_faces", "face_method"]
@@ -41,7 +40,7 @@ def face_method() -> dict[str, Any] | None:
     """
     try:
         return {"method": "look-and-place", "version": 1, "detector": find_detector().fingerprint}
-    except (MercError, OSError):
+    except DetectorMissingError:
         return None
 
 

@@ -66,7 +66,7 @@ def voice_vectors(media: Media, utterances: list[Utterance]) -> tuple[np.ndarray
         for k in range(first, min(first + _BATCH, len(utterances))):
             start = utterances[k].start
             sound = media.sound(start, start + seconds[k])
-            if len(sound) >= voice.SHORTEST * RATE:
+            if len(sound) >= voice.MIN_DURATION * RATE:
                 rows.append(k)
                 sounds.append(sound)
         if rows:

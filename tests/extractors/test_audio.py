@@ -1,4 +1,4 @@
-"""Audio: openSMILE's own values for the same samples, and none of its silent traps."""
+"""Audio features equal openSMILE's for the same samples, and unusable sound is refused."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torchaudio.functional
 
 from extractors import AudioExtractor
 from extractors.audio import is_silent
+from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import fingerprint_id
 
 
@@ -40,15 +41,15 @@ def compat() -> AudioExtractor:
     return AudioExtractor()
 
 
-def test_value_equals_opensmile(clips, compat):
+def test_values_equal_opensmile(clips, compat):
     reference = opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals)
     for clip in clips:
-        want = reference.process_signal(np.clip(clip, -1, 32767 / 32768), 16000).to_numpy()[0]
-        np.testing.assert_array_equal(compat.extract(clip, 16000), want)
+        expected = reference.process_signal(np.clip(clip, -1, 32767 / 32768), 16000).to_numpy()[0]
+        np.testing.assert_array_equal(compat.extract(clip, 16000), expected)
     assert compat.names == reference.feature_names and len(compat.names) == compat.dim == 1582
 
 
-def test_plain_differs_where_openSMILE_was_corrected(clips, compat):
+def test_plain_differs_where_opensmile_was_corrected(clips, compat):
     plain = AudioExtractor("plain")
     one, other = compat.extract(clips[-1], 16000), plain.extract(clips[-1], 16000)
     changed = {
@@ -69,24 +70,24 @@ def test_plain_differs_where_openSMILE_was_corrected(clips, compat):
 def test_other_rates_are_resampled(clips, compat):
     clip = clips[-1]
     high = torchaudio.functional.resample(torch.from_numpy(clip), 16000, 48000).numpy()
-    got, want = compat.extract(high, 48000), compat.extract(clip, 16000)
+    actual, expected = compat.extract(high, 48000), compat.extract(clip, 16000)
     loudness = [
         k for k, name in enumerate(compat.names) if name.startswith("pcm_loudness_sma_amean")
     ]
-    np.testing.assert_allclose(got[loudness], want[loudness], rtol=0.02)
+    np.testing.assert_allclose(actual[loudness], expected[loudness], rtol=0.02)
     wrong = compat.extract(high, 16000)
-    assert abs(got - want).mean() < 0.2 * abs(wrong - want).mean()
+    assert abs(actual - expected).mean() < 0.2 * abs(wrong - expected).mean()
 
 
 def test_full_scale_does_not_wrap(clips, compat):
     loud = 1.02 * clips[-1] / np.abs(clips[-1]).max()
     clipped = np.clip(loud, -1, 32767 / 32768)
-    got = compat.extract(loud, 16000)
-    np.testing.assert_array_equal(got, compat.extract(clipped, 16000))
+    actual = compat.extract(loud, 16000)
+    np.testing.assert_array_equal(actual, compat.extract(clipped, 16000))
     wrapped = opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals)(
         loud, 16000
     ).reshape(-1)
-    assert not np.array_equal(got, wrapped)  # what the clip is for
+    assert not np.array_equal(actual, wrapped)  # hence the clipping
 
 
 def test_bad_sound_is_refused(compat):
@@ -103,14 +104,16 @@ def test_bad_sound_is_refused(compat):
         (np.where(wave > 0.3, np.nan, wave), 16000, "NaN"),
         (np.where(wave > 0.3, np.inf, wave), 16000, "NaN"),
     ):
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(MercError, match=words):
             compat.extract(bad, rate)
+    with pytest.raises(ValueError, match="; treat the feature as missing"):
+        compat.extract(wave[:1599], 16000)
     assert np.isfinite(compat.extract(wave[:1600], 16000)).all()
-    with pytest.raises(ValueError, match="plain"):
+    with pytest.raises(ValueError, match="choose one of compat, plain"):
         AudioExtractor("enhanced")
 
 
-def test_silence_is_finite_and_told(compat):
+def test_silence_is_finite_and_recognised(compat):
     nothing = np.zeros(16000, np.float32)
     assert np.isfinite(compat.extract(nothing, 16000)).all()
     assert is_silent(nothing) and is_silent(nothing[:0])
@@ -120,16 +123,16 @@ def test_silence_is_finite_and_told(compat):
     assert not compat.voiced(compat.extract(nothing, 16000))
 
 
-def test_what_is_beyond_a_minute_is_cut_and_told(compat):
+def test_sound_beyond_a_minute_is_cut_and_reported(compat):
     wave = np.random.default_rng(0).normal(0, 0.1, 61 * 16000).astype(np.float32)
     vector = compat.extract(wave, 16000)
     np.testing.assert_array_equal(vector, compat.extract(wave[: 60 * 16000], 16000))
-    facts = compat.quality(wave, 16000, vector)
-    assert facts["cut"] and facts["seconds"] == 61 and facts["used_seconds"] == 60
+    report = compat.quality(wave, 16000, vector)
+    assert report["cut"] and report["seconds"] == 61 and report["used_seconds"] == 60
     assert not compat.quality(wave[:16000], 16000)["cut"]
 
 
-def test_the_callers_array_stays(clips, compat):
+def test_the_callers_array_is_not_changed(clips, compat):
     clip = clips[0].copy()
     clip[100] = 2.0
     before = clip.copy()
@@ -138,12 +141,12 @@ def test_the_callers_array_stays(clips, compat):
 
 
 def test_threads_and_processes_give_the_same(clips, compat):
-    want = [compat.extract(clip, 16000) for clip in clips]
+    expected = [compat.extract(clip, 16000) for clip in clips]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
-            for got, one in zip(
-                pool.map(lambda clip: compat.extract(clip, 16000), clips), want, strict=True
+            for actual, one in zip(
+                pool.map(lambda clip: compat.extract(clip, 16000), clips), expected, strict=True
             ):
-                np.testing.assert_array_equal(got, one)
-    copy = pickle.loads(pickle.dumps(AudioExtractor("plain")))  # noqa: S301  what a process pool does
+                np.testing.assert_array_equal(actual, one)
+    copy = pickle.loads(pickle.dumps(AudioExtractor("plain")))  # noqa: S301  as a process pool does
     assert copy.variant == "plain"

