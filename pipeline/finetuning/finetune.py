@@ -17,7 +17,7 @@ from scipy.special import softmax
 from extractors.text import TextExtractor, clean_text
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import write_text
-from pipeline.core.fingerprints import checksum
+from pipeline.core.fingerprints import PACKAGED_TEXT, checksum
 from pipeline.core.run_folder import begin_run, copy_into, end_run, find_run
 from pipeline.finetuning.classifier import make_head
 from pipeline.finetuning.config import METHODS, FinetuneConfig, load_settings
@@ -131,13 +131,13 @@ def _open_encoder(model: str, config: FinetuneConfig) -> TextExtractor:
         )
     try:
         return TextExtractor(model, device=device, cleaning=config.data.cleaning)
-    except (ValueError, OSError) as error:
-        if Path(model).expanduser().exists():
+    except MercError as error:
+        if model in PACKAGED_TEXT or Path(model).expanduser().exists():
             raise
         raise MercError(
-            str(error),
-            "or use --model minilm, which comes with merc, or --model FOLDER with a copy of the "
-            "encoder",
+            error.reason,
+            f"{error.remedy} (in merc finetune: --model minilm), or a copy of the encoder: "
+            "--model FOLDER",
         ) from error
 
 
