@@ -129,8 +129,8 @@ def encode(waveform: np.ndarray, rate: int, codec: str, bits: int) -> np.ndarray
         with av.open(file, "r", format="aac" if container == "adts" else None) as source:
             resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
             parts = []
-            for frame in chain(source.decode(audio=0), [None]):
-                parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+            for decoded_frame in chain(source.decode(audio=0), [None]):
+                parts += [part.to_ndarray()[0] for part in resampler.resample(decoded_frame)]
     except (av.FFmpegError, ValueError) as error:
         raise MercError(
             f"cannot encode sound of {rate} Hz with {codec} at {bits} bit/s: {error}",

@@ -1,4 +1,4 @@
-"""The paired corpus on small pools whose vectors tell what was drawn; MELD's own transcripts where they are."""
+"""The paired corpus on small pools whose vectors encode what was drawn, and MELD's transcripts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import pytest
 from sklearn.metrics import accuracy_score
 from sklearn.tree import DecisionTreeClassifier
 
+from pipeline.core.errors import MercError
 from pipeline.corpora.meld_transcripts import EMOTIONS, Transcript, read_meld_csv
-from pipeline.corpora.synthetic import make_synthetic
 from pipeline.recipes.acted_voices import VoicePool
 from pipeline.recipes.paired import PairedCorpus, Rates, Words, load_paired
 from pipeline.recipes.posed_faces import FacePool
-from pipeline.training.config import DataConfig
-from pipeline.training.protocols import part_corpus
 
 SURPRISE = EMOTIONS.index("surprise")
 NAMES = ("03", "08", "09", "10", "12", "OAF", "YAF")  # 09 and 12 are held out
@@ -24,7 +22,7 @@ NAMES = ("03", "08", "09", "10", "12", "OAF", "YAF")  # 09 and 12 are held out
 
 @pytest.fixture(scope="module")
 def corpus() -> PairedCorpus:
-    """Voice vectors are (speaker number, emotion, copy); face vectors are one-hot."""
+    """Make voice vectors (speaker number, emotion, copy) and one-hot face vectors."""
     rng = np.random.default_rng(0)
 
     def words(dialogues: int) -> Words:
@@ -91,56 +89,43 @@ def test_cut_dialogues_hold_every_utterance_once(corpus: PairedCorpus):
     assert np.array_equal(
         np.concatenate([d.labels for d in pieces]), np.concatenate([t.labels for t in whole])
     )
-    found = {d.id.split("/")[0] for d in pieces}
-    assert len(found) == len(whole) < len(pieces) and len({d.id for d in pieces}) == len(pieces)
+    dialogues = {d.id.split("/")[0] for d in pieces}
+    assert len(dialogues) == len(whole) < len(pieces)
+    assert len({d.id for d in pieces}) == len(pieces)
 
 
-def test_sessions_are_even_and_say_so(corpus: PairedCorpus):
+def test_sessions_have_even_emotions_and_their_odds(corpus: PairedCorpus):
     sessions = [d for n in range(10) for d in corpus.epoch(n, 0) if d.odds is not None]
     shares = np.bincount(np.concatenate([d.labels for d in sessions]), minlength=7)
     assert len(sessions) == 10 * corpus.rates.sessions and shares.min() > 0.85 * shares.max()
     assert all(np.isnan(d.features["text"]).all() for d in sessions)
     labels = np.concatenate([t.labels for t in corpus.words["train"].transcripts])
     prior = np.exp(sessions[0].odds) * np.bincount(labels, minlength=7) / len(labels)
-    assert np.allclose(prior, prior[0])  # odds times MELD's frequencies: even
-    own = {len(set(d.features["audio"][~np.isnan(d.features["audio"][:, 0]), 0])) for d in sessions}
-    assert own <= {0, 1}  # one voice a session
+    assert np.allclose(prior, prior[0])  # MELD's frequencies times odds are uniform
+    for dialogue in sessions:
+        speakers = dialogue.features["audio"][:, 0]
+        assert len(set(speakers[~np.isnan(speakers)])) <= 1  # one voice per session
 
 
 @pytest.mark.parametrize("count", [0, 7])
-def test_as_many_sessions_as_set(corpus: PairedCorpus, count: int):
-    split = {
-        name: corpus.draw("valid", np.random.default_rng(k))
-        for k, name in enumerate(("valid", "test"))
-    }
-    whole = replace(
-        corpus,
-        dialogues=corpus.epoch(0, 0)
-        + [
-            replace(d, id=f"{name}-{d.id}", split=name)
-            for name, dialogues in split.items()
-            for d in dialogues
-        ],
-    )
-    parts = part_corpus(whole, DataConfig(sessions=count), "clean")
-    for dialogues in (parts.train(0, 0), parts.train(3, 1), parts.corpus.split("train")):
+def test_every_epoch_has_as_many_sessions_as_set(corpus: PairedCorpus, count: int):
+    changed = replace(corpus, rates=replace(corpus.rates, sessions=count))
+    for number, seed in ((0, 0), (3, 1)):
+        dialogues = changed.epoch(number, seed)
         assert sum(d.odds is not None for d in dialogues) == count
-    assert len(parts.valid) == len(parts.test) == len(split["valid"])
-
-
-def test_other_corpora_have_no_sessions():
-    with pytest.raises(ValueError, match=r"data\.sessions=3: synthetic"):
-        part_corpus(make_synthetic(5, 1, 1, 4), DataConfig(sessions=3), "clean")
+        without = [d for d in corpus.epoch(number, seed) if d.odds is None]
+        assert [d.id for d in dialogues if d.odds is None] == [d.id for d in without]
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
-def test_voices_and_faces_are_wrong_as_often_as_asked(corpus: PairedCorpus, rate: float):
-    drawn = corpus.draw("train", np.random.default_rng(0), Rates.whole(rate))
+def test_voices_and_faces_mismatch_at_the_given_rate(corpus: PairedCorpus, rate: float):
+    drawn = corpus.draw("train", np.random.default_rng(0), Rates.complete(rate))
     labels = np.concatenate([d.labels for d in drawn])
     voice = joined(drawn, "audio")
-    can = (labels != SURPRISE) | (voice[:, 0] >= NAMES.index("OAF"))
-    assert (voice[can, 1] != labels[can]).mean() == pytest.approx(rate, abs=0.03)
-    assert (voice[~can, 1] != SURPRISE).all() and len(labels[~can])  # EmoDB never plays surprise
+    possible = (labels != SURPRISE) | (voice[:, 0] >= NAMES.index("OAF"))
+    assert (voice[possible, 1] != labels[possible]).mean() == pytest.approx(rate, abs=0.03)
+    # EmoDB has no surprise
+    assert (voice[~possible, 1] != SURPRISE).all() and len(labels[~possible])
     face = joined(drawn, "visual")
     shown = np.where(face[:, 1:].max(1) > 0, face[:, 1:].argmax(1) + 1, 0)
     assert (shown != labels).mean() == pytest.approx(rate, abs=0.03)
@@ -155,12 +140,13 @@ def test_dialogues_differ_in_reliability_around_the_mean(corpus: PairedCorpus):
             if len(d.labels) > 8
         ]
 
-    own, fixed = wrong(replace(Rates.whole(0.6), spread=4.0)), wrong(Rates.whole(0.6))
-    assert np.std(own) > 1.3 * np.std(fixed) and np.mean(own) == pytest.approx(0.63, abs=0.06)
+    varied, fixed = wrong(replace(Rates.complete(0.6), spread=4.0)), wrong(Rates.complete(0.6))
+    assert np.std(varied) > 1.3 * np.std(fixed)
+    assert np.mean(varied) == pytest.approx(0.63, abs=0.06)
 
 
 def test_a_face_is_partly_neutral(corpus: PairedCorpus):
-    drawn = corpus.draw("train", np.random.default_rng(0), Rates.whole(0.0))
+    drawn = corpus.draw("train", np.random.default_rng(0), Rates.complete(0.0))
     labels, face = np.concatenate([d.labels for d in drawn]), joined(drawn, "visual")
     assert np.allclose(face.sum(1), 1, atol=1e-5)
     showing = face[np.arange(len(labels)), labels][labels != 0]
@@ -168,40 +154,30 @@ def test_a_face_is_partly_neutral(corpus: PairedCorpus):
     assert (face[labels == 0, 0] == 1).all()
 
 
-def test_one_voice_a_speaker_and_different_ones(corpus: PairedCorpus):
-    for d in corpus.draw("train", np.random.default_rng(0), Rates.whole(0.5)):
-        lent = {
-            speaker: {
-                float(row[0])
-                for row, name in zip(d.features["audio"], d.speakers, strict=True)
-                if name == speaker
-            }
-            for speaker in d.speakers
-        }
-        assert all(len(voices) == 1 for voices in lent.values())
-        assert len(set.union(*lent.values())) == len(lent)
+def test_each_speaker_has_one_voice_and_no_two_share_it(corpus: PairedCorpus):
+    for d in corpus.draw("train", np.random.default_rng(0), Rates.complete(0.5)):
+        voices = {float(row[0]) for row in d.features["audio"]}
+        pairs = {(s, float(row[0])) for s, row in zip(d.speakers, d.features["audio"], strict=True)}
+        assert len(voices) == len(pairs) == len(set(d.speakers))
 
 
 def test_held_out_voices_are_never_trained_on(corpus: PairedCorpus):
-    held = {float(NAMES.index(name)) for name in corpus.held}
+    held = {float(NAMES.index(name)) for name in corpus.held_out}
     train = joined([d for n in range(3) for d in corpus.epoch(n, 0)], "audio")[:, 0]
     valid = joined(corpus.draw("valid", np.random.default_rng(0)), "audio")[:, 0]
     assert not held & set(train[~np.isnan(train)]) and set(valid[~np.isnan(valid)]) == held
 
 
-def test_what_is_missing_says_nothing_of_the_label(corpus: PairedCorpus):
+def test_missing_modalities_are_independent_of_the_label(corpus: PairedCorpus):
     drawn = [d for n in range(6) for d in corpus.epoch(n, 0)]
     masks = np.stack([np.isnan(joined(drawn, m)).any(1) for m in corpus.widths], 1)
     labels = np.concatenate([d.labels for d in drawn])
-    assert (
-        not masks.all(1).any()
-        and (masks.mean(0) > 0.05).all()
-        and len(np.unique(masks, axis=0)) == 7
-    )
+    assert not masks.all(1).any() and (masks.mean(0) > 0.05).all()
+    assert len(np.unique(masks, axis=0)) == 7
     half = len(labels) // 2
     guess = DecisionTreeClassifier().fit(masks[:half], labels[:half]).predict(masks[half:])
     majority = (labels[half:] == 0).mean()
-    paired = ~masks[:, 0]  # with words, whose frequencies are MELD's: every mask has the same
+    paired = ~masks[:, 0]  # with words, emotions are as frequent as in MELD for every mask
     shares = [
         (labels[(masks == mask).all(1)] == 0).mean() for mask in np.unique(masks[paired], axis=0)
     ]
@@ -210,16 +186,15 @@ def test_what_is_missing_says_nothing_of_the_label(corpus: PairedCorpus):
 
 
 def test_texts_stay_with_their_utterances(corpus: PairedCorpus):
-    rates = Rates.whole(0.6)
+    rates = Rates.complete(0.6)
     for d, transcript, rows in zip(
         corpus.draw("valid", np.random.default_rng(0), rates),
         corpus.words["valid"].transcripts,
         corpus.words["valid"].vectors,
         strict=True,
     ):
-        assert np.array_equal(d.features["text"], rows) and np.array_equal(
-            d.labels, transcript.labels
-        )
+        assert np.array_equal(d.features["text"], rows)
+        assert np.array_equal(d.labels, transcript.labels)
 
 
 HEAD = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID\n"
@@ -235,40 +210,37 @@ def test_transcripts_in_both_encodings(tmp_path: Path, encoding: str):
         ).encode(encoding)
     )
     two, three = read_meld_csv(file)
-    assert (two.id, three.id, three.utterances, three.texts) == (
-        2,
-        3,
-        [1, 5],
-        ["No", "It’s “fine”…"],
-    )
+    assert (two.id, three.id) == (2, 3)
+    assert (three.utterances, three.texts) == ([1, 5], ["No", "It’s “fine”…"])
     assert [EMOTIONS[k] for k in three.labels] == ["anger", "joy"]
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("a,b\n1,2\n", "lacks the column"),
         (HEAD + "1,Hi,Joey,bliss,positive,0,0\n", "row 2"),
         (HEAD + "1,Hi,Joey,joy,positive,x,0\n", "row 2"),
     ],
 )
-def test_other_tables_are_refused(tmp_path: Path, content: str, says: str):
+def test_other_tables_are_refused(tmp_path: Path, content: str, message: str):
     file = tmp_path / "train_sent_emo.csv"
     file.write_text(content)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         read_meld_csv(file)
 
 
 def test_meld_itself(shared: Path):
     for part, dialogues, utterances in (("train", 1038, 9989), ("dev", 114, 1109)):
-        found = read_meld_csv(shared / "data" / "meld" / f"{part}_sent_emo.csv")
-        assert len(found) == dialogues and sum(len(t.texts) for t in found) == utterances
-        assert not any("�" in text for t in found for text in t.texts)
+        transcripts = read_meld_csv(shared / "data" / "meld" / f"{part}_sent_emo.csv")
+        texts = [text for transcript in transcripts for text in transcript.texts]
+        assert len(transcripts) == dialogues and len(texts) == utterances
+        assert not any("�" in text for text in texts)
 
 
-def test_absent_data_says_what_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(FileNotFoundError, match=r"ferplus_48\.npz"):
+def test_missing_data_is_named_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(MercError, match=r"ferplus_48\.npz.*docs/merc-offline\.md.*put the files"):
         load_paired(tmp_path)
     monkeypatch.delenv("MERC_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="--data"):
+    with pytest.raises(MercError, match=r"docs/merc-offline\.md.*--data"):
         load_paired(None)
