@@ -229,7 +229,7 @@ def test_files_that_merc_did_not_write_are_kept(tmp_path, monkeypatch):
     assert json.loads(paths[0].read_text())["duration"] == 70
     paths[2].write_bytes(paths[2].read_bytes().replace(b"neutral", b"bored"))  # edited by hand
     before = {path: path.read_bytes() for path in paths}
-    with pytest.raises(MercError, match="edited since; .*--overwrite"):
+    with pytest.raises(MercError, match=r"edited since; .*--overwrite"):
         write_result(first, recording, base, ["json", "eaf"])
     # nothing is written, not even the file that could be replaced
     assert {path: path.read_bytes() for path in paths} == before
