@@ -39,7 +39,7 @@ class ReleaseSummary:
 
     raw: the release as it was read, with everything that is wrong with it.
     files: the recordings (and texts without one) in the store.
-    sides: IEMOCAP: dialogue -> number of utterances whose moving mouth is in the speaker's half of
+    sides: IEMOCAP: dialogue -> number of utterances with the moving mouth in the speaker's half of
         the picture, and in the other half.
     """
 

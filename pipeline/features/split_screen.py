@@ -1,6 +1,7 @@
 """Faces of a split screen, where each speaker has one half of the picture.
 
-Which half is whose comes from the corpus. Mouths that move with the sound tell whether it is right.
+The corpus says which half shows which speaker. Mouths that move with the sound show whether that
+is right.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["MIN_CONFIDENCE", "SplitScreenFeatures", "agreement"]
 # of the choice of speaker: at this confidence, it is right for 94 % of utterances that show two
 # people side by side
 MIN_CONFIDENCE = 0.7
-CHECKED = 8  # utterances per side whose mouths are compared
+CHECKED = 8  # utterances per side to compare the mouths of
 SHORTEST, LONGEST = 1.0, 8.0  # seconds, of those utterances
 
 
