@@ -41,8 +41,10 @@ def read_iemocap_raw(root: Path, probe: bool = True, left: str = "letter") -> Ra
         left: which actor sits on the left: "letter" (the one in the dialogue's name, F in Ses01F)
             or "other".
 
-    >>> read_iemocap_raw(Path("IEMOCAP_full_release"), probe=False).counts()["valid"]
-    (12, 647)
+    Example::
+
+        corpus = read_iemocap_raw(Path("IEMOCAP_full_release"), probe=False)
+        corpus.counts()["valid"]
     """
     if left not in ("letter", "other"):
         raise UsageError(f"left {left!r}: unknown value", "choose letter or other")

@@ -62,8 +62,9 @@ def read_meld_raw(root: Path, probe: bool = True) -> RawCorpus:
         probe: open the container of every clip; broken and mis-cut clips are found and not used.
             Nothing is decoded.
 
-    >>> read_meld_raw(Path("MELD.Raw"), probe=False).counts()["valid"]
-    (114, 1109)
+    Example::
+
+        read_meld_raw(Path("MELD.Raw"), probe=False).counts()["valid"]  # (114, 1109)
     """
     corpus = RawCorpus("meld")
     files = release_files(root, corpus)

@@ -49,8 +49,10 @@ def read_published(path: Path, text: str = "r1") -> Published:
         PickleRefused: the file is not a pickle, or holds more than data.
         MercError: unexpected content; names the file, the dialogue and what is wrong with it.
 
-    >>> read_published(Path("iemocap_multimodal_features.pkl")).corpus.widths
-    {'text': 1024, 'audio': 1582, 'visual': 342}
+    Example::
+
+        published = read_published(Path("iemocap_multimodal_features.pkl"))
+        published.corpus.widths  # {"text": 1024, "audio": 1582, "visual": 342}
     """
     if text not in TEXTS:
         raise UsageError(f"text {text!r}: unknown value", f"choose {' or '.join(TEXTS)}")

@@ -24,8 +24,9 @@ def check(root: Path, probe: bool = True) -> dict[str, Any]:
 
     Raises MercError for any other folder.
 
-    >>> check(Path("MELD.Raw"))["complete"]
-    True
+    Example::
+
+        check(Path("MELD.Raw"))["complete"]
     """
     if not root.is_dir():
         raise MercError(f"{root}: no such folder", "name IEMOCAP_full_release or MELD.Raw")

@@ -48,7 +48,7 @@ def test_options_of_releases_are_refused_for_other_sources() -> None:
 
 def test_a_release_is_extracted_once(shared: Path, tmp_path: Path, monkeypatch) -> None:
     root = tmp_path / "MELD.Raw"
-    build_meld(root, shared, {"train": [1], "dev": [], "test": []}, 1.0)
+    build_meld(root, shared, {"train": [48], "dev": [], "test": []}, 1.0)
     source = find_source("meld", root)
     options = ReleaseOptions(profile="offline", store=tmp_path / "store", jobs=1)
     with pytest.raises(MercError, match=r"without features; .*merc extract --dataset meld"):

@@ -36,132 +36,132 @@ REAL = {
 }  # unread layers are kept small
 
 
-def assert_holds(found, made, layout, text="r1"):
-    """The corpus is the content of the file, dialogue by dialogue."""
-    corpus, sizes = FIELDS[layout][0], {v: len(rows) for v, rows in made["labels"].items()}
-    want = parts(corpus, sizes)
-    assert found.labels == LABELS[corpus] and found.name == corpus
-    assert {split: [d.id for d in found.split(split)] for split in SPLITS} == {
-        split: [str(v) for v in names] for split, names in want.items()
-    }
+def assert_holds(corpus, values, layout, text="r1"):
+    """Check that the corpus is the content of the file, dialogue by dialogue."""
+    name, sizes = FIELDS[layout][0], {v: len(rows) for v, rows in values["labels"].items()}
+    assert corpus.labels == LABELS[name] and corpus.name == name
+    splits = {split: [str(v) for v in ids] for split, ids in parts(name, sizes).items()}
+    assert {split: [d.id for d in corpus.split(split)] for split in SPLITS} == splits
+    fields = ("text",) if "text" in values else ("r1",)
+    if "r1" in values and text == "mean":
+        fields = ("r1", "r2", "r3", "r4")
     keys = {str(v): v for v in sizes}
-    for d in found.dialogues:
+    for d in corpus.dialogues:
         v = keys[d.id]
-        assert d.labels.tolist() == made["labels"][v] and d.texts == made["sentences"][v]
+        assert d.labels.tolist() == values["labels"][v] and d.texts == values["sentences"][v]
         assert len(set(d.utterances)) == len(d.utterances)
-        named = [tuple(row) if isinstance(row, list) else row for row in made["speakers"][v]]
-        assert [named.index(name) for name in named] == [
-            d.speakers.index(name) for name in d.speakers
-        ]
-        assert {m: x.dtype for m, x in d.features.items()} == dict.fromkeys(
-            found.widths, np.float32
-        )
-        fields = (
-            ("text",) if "text" in made else ("r1",) if text == "r1" else ("r1", "r2", "r3", "r4")
-        )
-        mean = np.mean([np.stack(made[field][v]).astype(np.float64) for field in fields], axis=0)
+        assert first_indices(d.speakers) == first_indices(values["speakers"][v])
+        assert set(d.features) == set(corpus.widths)
+        assert all(rows.dtype == np.float32 for rows in d.features.values())
+        mean = np.mean([np.stack(values[field][v]).astype(np.float64) for field in fields], axis=0)
         np.testing.assert_allclose(d.features["text"], mean, atol=0 if len(fields) == 1 else 1e-6)
         for m in ("audio", "visual"):
-            assert (m in d.features) == (m in made)
-            if m in made:
-                assert np.array_equal(d.features[m], np.stack(made[m][v]))
+            assert (m in d.features) == (m in values)
+            if m in values:
+                assert np.array_equal(d.features[m], np.stack(values[m][v]))
+
+
+def first_indices(items):
+    return [items.index(item) for item in items]
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("layout", FIELDS)
-def test_every_layout_is_known_by_its_structure(tmp_path, layout, protocol):
-    made = content(layout)
-    path = write(made, tmp_path / "anything.bin", protocol)
+def test_every_layout_is_recognised_by_its_structure(tmp_path, layout, protocol):
+    values = content(layout)
+    path = write(values, tmp_path / "anything.bin", protocol)
     for text in ("r1", "mean"):
-        found = read_published(path, text)
-        assert_holds(found.corpus, made, layout, text)
-        told = found.corpus.fingerprints["text"]
-        assert told["extractor"] == "published" and len(told["sha256"]) == 64
-        assert told["field"] == (
-            "text" if "text" in made else {"r1": "r1", "mean": "mean of r1..r4"}[text]
+        corpus = read_published(path, text).corpus
+        assert_holds(corpus, values, layout, text)
+        fingerprint = corpus.fingerprints["text"]
+        assert fingerprint["extractor"] == "published" and len(fingerprint["sha256"]) == 64
+        assert fingerprint["field"] == (
+            "text" if "text" in values else {"r1": "r1", "mean": "mean of r1..r4"}[text]
         )
 
 
 @pytest.mark.parametrize("layout", REAL)
 def test_real_size(tmp_path, layout):
     corpus = FIELDS[layout][0]
-    made = content(layout, real_sizes(corpus), REAL[layout])
-    found = read_published(write(made, tmp_path / "real.pkl"))
-    assert_holds(found.corpus, made, layout)
-    assert len(found.corpus.dialogues) == {"iemocap": 151, "meld": 1432}[corpus]
-    assert sum("as in the literature" in note for note in found.notes) == 3
-    assert not any("wide" in note for note in found.notes)
+    values = content(layout, real_sizes(corpus), REAL[layout])
+    published = read_published(write(values, tmp_path / "real.pkl"))
+    assert_holds(published.corpus, values, layout)
+    assert len(published.corpus.dialogues) == {"iemocap": 151, "meld": 1432}[corpus]
+    assert sum("as in the literature" in note for note in published.notes) == 3
+    assert not any("wide" in note for note in published.notes)
 
 
 @pytest.mark.parametrize("layout", ["sdt12", "sdt13"])
 def test_other_containers_hold_the_same(tmp_path, layout):
-    """Lists of numbers, 2-D arrays, numpy integers and float64 are as good as lists of float32 arrays."""
-    made = content(layout)
-    plain = read_published(write(made, tmp_path / "a.pkl")).corpus
-    made["r1"] = {v: [row.tolist() for row in rows] for v, rows in made["r1"].items()}
-    made["audio"] = {v: np.stack(rows).astype(np.float64) for v, rows in made["audio"].items()}
-    made["visual"] = {v: [row[None] for row in rows] for v, rows in made["visual"].items()}
-    made["labels"] = {v: np.array(rows) for v, rows in made["labels"].items()}
-    made["train"], made["ids"] = (
-        tuple(made["train"]),
-        {v: set(rows) for v, rows in made["ids"].items()},
+    """Lists, 2-D arrays, numpy integers and float64 read like lists of float32 arrays."""
+    values = content(layout)
+    plain = read_published(write(values, tmp_path / "a.pkl")).corpus
+    values["r1"] = {v: [row.tolist() for row in rows] for v, rows in values["r1"].items()}
+    values["audio"] = {v: np.stack(rows).astype(np.float64) for v, rows in values["audio"].items()}
+    values["visual"] = {v: [row[None] for row in rows] for v, rows in values["visual"].items()}
+    values["labels"] = {v: np.array(rows) for v, rows in values["labels"].items()}
+    values["train"], values["ids"] = (
+        tuple(values["train"]),
+        {v: set(rows) for v, rows in values["ids"].items()},
     )
-    other = read_published(write(made, tmp_path / "b.pkl")).corpus
-    for mine, yours in zip(plain.dialogues, other.dialogues, strict=True):
-        assert mine.labels.tolist() == yours.labels.tolist()
-        assert all(np.array_equal(mine.features[m], yours.features[m]) for m in mine.features)
+    other = read_published(write(values, tmp_path / "b.pkl")).corpus
+    for expected, actual in zip(plain.dialogues, other.dialogues, strict=True):
+        assert expected.labels.tolist() == actual.labels.tolist()
+        assert all(
+            np.array_equal(expected.features[m], actual.features[m]) for m in expected.features
+        )
 
 
-def fault(made, what):
-    """Damage one dialogue; returns words that the message must hold."""
-    v = next(iter(made["labels"]))
-    if what == "label above":
-        made["labels"][v][0] = 7
+def damage(values, kind):
+    """Damage one dialogue; return words that the message must contain."""
+    v = next(iter(values["labels"]))
+    if kind == "label above":
+        values["labels"][v][0] = 7
         return str(v), "label 7"
-    if what == "label below":
-        made["labels"][v][-1] = -1
+    if kind == "label below":
+        values["labels"][v][-1] = -1
         return str(v), "label -1"
-    if what == "label no number":
-        made["labels"][v][-1] = 1.5
+    if kind == "label not a number":
+        values["labels"][v][-1] = 1.5
         return str(v), "1.5"
-    if what == "NaN":
-        made["visual"][v][1][0] = np.nan
+    if kind == "NaN":
+        values["visual"][v][1][0] = np.nan
         return str(v), "visual of utterance 2", "NaN"
-    if what == "infinite in float32":
-        made["audio"][v] = [row.astype(np.float64) * 1e300 for row in made["audio"][v]]
+    if kind == "infinite in float32":
+        values["audio"][v] = [row.astype(np.float64) * 1e300 for row in values["audio"][v]]
         return str(v), "audio"
-    if what == "narrow":
-        made["r1"][v][2] = made["r1"][v][2][:-1]
+    if kind == "narrow":
+        values["r1"][v][2] = values["r1"][v][2][:-1]
         return str(v), "r1 of utterance 3", "wide"
-    if what == "no vector":
-        made["audio"][v][0] = "loud"
+    if kind == "not a vector":
+        values["audio"][v][0] = "loud"
         return str(v), "audio"
-    if what == "nested":
-        made["audio"][v][0] = [[0.0]] * 6
+    if kind == "nested":
+        values["audio"][v][0] = [[0.0]] * 6
         return str(v), "audio"
-    if what == "short field":
-        made["sentences"][v] = made["sentences"][v][:-1]
+    if kind == "short field":
+        values["sentences"][v] = values["sentences"][v][:-1]
         return str(v), "2 sentences for 3 labels"
-    if what == "short layer":
-        made["r3"][v] = made["r3"][v][:-1]
+    if kind == "short layer":
+        values["r3"][v] = values["r3"][v][:-1]
         return str(v), "r3"
-    if what == "absent":
-        del made["audio"][v]
+    if kind == "missing":
+        del values["audio"][v]
         return str(v), "audio", "not complete"
-    if what == "absent everywhere":
-        made["test"] = [*made["test"], "Ses05M_impro09"]
+    if kind == "missing everywhere":
+        values["test"] = [*values["test"], "Ses05M_impro09"]
         return "Ses05M_impro09", "labels"
-    if what == "shared":
-        made["test"] = [*made["test"], v]
+    if kind == "shared":
+        values["test"] = [*values["test"], v]
         return str(v), "train", "test"
-    if what == "twice":
-        made["train"] = [*made["train"], v]
+    if kind == "twice":
+        values["train"] = [*values["train"], v]
         return str(v), "twice"
-    if what == "empty test":
-        made["test"] = []
+    if kind == "empty test":
+        values["test"] = []
         return ("test split is empty",)
-    if what == "empty train":
-        made["train"] = set()
+    if kind == "empty train":
+        values["train"] = set()
         return ("train split is empty",)
     for field in (
         "labels",
@@ -175,25 +175,25 @@ def fault(made, what):
         "audio",
         "visual",
     ):
-        made[field][v] = []
+        values[field][v] = []
     return str(v), "no utterances"
 
 
 @pytest.mark.parametrize(
-    "what",
+    "kind",
     [
         "label above",
         "label below",
-        "label no number",
+        "label not a number",
         "NaN",
         "infinite in float32",
         "narrow",
-        "no vector",
+        "not a vector",
         "nested",
         "short field",
         "short layer",
-        "absent",
-        "absent everywhere",
+        "missing",
+        "missing everywhere",
         "shared",
         "twice",
         "empty test",
@@ -202,28 +202,28 @@ def fault(made, what):
     ],
 )
 @pytest.mark.parametrize("layout", ["sdt12", "sdt13"])
-def test_faults_name_the_file_and_the_dialogue(tmp_path, layout, what):
-    made = content(layout)
-    words = fault(made, what)
+def test_faults_name_the_file_and_the_dialogue(tmp_path, layout, kind):
+    values = content(layout)
+    words = damage(values, kind)
     with pytest.raises(ValueError, match=r"faulty\.pkl") as refused:
-        read_published(write(made, tmp_path / "faulty.pkl"))
+        read_published(write(values, tmp_path / "faulty.pkl"))
     assert all(word in str(refused.value) for word in words), refused.value
 
 
-def test_other_structures_are_named(tmp_path):
-    for value, told in (({"a": 1, "b": 2}, "7 fields"), ({}, "0 fields")):
-        made = dict.fromkeys(range(7), 1) if value else value
-        with pytest.raises(ValueError, match=told):
-            read_published(write(made, tmp_path / "x.pkl"))
-    made = content("sdt12")
-    made["labels"] = {v: [f"{x}" for x in rows] for v, rows in made["labels"].items()}
+def test_other_structures_are_refused(tmp_path):
+    for value, message in (({"a": 1, "b": 2}, "7 fields"), ({}, "0 fields")):
+        values = dict.fromkeys(range(7), 1) if value else value
+        with pytest.raises(ValueError, match=message):
+            read_published(write(values, tmp_path / "x.pkl"))
+    values = content("sdt12")
+    values["labels"] = {v: [f"{x}" for x in rows] for v, rows in values["labels"].items()}
     with pytest.raises(ValueError, match=r"field 3 \(labels\) is text"):
-        read_published(write(made, tmp_path / "x.pkl"))
+        read_published(write(values, tmp_path / "x.pkl"))
 
 
-def test_one_vector_repeated_again_and_again_is_refused(tmp_path):
-    """A small file of references: expanding them would take gigabytes."""
-    made = content("mmgcn9")
+def test_one_vector_repeated_many_times_is_refused(tmp_path):
+    """Expanding a small file of references would take gigabytes."""
+    values = content("mmgcn9")
     vector, n = np.zeros(10_000, np.float32), 30_000
     for field, item in (
         ("text", vector),
@@ -234,35 +234,35 @@ def test_one_vector_repeated_again_and_again_is_refused(tmp_path):
         ("speakers", "M"),
         ("ids", "x"),
     ):
-        made[field] = dict.fromkeys(made[field], [item] * n)
+        values[field] = dict.fromkeys(values[field], [item] * n)
     with pytest.raises(ValueError, match="feature values"):
-        read_published(write(made, tmp_path / "x.pkl"))
+        read_published(write(values, tmp_path / "x.pkl"))
 
 
 def test_meld_dialogue_60_may_be_listed(tmp_path):
-    made = content("sdt13")
-    made["train"] = [*made["train"], 60]
+    values = content("sdt13")
+    values["train"] = [*values["train"], 60]
     assert "60" not in [
-        d.id for d in read_published(write(made, tmp_path / "x.pkl")).corpus.dialogues
+        d.id for d in read_published(write(values, tmp_path / "x.pkl")).corpus.dialogues
     ]
 
 
 def test_speakers_more_than_any_training_dialogue_and_single_utterances(tmp_path):
-    made = content("sdt13")
-    made["speakers"][1200] = [np.eye(9)[8].tolist(), np.eye(9)[0]]
-    corpus = read_published(write(made, tmp_path / "x.pkl")).corpus
+    values = content("sdt13")
+    values["speakers"][1200] = [np.eye(9)[8].tolist(), np.eye(9)[0]]
+    corpus = read_published(write(values, tmp_path / "x.pkl")).corpus
     assert corpus.split("test")[0].speakers == ["0", "1"]
     assert [len(d.labels) for d in corpus.dialogues if d.id == "7"] == [1]
 
 
-def test_widths_that_nobody_published_are_said(tmp_path):
+def test_unusual_widths_are_noted(tmp_path):
     assert any(
         "text is 5 wide" in note
         for note in read_published(write(content("sdt12"), tmp_path / "x.pkl")).notes
     )
 
 
-def test_a_run_on_published_features_labels_no_video(tmp_path):
+def test_a_run_on_published_features_cannot_label_videos(tmp_path):
     prints = read_published(write(content("sdt12"), tmp_path / "x.pkl")).corpus.fingerprints
     run = SimpleNamespace(fingerprints=prints, name="run", profile="roberta")
     Predictor.check(run, prints, known=False)
@@ -359,7 +359,7 @@ def test_missing_data_is_an_error_that_says_where_to_get_it(tmp_path, monkeypatc
         assert word in how_to_get(corpus)
 
 
-def test_splits_are_the_literature_s():
+def test_splits_are_those_of_the_literature():
     sizes = iemocap_utterances()
     for corpus in ("iemocap", "meld"):
         members = [set(expected_dialogues(corpus, split)) for split in SPLITS]
@@ -377,8 +377,8 @@ def test_splits_are_the_literature_s():
 
 
 def test_damaged_content_never_ends_in_another_error(tmp_path):
-    """Any field replaced by any other value: a ValueError with the file's name, or a corpus."""
-    draw = random.Random(0)
+    """Replacing any field by any value gives a MercError with the file's name, or a corpus."""
+    rng = random.Random(0)
     junk = [
         None,
         3,
@@ -399,14 +399,14 @@ def test_damaged_content_never_ends_in_another_error(tmp_path):
         {0: [b"a", 1, []]},
     ]
     for _ in range(300):
-        layout = draw.choice(list(FIELDS))
-        made = content(layout)
-        name = draw.choice(list(made))
-        if isinstance(made[name], dict) and draw.random() < 0.6:
-            made[name][draw.choice(list(small_sizes(FIELDS[layout][0])))] = draw.choice(junk)
+        layout = rng.choice(list(FIELDS))
+        values = content(layout)
+        name = rng.choice(list(values))
+        if isinstance(values[name], dict) and rng.random() < 0.6:
+            values[name][rng.choice(list(small_sizes(FIELDS[layout][0])))] = rng.choice(junk)
         else:
-            made[name] = draw.choice(junk)
+            values[name] = rng.choice(junk)
         try:
-            read_published(write(made, tmp_path / "junk.pkl"))
-        except ValueError as error:
+            read_published(write(values, tmp_path / "junk.pkl"))
+        except MercError as error:
             assert "junk.pkl" in str(error)

@@ -1,4 +1,4 @@
-"""Layouts of other repositories: their loaders and numpy 1 read them; what they cannot hold is refused."""
+"""Layouts of other repositories: their loaders read them; what they cannot hold is refused."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pipeline.features.store_export import export
 WIDTHS = {"r1": 1024, "r2": 1024, "r3": 1024, "r4": 1024, "audio": 1582, "visual": 342}
 
 
-def four_layers(made, corpus):
-    """The corpus with r1..r4 side by side, as `--text-layers four` stores them."""
-    keys = {str(v): v for v in made["labels"]}
+def four_layers(values, corpus):
+    """Return the corpus with r1 to r4 side by side, as `--text-layers four` stores them."""
+    keys = {str(v): v for v in values["labels"]}
 
     def text(d):
-        return np.concatenate([np.stack(made[f"r{k}"][keys[d.id]]) for k in range(1, 5)], axis=1)
+        return np.concatenate([np.stack(values[f"r{k}"][keys[d.id]]) for k in range(1, 5)], axis=1)
 
     return replace(
         corpus,
@@ -53,56 +53,56 @@ def generic(speakers, labels=(), n=3, widths=(("text", 4096), ("audio", 1582), (
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("layout", ["sdt12", "sdt13"])
 def test_a_corpus_survives_each_layout(tmp_path, layout, name):
-    made = content(layout, widths=WIDTHS)
-    corpus = four_layers(made, read_published(write(made, tmp_path / "in.pkl")).corpus)
+    values = content(layout, widths=WIDTHS)
+    corpus = four_layers(values, read_published(write(values, tmp_path / "in.pkl")).corpus)
     write_layout(corpus, name, tmp_path / "out.pkl")
     for text, wanted in (("r1", "r1"), ("mean", None)):
         back = read_published(tmp_path / "out.pkl", text).corpus
         assert (back.name, back.labels) == (corpus.name, corpus.labels)
-        for mine, yours in zip(corpus.dialogues, back.dialogues, strict=True):
-            assert (mine.id, mine.split, mine.speakers, mine.texts) == (
-                yours.id,
-                yours.split,
-                yours.speakers,
-                yours.texts,
+        for expected, actual in zip(corpus.dialogues, back.dialogues, strict=True):
+            assert (expected.id, expected.split, expected.speakers, expected.texts) == (
+                actual.id,
+                actual.split,
+                actual.speakers,
+                actual.texts,
             )
-            assert mine.labels.tolist() == yours.labels.tolist()
-            layers = mine.features["text"].reshape(len(mine.labels), 4, 1024)
-            expected = (
-                mine.features["text"]
+            assert expected.labels.tolist() == actual.labels.tolist()
+            layers = expected.features["text"].reshape(len(expected.labels), 4, 1024)
+            text_rows = (
+                expected.features["text"]
                 if name == "mmgcn"
                 else layers[:, 0]
                 if wanted
                 else layers.mean(1)
             )
-            np.testing.assert_allclose(yours.features["text"], expected, atol=1e-6)
+            np.testing.assert_allclose(actual.features["text"], text_rows, atol=1e-6)
             assert all(
-                np.array_equal(mine.features[m], yours.features[m])
-                for m in yours.features
+                np.array_equal(expected.features[m], actual.features[m])
+                for m in actual.features
                 if m != "text"
             )
     assert ("audio" in back.widths) == (name != "cosmic")
 
 
 @pytest.mark.parametrize("name, fields", [("sdt", 12), ("mmgcn", 9), ("cosmic", 10)])
-def test_features_of_a_store_fit_as_their_loaders_take_them_apart(tmp_path, name, fields):
+def test_features_of_a_store_have_the_fields_that_the_loaders_expect(tmp_path, name, fields):
     corpus = generic(["Anna", "Ben", "Anna"])
     corpus.dialogues[0].features["visual"][1] = np.nan
     notes = write_layout(corpus, name, tmp_path / "out.pkl")
     assert any("no label" in note for note in notes)
     assert any("visual is missing for 1 of 3" in note for note in notes) == (name != "cosmic")
-    raw = (tmp_path / "out.pkl").read_bytes()
-    values = pickle.loads(raw)  # noqa: S301  our own file, read as the other repositories do
+    data = (tmp_path / "out.pkl").read_bytes()
+    values = pickle.loads(data)  # noqa: S301  our own file, read as the other repositories do
     assert len(values) == fields
     speakers, labels = (values[0], values[1]) if name == "cosmic" else (values[1], values[2])
     assert speakers == {"a clip": ["M", "F", "M"]} and labels == {"a clip": [-1, -1, -1]}
-    names = [argument for _, argument, _ in pickletools.genops(raw) if isinstance(argument, str)]
+    names = [argument for _, argument, _ in pickletools.genops(data) if isinstance(argument, str)]
     assert "numpy.core.multiarray _reconstruct" in names and not any(
         "numpy._core" in word for word in names
     )
 
 
-def test_three_speakers_take_meld_s_one_hot(tmp_path):
+def test_three_speakers_are_written_one_hot_as_in_meld(tmp_path):
     write_layout(generic(["x", "y", "z"]), "sdt", tmp_path / "out.pkl")
     values = pickle.loads((tmp_path / "out.pkl").read_bytes())  # noqa: S301
     assert len(values) == 13 and values[1] == {"a clip": np.eye(9)[:3].tolist()}
@@ -114,7 +114,7 @@ def test_three_speakers_take_meld_s_one_hot(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, widths, told",
+    "name, widths, message",
     [
         ("sdt", (("text", 1024), ("audio", 1582), ("visual", 342)), "only one layer is stored"),
         ("cosmic", (("text", 384),), "384 wide"),
@@ -124,19 +124,26 @@ def test_three_speakers_take_meld_s_one_hot(tmp_path):
         ("pandas", (("text", 1),), "choose sdt"),
     ],
 )
-def test_what_a_layout_cannot_hold_is_refused(tmp_path, name, widths, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_a_layout_cannot_hold_is_refused(tmp_path, name, widths, message):
+    with pytest.raises(ValueError, match=message):
         write_layout(generic(["a", "a", "a"], widths=widths), name, tmp_path / "out.pkl")
     assert not list(tmp_path.iterdir())
 
 
 def test_the_store_exports_them(tmp_path):
     store = Store(tmp_path / "store")
-    said = [Utterance(0.0, 1.0, "a", "Anna"), Utterance(1.0, 2.0, "b", "Ben")]
+    utterances = [Utterance(0.0, 1.0, "a", "Anna"), Utterance(1.0, 2.0, "b", "Ben")]
     for modality, width in (("text", 384), ("audio", 1582), ("visual", 342)):
-        print_ = {"extractor": {"extractor": modality}, "segmentation": {"kind": "transcript"}}
+        fingerprint = {"extractor": {"extractor": modality}, "segmentation": {"kind": "transcript"}}
         store.write(
-            Features("0" * 64, modality, print_, said, np.ones((2, width), np.float32), [{}, {}])
+            Features(
+                "0" * 64,
+                modality,
+                fingerprint,
+                utterances,
+                np.ones((2, width), np.float32),
+                [{}, {}],
+            )
         )
     _, notes = export(store, tmp_path / "out", "mmgcn")
     values = pickle.loads((tmp_path / "out" / "mmgcn.pkl").read_bytes())  # noqa: S301

@@ -1,4 +1,4 @@
-"""Raw IEMOCAP and MELD trees, built from real clips with every fault that copies of them have."""
+"""Raw IEMOCAP and MELD trees, built from real clips with every fault that copies have."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import wave
 from pathlib import Path
 
 import pytest
+from support.releases import FOLDERS, HEADER
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
@@ -21,24 +22,6 @@ from pipeline.corpora.release import recognise_release
 from pipeline.corpora.release_check import check
 from pipeline.corpora.splits import expected_dialogues, iemocap_utterances
 
-HEADER = [
-    "Sr No.",
-    "Utterance",
-    "Speaker",
-    "Emotion",
-    "Sentiment",
-    "Dialogue_ID",
-    "Utterance_ID",
-    "Season",
-    "Episode",
-    "StartTime",
-    "EndTime",
-]
-FOLDERS = {
-    "train": "train_splits",
-    "dev": "dev_splits_complete",
-    "test": "output_repeated_splits_test",
-}
 LAYOUTS = {
     "flat": "{folder}",
     "nested": "{part}/{folder}",
@@ -52,7 +35,7 @@ def row(dialogue, utterance, emotion="joy", length=3.0, text="Hi"):
 
 
 def meld(root, rows, layout="flat", encoding="utf-8"):
-    """{part: rows} to a tree; returns the folder of each part's clips."""
+    """Build a tree of {part: rows}; return the folder of each part's clips."""
     places = {}
     for part, lines in rows.items():
         places[part] = root / LAYOUTS[layout].format(folder=FOLDERS[part], part=part)
@@ -67,7 +50,7 @@ def kinds(corpus):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_meld_faults_each_have_their_policy(tmp_path, media, layout):
+def test_each_fault_of_meld_has_its_policy(tmp_path, media, layout):
     clip, longer = media / "grid" / "bbaf2n.mpg", media / "hamilton.mp4"
     root = tmp_path / "MELD.Raw"
     places = meld(
@@ -112,15 +95,15 @@ def test_meld_faults_each_have_their_policy(tmp_path, media, layout):
     shutil.copy(clip, root / "dia7_utt7.mp4")
     (root / "test.tar.gz").write_bytes(b"\x1f\x8b")
     corpus = read_meld_raw(root)
-    found = kinds(corpus)
-    assert found.pop("train_sent_emo.csv row 10") == "bad row"
-    assert found.pop("test.tar.gz") == "still packed"
-    assert [found.pop(item) for item in ("._*", "endings in capitals")] == [
+    findings = kinds(corpus)
+    assert findings.pop("train_sent_emo.csv row 10") == "bad row"
+    assert findings.pop("test.tar.gz") == "still packed"
+    assert [findings.pop(item) for item in ("._*", "endings in capitals")] == [
         "hidden copy",
         "other case",
     ]
-    assert found.pop("dia7_utt7.mp4") == "unplaced clip"
-    assert found == {
+    assert findings.pop("dia7_utt7.mp4") == "unplaced clip"
+    assert findings == {
         "train dia0_utt2": "row again",
         "train dia1_utt0": "no clip",
         "train dia3_utt0": "broken clip",
@@ -173,8 +156,8 @@ def test_times_and_encodings(tmp_path):
     )
 
 
-def test_a_whole_meld_is_complete(tmp_path, shared):
-    """The real transcripts of train and dev (test made up at its size), a clip for every line but the known ones."""
+def test_a_complete_meld(tmp_path, shared):
+    """Real transcripts of train and dev, and a clip for every line but the known ones."""
     root = tmp_path / "MELD.Raw"
     places = meld(
         root,
@@ -210,7 +193,7 @@ def test_a_whole_meld_is_complete(tmp_path, shared):
 
 
 def iemocap(root, sizes, clip):
-    """A tree with as many six-class lines as `sizes` says, one of another class and one without agreement each."""
+    """Build dialogues of sizes[name] six-class lines, one of another class, one without label."""
     for name, count in sizes.items():
         session = root / f"Session{name[4]}"
         for folder in (
@@ -246,7 +229,7 @@ def iemocap(root, sizes, clip):
         (session / f"dialog/wav/{name}.wav").touch()
 
 
-def test_a_whole_iemocap_is_complete(tmp_path, media):
+def test_a_complete_iemocap(tmp_path, media):
     root = tmp_path / "IEMOCAP_full_release"
     iemocap(root, iemocap_utterances(), (media / "grid" / "bbaf2n.mpg").resolve())
     result = check(root, probe=False)
@@ -257,7 +240,7 @@ def test_a_whole_iemocap_is_complete(tmp_path, media):
     assert any("0 dialogues differ" in note and "7380" in note for note in result["notes"])
 
 
-def test_iemocap_lines_and_faults(tmp_path, media):
+def test_utterances_and_faults_of_iemocap(tmp_path, media):
     root = tmp_path / "release"
     names = ["Ses01F_impro01", "Ses01M_impro02", "Ses05F_impro01"]
     iemocap(root, dict.fromkeys(names, 6), (media / "grid" / "bbaf2n.mpg").resolve())
@@ -286,11 +269,11 @@ def test_iemocap_lines_and_faults(tmp_path, media):
         "right",
         "left",
     ]
-    absent = {f.item for f in corpus.findings if f.kind == "no dialogue"}
+    missing = {f.item for f in corpus.findings if f.kind == "no dialogue"}
     everything = {
         d for split in ("train", "valid", "test") for d in expected_dialogues("iemocap", split)
     }
-    assert absent == everything - set(names)
+    assert missing == everything - set(names)
     assert sorted(
         (f.item, f.kind, f.blocking) for f in corpus.findings if f.kind != "no dialogue"
     ) == [

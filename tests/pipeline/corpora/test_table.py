@@ -1,4 +1,4 @@
-"""The table dataset: what is written reads back equal, and every fault is named with its dialogue."""
+"""The table dataset: a table reads back as written, and errors name the dialogue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from pipeline.core.errors import MercError
 from pipeline.corpora import find_source, read_corpus
 from pipeline.corpora.synthetic import make_synthetic
-from pipeline.corpora.table import load_table, save_table
+from pipeline.corpora.table import check_replaceable, load_table, save_table
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "table"
 
 
-def test_what_is_written_reads_back_equal(tmp_path: Path) -> None:
+def test_a_table_reads_back_as_written(tmp_path: Path) -> None:
     corpus = make_synthetic(3, 1, 2, 4)
     first = corpus.dialogues[0]
     first.features["audio"][1] = np.nan
@@ -58,7 +58,7 @@ def test_what_is_written_reads_back_equal(tmp_path: Path) -> None:
     assert np.array_equal(odd.times, again.dialogues[0].times)
 
 
-def test_written_twice_the_bytes_are_equal(folder: Path, tmp_path: Path) -> None:
+def test_writing_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     save_table(load_table(folder), tmp_path / "again")
     for file in folder.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
@@ -145,14 +145,14 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_refused_and_named(fault: str, folder: Path) -> None:
-    spoil, said = FAULTS[fault]
-    spoil(folder)
-    with pytest.raises(MercError, match=f"(?s){said}"):
+def test_a_fault_is_an_error_that_names_it(fault: str, folder: Path) -> None:
+    damage, message = FAULTS[fault]
+    damage(folder)
+    with pytest.raises(MercError, match=f"(?s){message}"):
         load_table(folder)
 
 
-def test_a_corpus_that_is_none_names_the_nearest() -> None:
+def test_an_unknown_corpus_suggests_the_closest_name() -> None:
     with pytest.raises(MercError, match="did you mean iemocap"):
         find_source("iemocapp")
 
@@ -172,7 +172,25 @@ def test_mosi_reads_as_described(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("notes", ["one sentence", [1], {"a": "b"}])
-def test_notes_that_are_no_sentences_are_refused(folder: Path, notes) -> None:
+def test_notes_that_are_not_sentences_are_refused(folder: Path, notes) -> None:
     (folder / "table.json").write_text(json.dumps({"notes": notes}))
     with pytest.raises(ValueError, match=r"table\.json: notes"):
         load_table(folder)
+
+
+def test_files_of_an_earlier_table_do_not_remain(folder: Path) -> None:
+    corpus = replace(load_table(folder), fingerprints=None)
+    text = [replace(d, features={"text": d.features["text"]}) for d in corpus.dialogues]
+    save_table(replace(corpus, dialogues=text, widths={"text": 32}), folder)
+    assert {file.name for file in folder.iterdir()} == {"text.npy", "table.json", "utterances.csv"}
+    assert load_table(folder).widths == {"text": 32}
+
+
+def test_a_table_of_another_corpus_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    check_replaceable(folder, "synthetic")
+    check_replaceable(tmp_path / "new", "meld")
+    with pytest.raises(MercError, match="another table"):
+        check_replaceable(folder, "meld")
+    (folder / "table.json").unlink()
+    with pytest.raises(MercError, match="another table"):
+        check_replaceable(folder, "synthetic")

@@ -1,4 +1,4 @@
-"""Pickles are data here: what is data comes back equal, whatever else is refused by name and costs nothing."""
+"""The restricted unpickler: data comes back equal; everything else is refused and does nothing."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ ARRAYS += [
 
 
 class Call:
-    """Pickled as a call of `function`; never unpickled with pickle here."""
+    """Pickles as a call of `function`; never unpickled with pickle here."""
 
     def __init__(self, function, *arguments):
-        self.made = function, arguments
+        self.reduced = function, arguments
 
     def __reduce__(self):
-        return self.made
+        return self.reduced
 
 
 def put(tmp_path, raw):
@@ -74,10 +74,10 @@ def test_arrays_and_scalars_come_back_equal(tmp_path, protocol):
             pickle.dumps([*ARRAYS, np.float32(1.5), np.str_("x"), shared, shared], protocol),
         )
     )
-    for mine, yours in zip(
+    for actual, expected in zip(
         back, [*ARRAYS, np.float32(1.5), np.str_("x"), shared, shared], strict=True
     ):
-        assert np.array_equal(mine, yours) and np.shape(mine) == np.shape(yours)
+        assert np.array_equal(actual, expected) and np.shape(actual) == np.shape(expected)
     assert back[-1] is back[-2]
     assert all(type(item) is np.ndarray for item in back[: len(ARRAYS)])
 
@@ -131,15 +131,15 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_programs_are_refused_by_name_and_do_nothing(tmp_path, name):
     canary = tmp_path / "canary"
-    make, told = HOSTILE[name]
+    make, message = HOSTILE[name]
     with pytest.raises(PickleRefused, match=r"file\.pkl") as refused:
         load(put(tmp_path, make(canary)))
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert not canary.exists()
 
 
 def laughs(levels):
-    """Ten references to ten references to …: 10**levels leaves in a few bytes."""
+    """Nest ten references to ten references to …: 10**levels leaves in a few bytes."""
     value = [0.0] * 10
     for _ in range(levels):
         value = [value] * 10
@@ -208,7 +208,7 @@ def test_references_to_references_stay_references(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "raw, told",
+    "raw, message",
     [
         (b"", "empty"),
         (b"\x1f\x8b\x08\x00", "gzip"),
@@ -226,10 +226,10 @@ def test_references_to_references_stay_references(tmp_path):
         (b"h\x05.", "damaged"),
     ],
 )
-def test_what_is_no_pickle_is_named(tmp_path, raw, told):
+def test_other_files_are_named(tmp_path, raw, message):
     with pytest.raises(PickleRefused, match=r"file\.pkl") as refused:
         load(put(tmp_path, raw))
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 @given(data=st.data(), protocol=st.integers(0, 4))
