@@ -1,4 +1,7 @@
-"""Cross-Space Synergy: encoder, Synergistic Polynomial Fusion, the three losses, Pareto Gradient Modulator."""
+"""Cross-Space Synergy (CSS): encoder, polynomial fusion, three losses and their gradient weights.
+
+Equation numbers are those of the paper. Nothing here depends on the rest of merc.
+"""
 
 from css_model.batch import Batch, collate
 from css_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

@@ -1,4 +1,4 @@
-"""Dialogues as one packed batch: the utterances of all of them in a row, without padding."""
+"""Dialogues as one packed batch: the utterances of all dialogues in a row, without padding."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ __all__ = ["Batch", "collate"]
 
 @dataclass(frozen=True)
 class Batch:
-    """N utterances of B dialogues, one after another.
+    """N utterances of B dialogues, one dialogue after another.
 
-    features: modality -> (N, width) float32 (rows of missing features are zero and never looked at).
-    present: modality -> (N,) bool.  speakers: (N,) int64, order of first appearance within the dialogue.
-    lengths: utterances of each dialogue (their sum is N).  labels: (N,) int64, -1 = context only.
+    features: modality -> (N, width) float32; rows of missing features are zero and never read.
+    present: modality -> (N,) bool.
+    speakers: (N,) int64, numbered by first appearance within the dialogue.
+    lengths: number of utterances of each dialogue; their sum is N.
+    labels: (N,) int64; -1 means that the utterance is context only.
     """
 
     features: dict[str, Tensor]
@@ -32,6 +34,7 @@ class Batch:
         return self.speakers.shape[0]
 
     def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on another device."""
         return Batch(
             {name: rows.to(device) for name, rows in self.features.items()},
             {name: rows.to(device) for name, rows in self.present.items()},
@@ -42,7 +45,7 @@ class Batch:
 
     @property
     def known(self) -> Tensor:
-        """(N,) bool: utterances with at least one modality; the others carry no evidence and no loss."""
+        """(N,) bool: utterances with at least one modality. Others add nothing to the losses."""
         known = torch.zeros(len(self), dtype=torch.bool, device=self.speakers.device)
         for rows in self.present.values():
             known = known | rows
@@ -50,48 +53,51 @@ class Batch:
 
 
 def collate(dialogues: Iterable[Any], widths: Sequence[tuple[str, int]] | None = None) -> Batch:
-    """Pack dialogues (objects with `features`, `speakers`, `labels`, as `pipeline.core.dialogue.Dialogue`).
+    """Pack dialogues into a batch.
 
-    A row of NaN, or an absent modality, is missing.  widths: the modalities wanted (default: all that occur).
-    Raises ValueError naming the dialogue for features of the wrong size or partly not finite.
+    dialogues: objects with `features` (modality -> (n, width)), `speakers` (n names) and `labels`
+    (n,), such as `pipeline.core.dialogue.Dialogue`. A row of NaN, or a modality that is not in
+    `features`, is missing. widths: the modalities to pack; default: all that occur.
+
+    Raises ValueError with the name of the dialogue if features have the wrong shape, or are partly
+    NaN or infinite.
     """
     dialogues = list(dialogues)
     if not dialogues:
         raise ValueError("a batch needs at least one dialogue")
-    if widths is None:
-        found: dict[str, int] = {}
-        for dialogue in dialogues:
-            for name, rows in dialogue.features.items():
-                found.setdefault(name, np.shape(rows)[-1])
-        widths = list(found.items())
     lengths = [len(dialogue.speakers) for dialogue in dialogues]
     features, present = {}, {}
-    for name, width in widths:
-        blocks = [_rows(dialogue, name, width) for dialogue in dialogues]
-        rows = np.concatenate(blocks) if blocks else np.zeros((0, width), np.float32)
-        there = ~np.isnan(rows).all(1) if width else np.zeros(len(rows), bool)
-        rows[~there] = 0
-        if not np.isfinite(rows).all():
-            bad = int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
-            number = int(np.searchsorted(np.cumsum(lengths), bad, side="right"))
+    for name, width in widths if widths is not None else _all_widths(dialogues):
+        rows = np.concatenate([_rows(dialogue, name, width) for dialogue in dialogues])
+        available = ~np.isnan(rows).all(1) if width else np.zeros(len(rows), bool)
+        rows[~available] = 0
+        finite = np.isfinite(rows).all(1)
+        if not finite.all():
+            index = int(np.flatnonzero(~finite)[0])
+            number = int(np.searchsorted(np.cumsum(lengths), index, side="right"))
             raise ValueError(
-                f"dialogue {_name(dialogues[number])}: utterance {bad - sum(lengths[:number])} has "
-                f"values in its {name} feature that are not finite; a missing feature is a row of NaN"
+                f"dialogue {_name(dialogues[number])}: the {name} feature of utterance "
+                f"{index - sum(lengths[:number])} has values that are not finite; a missing "
+                "feature is a row of NaN"
             )
         features[name] = torch.from_numpy(rows)
-        present[name] = torch.from_numpy(there)
+        present[name] = torch.from_numpy(available)
     speakers = [index for dialogue in dialogues for index in _first_appearance(dialogue.speakers)]
-    labels = []
-    for dialogue, length in zip(dialogues, lengths, strict=True):
-        own = np.asarray(dialogue.labels).reshape(-1)
-        if len(own) != length:
-            raise ValueError(
-                f"dialogue {_name(dialogue)}: {len(own)} labels for {length} utterances"
-            )
-        labels.append(torch.from_numpy(own.astype(np.int64)))
     return Batch(
-        features, present, torch.tensor(speakers, dtype=torch.long), lengths, torch.cat(labels)
+        features,
+        present,
+        torch.tensor(speakers, dtype=torch.long),
+        lengths,
+        torch.cat([_labels(dialogue) for dialogue in dialogues]),
     )
+
+
+def _all_widths(dialogues: Sequence[Any]) -> list[tuple[str, int]]:
+    widths: dict[str, int] = {}
+    for dialogue in dialogues:
+        for name, rows in dialogue.features.items():
+            widths.setdefault(name, np.shape(rows)[-1])
+    return list(widths.items())
 
 
 def _rows(dialogue: Any, name: str, width: int) -> np.ndarray:
@@ -107,7 +113,22 @@ def _rows(dialogue: Any, name: str, width: int) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
+def _labels(dialogue: Any) -> Tensor:
+    labels = np.asarray(dialogue.labels).reshape(-1)
+    if len(labels) != len(dialogue.speakers):
+        raise ValueError(
+            f"dialogue {_name(dialogue)}: {len(labels)} labels for "
+            f"{len(dialogue.speakers)} utterances"
+        )
+    return torch.from_numpy(labels.astype(np.int64))
+
+
 def _first_appearance(speakers: Iterable[str]) -> list[int]:
+    """Number names by first appearance.
+
+    >>> _first_appearance(["Ross", "Joey", "Ross"])
+    [0, 1, 0]
+    """
     order: dict[str, int] = {}
     return [order.setdefault(speaker, len(order)) for speaker in speakers]
 

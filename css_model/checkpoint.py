@@ -1,7 +1,8 @@
-"""One safetensors file with all that a trained model is: weights, dimensions, statistics, fingerprints, priors.
+"""A trained model in one safetensors file.
 
-The header holds ONE metadata entry, `merc`, of sorted JSON: safetensors writes several in random order, and the same
-model must give the same bytes.
+It holds weights, dimensions, statistics of the features, fingerprints and priors. The header has a
+single metadata entry, `merc`, of sorted JSON: safetensors writes several entries in random order,
+and the same model must give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,15 +27,19 @@ from css_model.normalise import Normaliser
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT = 1
+MAX_HEADER = 64 << 20  # bytes
 _FIELDS = {"format", "config", "normaliser", "fingerprints", "temperatures", "extra"}
 
 
 @dataclass
 class Checkpoint:
-    """state: of `CSS(config)`, float32.  fingerprints: modality -> what made its features, None if unknown.
+    """All that a trained model consists of.
 
-    log_prior (c,): log of the training label distribution.  temperatures: "text+audio+visual" and the other sets of
-    present modalities -> what logits are divided by.  extra: anything JSON-able (seed, corpus, card figures).
+    state: of `CSS(config)`, float32.
+    fingerprints: modality -> what made its features; None if unknown.
+    log_prior: (c,), log of the label distribution in training.
+    temperatures: set of present modalities, such as "text+audio+visual" -> what divides the logits.
+    extra: anything JSON-able, such as seed, corpus and metrics.
     """
 
     config: CSSConfig
@@ -46,20 +51,25 @@ class Checkpoint:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def model(self) -> CSS:
-        """The model in evaluation mode, with weights of its own."""
-        with torch.device("meta"):  # no time for random starts
+        """Return a new model in evaluation mode, with a copy of the weights."""
+        with torch.device("meta"):  # skips the random initialisation
             model = CSS(self.config)
-        model.load_state_dict(
-            {name: tensor.clone() for name, tensor in self.state.items()}, assign=True
-        )
+        state = {name: tensor.clone() for name, tensor in self.state.items()}
+        model.load_state_dict(state, assign=True)
         return model.eval()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> None:
-    """Write atomically.  half: weights as float16 (half the size); statistics stay float32, IS10 exceeds float16."""
-    kind = torch.float16 if half else torch.float32
+    """Write a checkpoint atomically.
+
+    half: store weights as float16, which halves the file. Statistics remain float32, because values
+    of IS10 exceed float16.
+
+    Raises ValueError if `half` and a weight exceeds float16, OSError if writing fails.
+    """
+    dtype = torch.float16 if half else torch.float32
     tensors = {
-        f"model.{name}": tensor.detach().cpu().to(kind).contiguous()
+        f"model.{name}": tensor.detach().cpu().to(dtype).contiguous()
         for name, tensor in checkpoint.state.items()
     }
     if half and not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
@@ -78,8 +88,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> N
         "extra": checkpoint.extra,
     }
     text = json.dumps(header, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    data = save(tensors, metadata={"merc": text})
-    path = Path(path)
+    _write(Path(path), save(tensors, metadata={"merc": text}))
+
+
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -93,50 +105,51 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> N
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read and check everything.  OSError for an unreadable file; ValueError, naming it, for anything malformed."""
+    """Read a checkpoint and check all of it.
+
+    Raises OSError if the file cannot be read, ValueError with its name if it is malformed.
+    """
     path = Path(path)
-    with open(path, "rb") as file:  # an absent file or a folder: Python's own error
+    with open(path, "rb") as file:  # Python's error for a missing file or a folder
         size = int.from_bytes(file.read(8), "little")
-    if size > min(path.stat().st_size, 64 << 20):
+    if size > min(path.stat().st_size, MAX_HEADER):
         raise ValueError(f"{path} is not a model of merc: its header claims {size} bytes")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if "merc" not in metadata:
                 raise ValueError("its header has no entry 'merc'")
-            header = json.loads(metadata["merc"], parse_constant=_refuse)
+            header = json.loads(metadata["merc"], parse_constant=_refuse_constant)
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-            config = _check(header, shapes)
+            config = _check_shapes(header, shapes)
             tensors = {name: file.get_tensor(name) for name in shapes}
         return _assemble(header, config, tensors)
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path} is not a usable model of merc: {error}. Train it again, or take another copy."
+            f"{path} is not a usable model of merc: {error}. Train it again, or use another copy."
         ) from error
 
 
-def _check(header: Any, shapes: dict[str, tuple[int, ...]]) -> CSSConfig:
-    """Dimensions that agree with the tensors in the file, found before anything of their size is allocated."""
-    if (
-        not isinstance(header, dict)
-        or set(header) != _FIELDS
-        or not isinstance(header["config"], dict)
-    ):
-        raise ValueError("its header lacks a part, or has one more than this version of merc knows")
+def _check_shapes(header: Any, shapes: dict[str, tuple[int, ...]]) -> CSSConfig:
+    """Check that the dimensions agree with the tensors, before anything of their size is allocated.
+
+    shapes: name of a tensor -> its shape in the file.
+    """
+    if not isinstance(header, dict) or set(header) != _FIELDS:
+        raise ValueError("its header has missing or unknown fields")
+    if not isinstance(header["config"], dict):
+        raise ValueError("its dimensions are malformed")
     if header["format"] != FORMAT:
         raise ValueError(f"its format is {header['format']!r}; this version of merc reads {FORMAT}")
     config = CSSConfig.from_dict(header["config"])
     with torch.device("meta"):
-        expected = {
-            f"model.{name}": tuple(tensor.shape)
-            for name, tensor in CSS(config).state_dict().items()
-        }
+        state = CSS(config).state_dict()
+    expected = {f"model.{name}": tuple(tensor.shape) for name, tensor in state.items()}
     expected["log_prior"] = (len(config.labels),)
-    found = {name: shape for name, shape in shapes.items() if not name.startswith("normaliser.")}
-    if found != expected:
-        wrong = sorted(
-            name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)
-        )
+    actual = {name: shape for name, shape in shapes.items() if not name.startswith("normaliser.")}
+    if actual != expected:
+        names = actual.keys() | expected.keys()
+        wrong = sorted(name for name in names if actual.get(name) != expected.get(name))
         raise ValueError(f"its tensors do not fit its dimensions: {', '.join(wrong[:5])}")
     widths = dict(config.widths)
     for name, shape in shapes.items():
@@ -150,51 +163,52 @@ def _check(header: Any, shapes: dict[str, tuple[int, ...]]) -> CSSConfig:
 
 def _assemble(header: dict[str, Any], config: CSSConfig, tensors: dict[str, Tensor]) -> Checkpoint:
     for name, tensor in tensors.items():
-        if tensor.dtype not in (torch.float32, torch.float16) or not bool(
-            torch.isfinite(tensor).all()
-        ):
+        is_float = tensor.dtype in (torch.float32, torch.float16)
+        if not is_float or not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"its tensor {name} is not of finite float16 or float32 values")
-    temperatures, fingerprints, normaliser = (
-        header[name] for name in ("temperatures", "fingerprints", "normaliser")
+    _check_header(header)
+    return Checkpoint(
+        config,
+        {name: tensor.float() for name, tensor in _under("model.", tensors).items()},
+        Normaliser.from_parts(
+            header["normaliser"],
+            {name: tensor.numpy() for name, tensor in _under("normaliser.", tensors).items()},
+        ),
+        header["fingerprints"],
+        tensors["log_prior"].numpy(),
+        {name: float(value) for name, value in header["temperatures"].items()},
+        header["extra"],
     )
-    if not isinstance(temperatures, dict) or not all(
-        _positive(value) for value in temperatures.values()
-    ):
+
+
+def _check_header(header: dict[str, Any]) -> None:
+    temperatures, normaliser = header["temperatures"], header["normaliser"]
+    if not isinstance(temperatures, dict) or not all(map(_positive, temperatures.values())):
         raise ValueError("its temperatures are not positive numbers")
-    if not (fingerprints is None or isinstance(fingerprints, dict)) or not isinstance(
-        header["extra"], dict
-    ):
-        raise ValueError("its fingerprints or extra entries are malformed")
+    if not isinstance(header["fingerprints"], dict | None):
+        raise ValueError("its fingerprints are malformed")
+    if not isinstance(header["extra"], dict):
+        raise ValueError("its extra entries are malformed")
     if (
         not isinstance(normaliser, dict)
         or not isinstance(normaliser.get("method"), str | dict)
         or not _positive(normaliser.get("pseudo"))
     ):
         raise ValueError("its normaliser is malformed")
-    statistics = {
-        name.removeprefix("normaliser."): tensor.numpy()
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Select the tensors whose names begin with a prefix, which is removed."""
+    return {
+        name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()
-        if name.startswith("normaliser.")
+        if name.startswith(prefix)
     }
-    state = {
-        name.removeprefix("model."): tensor.float()
-        for name, tensor in tensors.items()
-        if name.startswith("model.")
-    }
-    return Checkpoint(
-        config,
-        state,
-        Normaliser.from_parts(normaliser, statistics),
-        fingerprints,
-        tensors["log_prior"].numpy(),
-        {name: float(value) for name, value in temperatures.items()},
-        header["extra"],
-    )
 
 
 def _positive(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-def _refuse(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(f"its header holds the number {name}")

@@ -1,6 +1,6 @@
-"""Fusions that SPF is compared with: each takes what SPF takes, modality -> (N, d), and returns (N, d).
+"""Fusions to compare SPF with. Each maps modality -> (N, d) to (N, d), as SPF does.
 
-Missing modalities arrive as zero rows with a mask: they leave sums, and are the factor 1 in products.
+Missing modalities are zero rows with a mask: sums leave them out, products use the factor 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["FUSIONS", "make_fusion"]
 
 
 class Concatenation(nn.Module):
-    """ "Without SPF": one linear map of the concatenation."""
+    """One linear map of the concatenation (the paper's row "without SPF")."""
 
     def __init__(self, config: CSSConfig) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Concatenation(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """Concatenation and a GELU layer of d units: the plain nonlinear fusion."""
+    """The concatenation through a GELU layer of d units, the simplest nonlinear fusion."""
 
     def __init__(self, config: CSSConfig) -> None:
         super().__init__()
@@ -48,7 +48,10 @@ class Perceptron(nn.Module):
 
 
 class LowRankMultimodal(nn.Module):
-    """LMF (Liu et al. 2018): Σ over 4 rank-1 terms of Π_m W^(m) [h^(m); 1], `rank` wide, then projected to d."""
+    """LMF (Liu et al. 2018): the sum of four rank-1 terms Π_m W^(m) [h^(m); 1], projected to d.
+
+    Each term has `rank` components.
+    """
 
     TERMS = 4
 
@@ -70,7 +73,11 @@ class LowRankMultimodal(nn.Module):
 
 
 class FactorisedBilinear(nn.Module):
-    """MFB (Yu et al. 2017) over every pair of modalities: product, sum over windows of 5, power and l2 norm."""
+    """MFB (Yu et al. 2017) over every pair of modalities.
+
+    The product of both sides is summed over windows of 5, then the signed square root is taken and
+    the result normalised to length 1.
+    """
 
     WINDOW = 5
 
@@ -80,11 +87,9 @@ class FactorisedBilinear(nn.Module):
         self.factors = nn.ModuleDict(
             {name: nn.Linear(config.d, config.rank * self.WINDOW) for name in config.modalities}
         )
-        pairs = list(combinations(config.modalities, 2)) or [
-            (config.modalities[0], config.modalities[0])
-        ]
-        self.pairs = pairs
-        self.out = nn.Linear(config.rank * len(pairs), config.d)
+        first = config.modalities[0]
+        self.pairs = list(combinations(config.modalities, 2)) or [(first, first)]
+        self.out = nn.Linear(config.rank * len(self.pairs), config.d)
 
     def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
         sides = {
@@ -99,9 +104,10 @@ class FactorisedBilinear(nn.Module):
 
 
 class PolynomialPooling(nn.Module):
-    """PTP (Hou et al. 2019) with projections shared by the modalities: Π_j (W_j Σ_m h^(m) + w_j), linear, ungated.
+    """PTP (Hou et al. 2019): Π_j (W_j Σ_m h^(m) + w_j), linear, without gates.
 
-    Its constant path is a column of the same random projection: it starts as small as the others, as SPF's starts at 0.
+    The modalities share the projections. The constant w_j is a column of the same random
+    projection, so it starts as small as the others, as SPF's starts at 0.
     """
 
     def __init__(self, config: CSSConfig) -> None:
@@ -118,7 +124,7 @@ class PolynomialPooling(nn.Module):
 
 
 class SoftmaxGate(nn.Module):
-    """SDT's fusion (Ma et al. 2024): per dimension, a softmax over the modalities of U h^(m) weighs h^(m)."""
+    """SDT's fusion (Ma et al. 2024): Σ_m softmax_m(U h^(m)) h^(m), element by element."""
 
     def __init__(self, config: CSSConfig) -> None:
         super().__init__()
@@ -127,9 +133,9 @@ class SoftmaxGate(nn.Module):
 
     def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
         rows = torch.stack([hidden[name] for name in self.modalities])  # (M, N, d)
-        there = torch.stack([present[name] for name in self.modalities]).unsqueeze(-1)
-        # a large finite number, not -inf: an utterance without any modality would be a softmax over nothing
-        scores = self.gate(rows).float().masked_fill(~there, -1e30)
+        available = torch.stack([present[name] for name in self.modalities]).unsqueeze(-1)
+        # large and finite instead of -inf, which would give NaN if all modalities are missing
+        scores = self.gate(rows).float().masked_fill(~available, -1e30)
         return (scores.softmax(0) * rows).sum(0)
 
 
@@ -155,4 +161,5 @@ FUSIONS: dict[str, Callable[[CSSConfig], nn.Module]] = {
 
 
 def make_fusion(config: CSSConfig) -> nn.Module:
+    """Return the fusion `config.fusion` of `FUSIONS`."""
     return FUSIONS[config.fusion](config)

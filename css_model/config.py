@@ -1,4 +1,4 @@
-"""The dimensions and open points that rebuild a CSS model from its checkpoint."""
+"""The dimensions and options that rebuild a CSS model from its checkpoint."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _CHOICES = {
     "iae_input": ("serial", "parallel"),
     "gate": ("matrix", "pair", "scalar"),
 }
-# largest sensible sizes: a forged checkpoint must not make us allocate without end
-_RANGES = {
+# limits, so that a forged checkpoint cannot allocate any amount of memory
+_LIMITS = {
     "d": 16384,
     "heads": 256,
     "hidden": 65536,
@@ -24,23 +24,40 @@ _RANGES = {
     "rank": 8192,
     "speakers": 65536,
 }
+_MAX_WIDTH = 1 << 20
+_MAX_LABELS = 100_000
 
 
 @dataclass(frozen=True)
 class CSSConfig:
-    """What rebuilds the model; the defaults are the paper's IEMOCAP setting.
+    """Dimensions and options of a model. The defaults are the paper's for IEMOCAP.
 
-    widths: (modality, feature width) pairs in a fixed order.  labels: class names, index = logit.
-    d: width of the shared space.  heads, hidden (feed-forward width), layers: of each encoder block stack.
-    order, rank: p and r of eqs. 7-9.  speakers: rows of the speaker table; the i-th speaker to appear in a dialogue
-    takes row i modulo `speakers` (3 = the two of IEMOCAP and a spare one, as in SDT's program; give corpora with
-    larger groups more).
-    feature_dropout: share of the (standardised) feature values hidden in training, before the projection; the paper
-    has none, small corpora gain by it.
-    fusion: `spf` or a comparator.  modality_specific: False = one W_j for all modalities and no static gate
-    ("without MSP").  mae, iae: False removes that encoder.  iae_input: what eqs. 3-5 call h, the output of the
-    modality-aware encoder (`serial`) or its input (`parallel`).  gate: eq. 3 with a d×d matrix per gated modality,
-    per ordered pair, or a scalar per gated modality.
+    widths: (modality, feature width) pairs, in a fixed order.
+    labels: class names, in the order of the logits.
+    d: width of the shared space.
+    heads, hidden, layers: of each stack of encoder blocks; hidden is the feed-forward width.
+    dropout: in the encoder blocks and the unimodal heads.
+    feature_dropout: share of the standardised feature values set to zero in training, before the
+        projection. The paper has none; small corpora benefit from it.
+    order, rank: p and r of eqs. 7-9.
+    speakers: rows of the speaker table. The i-th speaker to appear in a dialogue uses row i modulo
+        `speakers`. 3 serves the two of IEMOCAP with one to spare, as in the code of SDT; corpora
+        with larger groups need more.
+    fusion: "spf" or one of `css_model.comparators`.
+    modality_specific: False means one W_j for all modalities and no static gate ("without MSP").
+    mae, iae: False removes the modality-aware (eq. 2) or interaction-aware encoder (eqs. 3-5).
+    iae_input: the h of eqs. 3-5: the output of the modality-aware encoder ("serial") or its input
+        ("parallel").
+    gate: eq. 3 with a d×d matrix per gated modality ("matrix"), per ordered pair ("pair"), or with
+        one number per gated modality ("scalar").
+
+    Raises ValueError with the name of the field for values out of range.
+
+    >>> config = CSSConfig(widths={"text": 384, "audio": 1582}, labels=("joy", "anger"), d=64)
+    >>> config.modalities, config.order, config.rank
+    (('text', 'audio'), 3, 16)
+    >>> CSSConfig.from_dict(config.to_dict()) == config
+    True
     """
 
     widths: tuple[tuple[str, int], ...]
@@ -62,63 +79,65 @@ class CSSConfig:
     gate: str = "matrix"
 
     def __post_init__(self) -> None:
-        """Raises ValueError naming the field."""
         widths = self.widths.items() if isinstance(self.widths, Mapping) else self.widths
         object.__setattr__(self, "widths", tuple((str(name), width) for name, width in widths))
         object.__setattr__(self, "labels", tuple(self.labels))
-        if not self.widths or len(dict(self.widths)) != len(self.widths):
-            raise ValueError(
-                f"widths must name each modality once, and at least one: {self.widths}"
-            )
-        for name, width in self.widths:
-            if not name.isidentifier() or not _is_count(width, 1 << 20):
-                raise ValueError(
-                    f"widths: {name!r} needs a plain name and a width of 1 to {1 << 20}, not {width!r}"
-                )
-        if (
-            len(self.labels) < 2
-            or len(set(self.labels)) != len(self.labels)
-            or len(self.labels) > 100_000
-        ):
-            raise ValueError(f"labels must be at least two different names: {self.labels[:10]}")
-        if not all(isinstance(label, str) for label in self.labels):
-            raise ValueError(f"labels must be text: {self.labels[:10]}")
-        for field, largest in _RANGES.items():
-            if not _is_count(getattr(self, field), largest):
-                raise ValueError(
-                    f"{field} must be a whole number from 1 to {largest}, not {getattr(self, field)!r}"
-                )
+        self._check_widths()
+        self._check_labels()
+        for field, limit in _LIMITS.items():
+            value = getattr(self, field)
+            if not _is_count(value, limit):
+                raise ValueError(f"{field} must be a whole number from 1 to {limit}, not {value!r}")
         if self.d % self.heads:
             raise ValueError(f"d ({self.d}) must be a multiple of heads ({self.heads})")
         for field in ("dropout", "feature_dropout"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-                raise ValueError(f"{field} must lie in [0, 1), not {value!r}")
+                raise ValueError(f"{field} must be in [0, 1), not {value!r}")
         for field, choices in _CHOICES.items():
-            if getattr(self, field) not in choices:
-                raise ValueError(
-                    f"{field} must be one of {', '.join(choices)}, not {getattr(self, field)!r}"
-                )
+            value = getattr(self, field)
+            if value not in choices:
+                raise ValueError(f"{field} must be one of {', '.join(choices)}, not {value!r}")
         for field in ("modality_specific", "mae", "iae"):
-            if not isinstance(getattr(self, field), bool):
-                raise ValueError(f"{field} must be true or false, not {getattr(self, field)!r}")
+            value = getattr(self, field)
+            if not isinstance(value, bool):
+                raise ValueError(f"{field} must be true or false, not {value!r}")
+
+    def _check_widths(self) -> None:
+        if not self.widths or len(dict(self.widths)) != len(self.widths):
+            raise ValueError(
+                f"widths must name at least one modality, and each only once: {self.widths}"
+            )
+        for name, width in self.widths:
+            if not name.isidentifier() or not _is_count(width, _MAX_WIDTH):
+                raise ValueError(
+                    f"widths: {name!r} must be an identifier with a width of 1 to {_MAX_WIDTH}, "
+                    f"not {width!r}"
+                )
+
+    def _check_labels(self) -> None:
+        count = len(self.labels)
+        if not 2 <= count <= _MAX_LABELS or len(set(self.labels)) != count:
+            raise ValueError(f"labels must be at least two different names: {self.labels[:10]}")
+        if not all(isinstance(label, str) for label in self.labels):
+            raise ValueError(f"labels must be text: {self.labels[:10]}")
 
     @property
     def modalities(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.widths)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `from_dict` reads it back."""
-        return asdict(self) | {
-            "widths": [list(pair) for pair in self.widths],
-            "labels": list(self.labels),
-        }
+        """Return the fields (JSON-able)."""
+        widths = [list(pair) for pair in self.widths]
+        return asdict(self) | {"widths": widths, "labels": list(self.labels)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CSSConfig:
-        """Raises ValueError for unknown or missing fields and for values out of range."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
+        """Read what `to_dict` returned.
+
+        Raises ValueError for unknown or missing fields and for values out of range.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"unknown model fields: {', '.join(unknown)}")
         if not {"widths", "labels"} <= set(values):
@@ -129,10 +148,10 @@ class CSSConfig:
             raise ValueError(f"malformed model fields: {error}") from error
 
 
-def _is_count(value: object, largest: int) -> bool:
+def _is_count(value: object, limit: int) -> bool:
     return (
         isinstance(value, int)
         and not isinstance(value, bool)
-        and 1 <= value <= largest
+        and 1 <= value <= limit
         and math.isfinite(value)
     )

@@ -1,4 +1,4 @@
-"""How three gradients become one step, by name: PGM, and what it is compared with."""
+"""PGM and what it is compared with, by name: ways to combine three gradients into one step."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from css_model.pareto import ParetoGradientModulator
 
 __all__ = ["DIRECTIONS", "make_modulator"]
 
-CAGRAD_C = 0.5  # radius of the search around the mean gradient (Liu et al. 2021: .4 to .5)
+CAGRAD_C = 0.5  # radius of the search around the mean gradient (Liu et al. 2021: 0.4 to 0.5)
 
 
 def _torchjd(name: str, **options: float) -> Callable[[Tensor], Tensor]:
-    """A weighting of the library torchjd, an extra; the Gram matrix is scaled, as its thresholds are absolute."""
+    """Return a weighting of the optional library torchjd.
+
+    Its thresholds are absolute, so the Gram matrix is scaled.
+    """
     try:
         from torchjd import aggregation
     except ImportError as error:
@@ -47,9 +50,12 @@ def make_modulator(
     objectives: Sequence[int] = (0, 1, 2),
     weights: Sequence[float] | None = None,
 ) -> ParetoGradientModulator:
-    """A modulator by name of `DIRECTIONS`; `static` takes `weights`.  `use` is PGM's alone: the others have raw losses.
+    """Return a modulator by its name in `DIRECTIONS`, or "static" with three `weights`.
 
-    Raises ValueError for another name, ImportError for pcgrad and cagrad without torchjd.
+    The other arguments are those of `ParetoGradientModulator`. `use` applies to PGM only: all
+    others weigh the raw losses.
+
+    Raises ValueError for an unknown name, ImportError for pcgrad and cagrad without torchjd.
     """
     if name == "static":
         if weights is None:
@@ -58,7 +64,7 @@ def make_modulator(
     elif name in DIRECTIONS:
         options = DIRECTIONS[name]()
     else:
-        raise ValueError(f"no direction {name!r}; there are {', '.join(DIRECTIONS)} and static")
+        raise ValueError(f"unknown direction {name!r}; choose {', '.join(DIRECTIONS)} or static")
     return ParetoGradientModulator(
         model, theta, use if name == "pgm" else "raw", heads=heads, objectives=objectives, **options
     )

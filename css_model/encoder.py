@@ -1,7 +1,7 @@
-"""Eqs. 2-6: features to one contextual vector per utterance and modality, on packed utterances.
+"""Eqs. 2-6: one contextual vector per utterance and modality.
 
-Every linear layer sees the N valid utterances; padding exists only inside scaled_dot_product_attention.
-Missing features are never attended to: they are no keys, and a dialogue without any key gets zero.
+Every linear layer sees the N packed utterances; only attention pads. Missing features are no keys
+of the attention, and the attention output of a dialogue without keys is zero.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ __all__ = ["Encoder", "Layout", "positions"]
 
 
 class Layout:
-    """Which packed rows form which dialogue.  Dialogues of similar length share one padded attention call.
+    """Which packed rows belong to which dialogue.
 
-    One call for all would pad every dialogue to the longest: a single one of 5,000 utterances among 31 short ones
-    would cost 32 x 5,000 rows.
+    Dialogues of similar length share one padded call of the attention. A single call for all would
+    pad every dialogue to the longest: one of 5,000 utterances among 31 short ones would make it
+    32 x 5,000 rows.
     """
 
     WASTE = 4  # a group holds dialogues down to a quarter of its longest
@@ -32,71 +33,75 @@ class Layout:
         for length in lengths:
             starts.append(starts[-1] + length)
         self.n = starts[-1]
-        order = sorted(
-            (number for number in range(len(lengths)) if lengths[number]), key=lambda i: -lengths[i]
-        )
+        order = sorted((i for i in range(len(lengths)) if lengths[i]), key=lambda i: -lengths[i])
         self.groups: list[tuple[Tensor, Tensor]] = []  # rows (b, t), valid (b, t)
         while order:
             longest = lengths[order[0]]
-            members = [number for number in order if lengths[number] * self.WASTE >= longest]
+            members = [i for i in order if lengths[i] * self.WASTE >= longest]
             order = order[len(members) :]
             steps = torch.arange(longest)
-            sizes = torch.tensor([lengths[number] for number in members]).unsqueeze(1)
-            first = torch.tensor([starts[number] for number in members]).unsqueeze(1)
+            sizes = torch.tensor([lengths[i] for i in members]).unsqueeze(1)
+            first = torch.tensor([starts[i] for i in members]).unsqueeze(1)
             valid = steps < sizes
             self.groups.append(((first + steps.minimum(sizes - 1)).to(device), valid.to(device)))
         packed = [rows[valid] for rows, valid in self.groups]
-        self.inverse = (
-            torch.argsort(torch.cat(packed))
-            if packed
-            else torch.zeros(0, dtype=torch.long, device=device)
-        )
+        if packed:
+            self.inverse = torch.argsort(torch.cat(packed))
+        else:
+            self.inverse = torch.zeros(0, dtype=torch.long, device=device)
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, usable: Tensor, heads: int
     ) -> Tensor:
-        """Attention within dialogues: (N, d) query, key, value; usable (N,) bool keys.  Returns (N, d)."""
+        """Compute scaled dot-product attention within dialogues.
+
+        query, key, value: (N, d). usable: (N,) bool, which rows may be keys. Returns (N, d).
+        """
         outputs = []
         for rows, valid in self.groups:
             q = _heads(query, rows, heads)
             mask = valid & usable[rows]
-            if len(rows) == 1:  # a dialogue alone needs no mask: its usable keys are simply taken
+            if len(rows) == 1:
+                # a single dialogue needs no mask: select its usable keys
                 keys = rows[mask].unsqueeze(0)
                 if keys.shape[1] == 0:
                     out = torch.zeros_like(q)
                 else:
-                    out = F.scaled_dot_product_attention(
-                        q, _heads(key, keys, heads), _heads(value, keys, heads)
-                    )
+                    k, v = _heads(key, keys, heads), _heads(value, keys, heads)
+                    out = F.scaled_dot_product_attention(q, k, v)
             else:
-                some = mask.any(1, keepdim=True)
-                out = F.scaled_dot_product_attention(
-                    q,
-                    _heads(key, rows, heads),
-                    _heads(value, rows, heads),
-                    attn_mask=(mask | ~some)[:, None, None, :],
-                )
-                out = torch.where(some[:, :, None, None], out, 0)
+                any_key = mask.any(1, keepdim=True)
+                k, v = _heads(key, rows, heads), _heads(value, rows, heads)
+                # without keys, attend to all rows to avoid NaN, then set the output to zero
+                attn_mask = (mask | ~any_key)[:, None, None, :]
+                out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+                out = torch.where(any_key[:, :, None, None], out, 0)
             outputs.append(out.transpose(1, 2).flatten(2)[valid])
         return torch.cat(outputs)[self.inverse] if outputs else query
 
     def any(self, rows: Tensor) -> Tensor:
-        """(N,) bool to (N,) bool: does it hold for some utterance of the same dialogue?"""
+        """Map (N,) bool to (N,) bool: is it true of some utterance of the same dialogue?"""
         result = torch.zeros_like(rows)
         for index, valid in self.groups:
-            found = (rows[index] & valid).any(1, keepdim=True).expand_as(valid)
-            result[index[valid]] = found[valid]
+            true_of_any = (rows[index] & valid).any(1, keepdim=True).expand_as(valid)
+            result[index[valid]] = true_of_any[valid]
         return result
 
 
 def _heads(x: Tensor, rows: Tensor, heads: int) -> Tensor:
-    """(N, d) gathered by rows (b, t) to (b, heads, t, d / heads)."""
+    """Gather rows (b, t) of (N, d) and split them into heads: (b, heads, t, d / heads)."""
     gathered = x.index_select(0, rows.reshape(-1))
     return gathered.view(*rows.shape, heads, -1).transpose(1, 2)
 
 
 def positions(lengths: list[int], d: int, device: torch.device | str = "cpu") -> Tensor:
-    """Sinusoidal positions (Vaswani et al. 2017) within each dialogue, computed for any length: (N, d) float32."""
+    """Return sinusoidal positions (Vaswani et al. 2017) within each dialogue: (N, d) float32.
+
+    There is no maximum length.
+
+    >>> positions([2, 1], 4).shape
+    torch.Size([3, 4])
+    """
     steps = torch.cat([torch.arange(length, device=device) for length in lengths]).to(torch.float32)
     rates = torch.exp(torch.arange(0, d, 2, device=device) * (-math.log(10_000.0) / d))
     angles = steps[:, None] * rates
@@ -104,7 +109,10 @@ def positions(lengths: list[int], d: int, device: torch.device | str = "cpu") ->
 
 
 class Attention(nn.Module):
-    """Multi-head attention over the utterances of a dialogue; dropout on its weights would forbid the fast kernels."""
+    """Multi-head attention over the utterances of a dialogue.
+
+    Its weights have no dropout, which would rule out the fast kernels.
+    """
 
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
@@ -117,9 +125,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention, residual, feed-forward (GELU); dropout after each (decisions 6 and 18).
+    """A pre-norm Transformer block: attention and a GELU feed-forward layer, both residual.
 
-    One norm serves queries and keys: eq. 4 sums over the present modalities, so the scale of k varies with them.
+    Dropout follows each of them. Queries and keys share a norm: eq. 4 sums over the modalities that
+    are present, so the scale of k varies with their number.
     """
 
     def __init__(self, config: CSSConfig) -> None:
@@ -132,6 +141,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, context: Tensor | None, usable: Tensor, layout: Layout) -> Tensor:
+        """Map x (N, d) to (N, d). context: keys and values (N, d); None for self-attention."""
         query = self.norm(x)
         keys = query if context is None else self.norm(context)
         x = x + self.dropout(self.attention(query, keys, usable, layout))
@@ -139,7 +149,7 @@ class Block(nn.Module):
 
 
 class Stack(nn.ModuleList):
-    """`layers` blocks, one after another; all see the same context (None: themselves)."""
+    """`layers` blocks in a row, all with the same context (None: self-attention)."""
 
     def __init__(self, config: CSSConfig) -> None:
         super().__init__(Block(config) for _ in range(config.layers))
@@ -151,25 +161,27 @@ class Stack(nn.ModuleList):
 
 
 class Gates(nn.Module):
-    """Eqs. 3-4: k^(m), the other modalities of the same utterance, each gated by the query modality."""
+    """Eqs. 3-4: k^(m), the sum of the other modalities, each gated by the query modality."""
 
     def __init__(self, config: CSSConfig) -> None:
         super().__init__()
         names, out = config.modalities, 1 if config.gate == "scalar" else config.d
         self.pairwise = config.gate == "pair"
-        keys = (
-            [f"{q}_{m}" for q in names for m in names if q != m] if self.pairwise else list(names)
-        )
+        keys = list(names)
+        if self.pairwise:
+            keys = [f"{query}_{other}" for query in names for other in names if query != other]
         self.weight = nn.ModuleDict({key: nn.Linear(config.d, out) for key in keys})
 
     def forward(self, query: str, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
-        """(N, d), summed over the present other modalities."""
+        """Return (N, d), the sum over the other modalities that are present.
+
+        query: the query modality. hidden: modality -> (N, d). present: modality -> (N,) bool.
+        """
         total = torch.zeros_like(hidden[query])
         for name, other in hidden.items():
             if name != query:
-                gate = torch.sigmoid(
-                    self.weight[f"{query}_{name}" if self.pairwise else name](hidden[query])
-                )
+                layer = self.weight[f"{query}_{name}" if self.pairwise else name]
+                gate = torch.sigmoid(layer(hidden[query]))
                 total = total + torch.where(present[name][:, None], gate * other, 0)
         return total
 
@@ -181,66 +193,69 @@ class Encoder(nn.Module):
         super().__init__()
         names, d = config.modalities, config.d
         self.config = config
-        # "1D convolution" with kernel 1 and no bias: a linear map per utterance (decision 2)
+        # the paper's "1D convolution" with kernel 1 and no bias is a linear map per utterance
         self.project = nn.ModuleDict(
             {name: nn.Linear(width, d, bias=False) for name, width in config.widths}
         )
         self.speaker = nn.Embedding(config.speakers, d)
-        nn.init.normal_(self.speaker.weight, std=0.5)  # beside positions of rms .7
+        # the root mean square of the positions, to which it is added, is 0.7
+        nn.init.normal_(self.speaker.weight, std=0.5)
         self.mae = nn.ModuleDict({m: Stack(config) for m in names} if config.mae else {})
-        self.crossing = (
-            config.iae and len(names) > 1
-        )  # a single modality has nothing to interact with
+        # a single modality has nothing to interact with
+        self.crossing = config.iae and len(names) > 1
         self.iae = nn.ModuleDict({m: Stack(config) for m in names} if self.crossing else {})
         self.gates = Gates(config) if self.crossing else None
         width = 2 * d if self.crossing else d
         self.output = nn.ModuleDict({m: nn.Linear(width, d) for m in names})
         for weight in (p for p in self.output.parameters() if p.dim() == 2):
-            nn.init.normal_(
-                weight, std=width**-0.5
-            )  # h̃ of root mean square about 1, as SPF's start needs
+            # gives h̃ a root mean square of about 1, which SPF's initialisation assumes
+            nn.init.normal_(weight, std=width**-0.5)
 
     def forward(self, batch: Batch, present: dict[str, Tensor]) -> dict[str, Tensor]:
-        """modality -> h̃ (N, d); zero where the feature is missing (after the bias of eq. 6, decision 20)."""
+        """Return modality -> h̃ (N, d), zero where the feature is missing.
+
+        present: modality -> (N,) bool. The mask applies after the bias of eq. 6.
+        """
         layout = Layout(batch.lengths, batch.speakers.device)
-        extra = positions(batch.lengths, self.config.d, batch.speakers.device)
-        extra = extra.to(self.speaker.weight.dtype) + self.speaker(
-            batch.speakers % self.config.speakers
-        )
-        first, own = {}, {}
-        for name, project in self.project.items():
-            there = present[name][:, None]
-            x = torch.zeros_like(extra)
-            if name in batch.features:
-                rows = batch.features[name].masked_fill(~there, 0)
-                rows = F.dropout(rows, self.config.feature_dropout, self.training)
-                x = torch.where(there, project(rows) + extra, 0)
-            first[name] = own[name] = x
-            if self.config.mae:
-                own[name] = self.mae[name](x, None, present[name], layout)
-        hidden = {}
+        extra = self._positions_and_speakers(batch)
+        inputs, contexts = {}, {}
         for name in self.project:
-            parts = [own[name]]
+            inputs[name] = contexts[name] = self._project(name, batch, present[name], extra)
+            if self.config.mae:
+                contexts[name] = self.mae[name](inputs[name], None, present[name], layout)
+        queries = contexts if self.config.iae_input == "serial" else inputs
+        hidden = {}
+        for name, context in contexts.items():
+            parts = [context]
             if self.gates is not None:
-                parts.append(
-                    self._interact(
-                        name, own if self.config.iae_input == "serial" else first, present, layout
-                    )
-                )
-            hidden[name] = torch.where(
-                present[name][:, None], self.output[name](torch.cat(parts, -1)), 0
-            )
+                parts.append(self._interact(name, queries, present, layout))
+            output = self.output[name](torch.cat(parts, -1))
+            hidden[name] = torch.where(present[name][:, None], output, 0)
         return hidden
+
+    def _positions_and_speakers(self, batch: Batch) -> Tensor:
+        """Return the sum of position and speaker embeddings, (N, d)."""
+        rows = positions(batch.lengths, self.config.d, batch.speakers.device)
+        speakers = self.speaker(batch.speakers % self.config.speakers)
+        return rows.to(self.speaker.weight.dtype) + speakers
+
+    def _project(self, name: str, batch: Batch, present: Tensor, extra: Tensor) -> Tensor:
+        """Return h of a modality, (N, d): its features projected to d, plus `extra`."""
+        if name not in batch.features:
+            return torch.zeros_like(extra)
+        mask = present[:, None]
+        rows = batch.features[name].masked_fill(~mask, 0)
+        rows = F.dropout(rows, self.config.feature_dropout, self.training)
+        return torch.where(mask, self.project[name](rows) + extra, 0)
 
     def _interact(
         self, name: str, hidden: dict[str, Tensor], present: dict[str, Tensor], layout: Layout
     ) -> Tensor:
+        """Return h_Ia of a modality (eqs. 3-5), (N, d); zero if the dialogue has no other."""
         assert self.gates is not None
         others = torch.zeros_like(present[name])
         for other, rows in present.items():
             if other != name:
                 others = others | rows
         x = self.iae[name](hidden[name], self.gates(name, hidden, present), others, layout)
-        return torch.where(
-            layout.any(others)[:, None], x, 0
-        )  # no other modality in the dialogue: h_Ia = 0
+        return torch.where(layout.any(others)[:, None], x, 0)

@@ -1,4 +1,4 @@
-"""The exact minimum-norm point of a simplex: the QP of eqs. 14-15, by active set over its faces."""
+"""The QP of eqs. 14-15: the exact minimum-norm point of a simplex, searched face by face."""
 
 from __future__ import annotations
 
@@ -12,37 +12,49 @@ from torch import Tensor
 
 __all__ = ["min_norm_weights"]
 
-ROUNDING = 1e-15  # relative: what opposite gradients leave of zero
-LARGEST = 12  # 2^12 faces; objectives number three here
-TOLERANCE = (
-    1e-12  # of the optimality conditions and of dependence, relative to the terms that are summed
-)
+ROUNDING = 1e-15  # relative rounding error of the sum of opposite gradients
+MAX_OBJECTIVES = 12  # 2^12 faces; CSS has three objectives
+# of the optimality conditions and of linear dependence, relative to the terms of the sums
+TOLERANCE = 1e-12
 
 
 def min_norm_weights(gram: Tensor) -> Tensor:
-    """argmin over γ >= 0, Σγ = 1 of γᵀ Q γ for a Gram matrix Q (k, k): (k,) float64 on the CPU.
+    """Return the γ that minimises γᵀ Q γ subject to γ >= 0 and Σγ = 1 (eq. 15).
 
-    Exact at any scale.  Where γ is not unique (duplicate gradients, zero within their hull) the solutions on the
-    smallest faces are averaged, so that equal gradients get equal shares.  Reads the lower triangle.  Raises ValueError
-    for a matrix that is not square or not finite, or that no vectors have.
+    gram: the Gram matrix Q, (k, k) with k up to 12; only its lower triangle is read.
+
+    The solution is exact at any scale. If it is not unique (duplicate gradients, or zero within
+    their hull), the solutions on the smallest faces are averaged, so that equal gradients get equal
+    weights.
+
+    Returns:
+        γ, (k,) float64 on the CPU.
+
+    Raises ValueError for a matrix that is not square, not finite, or no Gram matrix.
+
+    >>> gradients = torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    >>> min_norm_weights(gradients @ gradients.T)
+    tensor([0.8000, 0.2000], dtype=torch.float64)
     """
     shape = tuple(gram.shape)
-    if len(shape) != 2 or shape[0] != shape[1] or not 1 <= shape[0] <= LARGEST:
-        raise ValueError(f"expected a (k, k) Gram matrix with k from 1 to {LARGEST}, not {shape}")
+    if len(shape) != 2 or shape[0] != shape[1] or not 1 <= shape[0] <= MAX_OBJECTIVES:
+        raise ValueError(
+            f"expected a (k, k) Gram matrix with k from 1 to {MAX_OBJECTIVES}, not {shape}"
+        )
     return torch.tensor(_solve(gram.tolist()), dtype=torch.float64)
 
 
 def _solve(q: list[list[float]]) -> list[float]:
-    """In plain floats: a solve of three objectives takes microseconds, about as many as one tensor operation."""
+    """Solve in Python floats, which takes microseconds, about as long as one tensor operation."""
     k = len(q)
     diagonal = [q[i][i] for i in range(k)]
     if not all(0 <= value < math.inf for value in diagonal):
         raise ValueError(f"a Gram matrix has a finite diagonal of squared norms, not {diagonal}")
-    if 0 in diagonal:  # a zero gradient alone reaches norm 0
+    if 0 in diagonal:  # zero gradients have the minimum norm
         zeros = diagonal.count(0)
         return [1 / zeros if value == 0 else 0.0 for value in diagonal]
-    # in units of each gradient's own length, u_i = γ_i |g_i|, no product overflows or vanishes: minimise uᵀ C u with
-    # C the cosines and Σ w_i u_i fixed
+    # In units of each gradient's length, u_i = γ_i |g_i|, no product overflows or vanishes:
+    # minimise uᵀ C u with the matrix of cosines C and Σ w_i u_i fixed.
     norms = [math.sqrt(value) for value in diagonal]
     shortest = min(norms)
     w = [shortest / norm for norm in norms]
@@ -50,7 +62,7 @@ def _solve(q: list[list[float]]) -> list[float]:
     for i in range(1, k):
         for j in range(i):
             c[i][j] = c[j][i] = q[i][j] / norms[i] / norms[j]
-            if not -2 < c[i][j] < 2:  # cosines, but for rounding; NaN fails too
+            if not -2 < c[i][j] < 2:  # allows for rounding; false for NaN
                 raise ValueError(
                     f"not a Gram matrix: entry ({i}, {j}) is {q[i][j]}, the diagonal {diagonal}"
                 )
@@ -58,8 +70,8 @@ def _solve(q: list[list[float]]) -> list[float]:
     for face in _faces(k):
         u = _on_face(c, w, face)
         if u is not None and (top := max(u)) > 0:
-            u = [value / top for value in u]  # products with w must not vanish
-            if len(face) == k:  # no corner outside it: the only optimum
+            u = [value / top for value in u]  # prevents underflow of the products with w
+            if len(face) == k:  # no corner lies outside: this is the only optimum
                 return _weights(w, face, u)
             gap, unique = _violation(c, w, face, u)
             if unique:
@@ -72,15 +84,18 @@ def _solve(q: list[list[float]]) -> list[float]:
 
 @cache
 def _faces(k: int) -> list[tuple[int, ...]]:
-    """The faces of the simplex, the largest first."""
+    """Return the faces of the simplex, the largest first."""
     return [face for size in range(k, 0, -1) for face in combinations(range(k), size)]
 
 
 def _on_face(c: list[list[float]], w: list[float], face: Sequence[int]) -> list[float] | None:
-    """u >= 0 proportional to the solution of C_S u = w_S; None where it lies outside or the face is degenerate.
+    """Return u >= 0 proportional to the solution of C_S u = w_S on a face S.
 
-    Gaussian elimination of a positive semidefinite matrix.  The last unknown is kept as a ratio, so that a face whose
-    hull holds zero (C_S singular, u its null vector) is solved too; a face of dependent corners is left to its parts.
+    Returns None if the solution lies outside the face, or its corners are dependent; then the faces
+    of the face are tried.
+
+    Gaussian elimination of a positive semidefinite matrix. The last unknown stays a ratio, which
+    also solves a face whose hull contains zero (C_S is singular, and u its null vector).
     """
     if len(face) == 1:
         return [1.0]
@@ -116,7 +131,7 @@ def _on_face(c: list[list[float]], w: list[float], face: Sequence[int]) -> list[
 
 
 def _on_triangle(c: list[list[float]], w: list[float], face: Sequence[int]) -> list[float] | None:
-    """The elimination of `_on_face` written out: three objectives are what is solved in every step of a training."""
+    """Eliminate as `_on_face` does, written out for three corners: runs in every training step."""
     i, j, k = face
     ij, ik, jk, wi = c[i][j], c[i][k], c[j][k], w[i]
     jj, cross, bj = 1 - ij * ij, jk - ij * ik, w[j] - ij * wi
@@ -136,20 +151,22 @@ def _on_triangle(c: list[list[float]], w: list[float], face: Sequence[int]) -> l
 def _violation(
     c: list[list[float]], w: list[float], face: Sequence[int], u: list[float]
 ) -> tuple[float, bool]:
-    """By how much u on a face breaks (C u)_i >= v w_i (equality on the face), and whether u is the only optimum.
+    """Check the optimality of u on a face: (C u)_i >= v w_i, with equality on the face.
 
-    It is when every corner outside the face is strictly worse.  Stops at the first gross violation.
+    Returns:
+        The largest relative violation, and whether u is the only optimum: it is if every corner
+        outside the face is strictly worse. Stops at the first large violation.
     """
     pairs = list(zip(face, u, strict=True))
-    norm = mass = most = 0.0
+    norm = weight = largest = 0.0
     for i, a in pairs:
-        mass += w[i] * a
+        weight += w[i] * a
         row = c[i]
         for j, b in pairs:
             term = a * b * row[j]
             norm += term
-            most += abs(term)
-    norm = norm / mass if norm > ROUNDING * most else 0.0
+            largest += abs(term)
+    norm = norm / weight if norm > ROUNDING * largest else 0.0
     worst, unique = 0.0, True
     for i, row in enumerate(c):
         inner, terms = 0.0, norm * w[i]
@@ -170,6 +187,7 @@ def _violation(
 
 
 def _weights(w: list[float], face: Sequence[int], u: list[float]) -> list[float]:
+    """Return γ for the u of a face."""
     gamma = [0.0] * len(w)
     for i, value in zip(face, u, strict=True):
         gamma[i] = w[i] * value

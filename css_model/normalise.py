@@ -1,4 +1,4 @@
-"""Standardisation of features by the statistics of a corpus, or of each speaker shrunk towards the corpus."""
+"""Standardise features by the statistics of a corpus, or of each speaker."""
 
 from __future__ import annotations
 
@@ -10,17 +10,25 @@ import numpy as np
 __all__ = ["METHODS", "Normaliser"]
 
 METHODS = ("none", "corpus", "speaker")
-LIMIT = 10.0  # standard deviations; IS10 has ratios that run to 1e6 on sound unlike the corpus
+LIMIT = 10.0  # sd; some IS10 values are ratios that reach 1e6 on sound unlike the corpus
 
 
 class Normaliser:
-    """Features in, features out, numpy; a row of NaN (missing) stays one.
+    """Standardise numpy features. A row of NaN (missing) remains one.
 
-    method: one for all modalities, or modality -> method (default `corpus`).
-    `corpus`: (x - mean) / sd of the training rows.  `speaker`: the same with the speaker's own mean and variance
-    within the dialogue, shrunk as if `pseudo` utterances of the corpus had been heard besides; it works from one
-    utterance on and removes what microphone, room and voice add to all of a speaker's utterances.
-    Values are clipped at ±10 sd.  columns: modality -> the columns that are kept, rising; default all.
+    method: one for all modalities, or modality -> method (default: "corpus"):
+        "corpus": (x - mean) / sd of the training rows;
+        "speaker": the same with mean and variance of the speaker within the dialogue, shrunk
+            towards the corpus as if `pseudo` further utterances had its statistics. It works from
+            one utterance on, and removes what microphone, room and voice add to all utterances of a
+            speaker;
+        "none".
+    pseudo: number of those utterances.
+    columns: modality -> indices of the columns to use, ascending; default: all.
+
+    Values are clipped at ±10 sd.
+
+    Raises ValueError for unknown methods and malformed arguments.
     """
 
     def __init__(
@@ -36,53 +44,54 @@ class Normaliser:
         if not 0 < pseudo < float("inf"):
             raise ValueError(f"pseudo must be a positive number of utterances, not {pseudo}")
         self.pseudo = float(pseudo)
-        self.columns = {name: np.asarray(kept, np.int64) for name, kept in (columns or {}).items()}
-        for name, kept in self.columns.items():
-            if kept.ndim != 1 or not len(kept) or kept[0] < 0 or (np.diff(kept) <= 0).any():
-                raise ValueError(f"columns of {name} must be different, rising and at least one")
-        self.inputs: dict[
-            str, int
-        ] = {}  # modality -> width before the choice, where columns are chosen
-        self.mean: dict[str, np.ndarray] = {}  # modality -> (width,) float32
+        self.columns: dict[str, np.ndarray] = {}
+        for name, values in (columns or {}).items():
+            chosen = np.asarray(values, np.int64)
+            if chosen.ndim != 1 or not len(chosen) or chosen[0] < 0 or (np.diff(chosen) <= 0).any():
+                raise ValueError(f"columns of {name} must be ascending, and at least one")
+            self.columns[name] = chosen
+        # modality -> width before the selection of columns, if there is one
+        self.inputs: dict[str, int] = {}
+        # modality -> (width,) float32
+        self.mean: dict[str, np.ndarray] = {}
         self.sd: dict[str, np.ndarray] = {}
 
     def method_of(self, modality: str) -> str:
+        """Return the method of a modality."""
         return self.method if isinstance(self.method, str) else self.method.get(modality, "corpus")
 
     def widths(self, given: Mapping[str, int]) -> dict[str, int]:
-        """Modality -> width after the choice of columns."""
+        """Map modality -> width to modality -> width after the selection of columns."""
         return {name: len(self.columns.get(name, range(width))) for name, width in given.items()}
 
     def fit(self, dialogues: Iterable[Any]) -> Normaliser:
-        """Mean and sd of every modality over the present rows (float64 sums).  A constant feature gets sd 1."""
+        """Compute mean and sd of every modality over the present rows, summed in float64.
+
+        dialogues: objects with `features`, modality -> (n, width). A constant value gets sd 1.
+        """
         dialogues = list(dialogues)
         self.mean, self.sd = {}, {}
         for name in dict.fromkeys(name for dialogue in dialogues for name in dialogue.features):
-            width = np.shape(next(d.features[name] for d in dialogues if name in d.features))[-1]
+            all_rows = [d.features[name] for d in dialogues if name in d.features]
+            width = np.shape(all_rows[0])[-1]
             if name in self.columns:
-                self.inputs[name] = self._checked(name, width)
-            blocks = [
-                _present(self._chosen(name, d.features[name]))
-                for d in dialogues
-                if name in d.features
-            ]
-            count = sum(len(block) for block in blocks)
-            if not count:
-                inner = self.widths({name: width})[name]
-                mean, sd = np.zeros(inner), np.ones(inner)
-            else:
-                mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / count
-                variance = sum(np.square(block - mean).sum(0) for block in blocks) / count
-                sd = np.sqrt(variance)
-                # rounding leaves a constant feature of 1e6 a "deviation" of 1e-10
-                sd = np.where(sd > 1e-7 * np.maximum(np.abs(mean), 1e-12), sd, 1.0)
+                self.inputs[name] = self._check_columns(name, width)
+            mean, sd = _statistics(
+                [_present(self._select(name, rows)) for rows in all_rows],
+                self.widths({name: width})[name],
+            )
             self.mean[name], self.sd[name] = mean.astype(np.float32), sd.astype(np.float32)
         return self
 
     def apply(
         self, features: Mapping[str, np.ndarray], speakers: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """The features of one dialogue, modality -> (n, width) float32.  Raises ValueError for another width."""
+        """Return the standardised features of one dialogue, modality -> (n, width) float32.
+
+        features: modality -> (n, width). speakers: n names.
+
+        Raises ValueError for a width or modality other than those of `fit`.
+        """
         return {
             name: self._modality(name, np.asarray(rows), speakers)
             for name, rows in features.items()
@@ -94,47 +103,47 @@ class Normaliser:
             raise ValueError(
                 f"{name} features have shape {rows.shape}, expected {self.inputs[name]} columns"
             )
-        rows = self._chosen(name, rows)
+        rows = self._select(name, rows)
         if method == "none":
             return rows.astype(np.float32)
         if name not in self.mean:
-            raise ValueError(
-                f"no statistics for {name}: this normaliser knows {', '.join(self.mean) or 'nothing yet'}"
-            )
+            known = ", ".join(self.mean) or "nothing yet"
+            raise ValueError(f"no statistics for {name}: this normaliser knows {known}")
         expected = (len(speakers), len(self.mean[name]))
         if rows.shape != expected:
             raise ValueError(f"{name} features have shape {rows.shape}, expected {expected}")
         values = (rows.astype(np.float64) - self.mean[name]) / self.sd[name]
         if method == "speaker":
             for speaker in dict.fromkeys(speakers):
-                own = np.array([other == speaker for other in speakers])
-                values[own] = self._shrunk(values[own])
+                rows_of_speaker = np.array([other == speaker for other in speakers])
+                values[rows_of_speaker] = self._shrink(values[rows_of_speaker])
         return np.clip(values, -LIMIT, LIMIT).astype(np.float32)  # NaN passes through
 
-    def _shrunk(self, values: np.ndarray) -> np.ndarray:
-        """One speaker's rows, in corpus units (mean 0, variance 1), by statistics shrunk towards those."""
-        heard = np.clip(_present(values), -LIMIT, LIMIT)
-        total = len(heard) + self.pseudo
-        mean = heard.sum(0) / total
-        variance = (np.square(heard - mean).sum(0) + self.pseudo * (1 + np.square(mean))) / total
+    def _shrink(self, values: np.ndarray) -> np.ndarray:
+        """Standardise one speaker's rows, which are in units of the corpus (mean 0, variance 1)."""
+        present = np.clip(_present(values), -LIMIT, LIMIT)
+        total = len(present) + self.pseudo
+        mean = present.sum(0) / total
+        variance = (np.square(present - mean).sum(0) + self.pseudo * (1 + np.square(mean))) / total
         return (values - mean) / np.sqrt(variance)
 
-    def _chosen(self, name: str, rows: np.ndarray) -> np.ndarray:
+    def _select(self, name: str, rows: np.ndarray) -> np.ndarray:
         return rows[:, self.columns[name]] if name in self.columns else rows
 
-    def _checked(self, name: str, width: int) -> int:
+    def _check_columns(self, name: str, width: int) -> int:
         if self.columns[name][-1] >= width:
-            raise ValueError(f"column {self.columns[name][-1]} of {name}, which has {width}")
+            raise ValueError(
+                f"column {self.columns[name][-1]} is out of range: {name} has {width} columns"
+            )
         return width
 
     def to_dict(self) -> dict[str, Any]:
-        """What is not a tensor, JSON-able; `tensors` holds the rest."""
-        return {"method": self.method, "pseudo": self.pseudo} | (
-            {"inputs": self.inputs} if self.columns else {}
-        )
+        """Return what is not in `tensors` (JSON-able)."""
+        values: dict[str, Any] = {"method": self.method, "pseudo": self.pseudo}
+        return values | {"inputs": self.inputs} if self.columns else values
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """ "mean.<modality>" and "sd.<modality>" -> (width,) float32; "columns.<modality>" where some are chosen."""
+        """Return "mean.<modality>" and "sd.<modality>", (width,) float32, and any "columns.…"."""
         return {
             f"{kind}.{name}": values.astype(np.float32)
             for kind, table in (("mean", self.mean), ("sd", self.sd), ("columns", self.columns))
@@ -143,7 +152,10 @@ class Normaliser:
 
     @classmethod
     def from_parts(cls, values: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Normaliser:
-        """Raises ValueError for statistics that are malformed, or do not come in pairs."""
+        """Rebuild a normaliser from what `to_dict` and `tensors` returned.
+
+        Raises ValueError for malformed or incomplete statistics.
+        """
         columns = {
             key.removeprefix("columns."): array
             for key, array in tensors.items()
@@ -151,32 +163,42 @@ class Normaliser:
         }
         result = cls(values.get("method", "corpus"), values.get("pseudo", 6.0), columns)
         inputs = values.get("inputs", {})
-        if (
-            not isinstance(inputs, dict)
-            or set(inputs) != set(columns)
-            or not all(isinstance(width, int) for width in inputs.values())
-        ):
-            raise ValueError(
-                "chosen columns and the widths before the choice do not belong together"
-            )
-        result.inputs = {name: result._checked(name, width) for name, width in inputs.items()}
+        if not isinstance(inputs, dict) or set(inputs) != set(columns):
+            raise ValueError("selected columns and the widths before the selection do not agree")
+        if not all(isinstance(width, int) for width in inputs.values()):
+            raise ValueError("the widths before the selection of columns are malformed")
+        result.inputs = {name: result._check_columns(name, width) for name, width in inputs.items()}
         for key, array in tensors.items():
             kind, _, name = key.partition(".")
-            if (
-                kind not in ("mean", "sd", "columns")
-                or array.ndim != 1
-                or not np.isfinite(array).all()
-            ):
+            known = kind in ("mean", "sd", "columns")
+            if not known or array.ndim != 1 or not np.isfinite(array).all():
                 raise ValueError(f"malformed statistics {key!r}")
             if kind != "columns":
                 (result.mean if kind == "mean" else result.sd)[name] = array.astype(np.float32)
-        if {m: len(v) for m, v in result.mean.items()} != {m: len(v) for m, v in result.sd.items()}:
-            raise ValueError("means and deviations do not belong together")
+        if _lengths(result.mean) != _lengths(result.sd):
+            raise ValueError("means and standard deviations do not agree")
         if any((values <= 0).any() for values in result.sd.values()):
-            raise ValueError("a deviation is not positive")
+            raise ValueError("a standard deviation is not positive")
         return result
 
 
 def _present(rows: np.ndarray) -> np.ndarray:
+    """Return the rows that are not missing, in float64."""
     rows = np.asarray(rows, np.float64)
     return rows[~np.isnan(rows).all(1)] if len(rows) else rows
+
+
+def _statistics(blocks: list[np.ndarray], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and sd over the rows of all blocks; 0 and 1 if there are none."""
+    count = sum(len(block) for block in blocks)
+    if not count:
+        return np.zeros(width), np.ones(width)
+    mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / count
+    variance = sum(np.square(block - mean).sum(0) for block in blocks) / count
+    sd = np.sqrt(variance)
+    # rounding gives a constant value of 1e6 an sd of 1e-10
+    return mean, np.where(sd > 1e-7 * np.maximum(np.abs(mean), 1e-12), sd, 1.0)
+
+
+def _lengths(table: Mapping[str, np.ndarray]) -> dict[str, int]:
+    return {name: len(values) for name, values in table.items()}

@@ -1,4 +1,4 @@
-"""Eqs. 11-13: the three training signals, averaged over labelled utterances with evidence."""
+"""Eqs. 11-13: the three losses, averaged over labelled utterances with at least one modality."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ __all__ = ["Losses", "inverse_frequency", "losses"]
 
 
 class Losses(tuple[Tensor, Tensor, Tensor]):
-    """(L1, L2, L3); `weights` holds the sums that each was divided by, so that ranks can be averaged exactly."""
+    """(L1, L2, L3).
+
+    weights: the sums that each was divided by, for an exact average over the ranks.
+    """
 
     weights: tuple[float, float, float]
 
@@ -27,20 +30,25 @@ def losses(
     literal: bool = False,
     class_weights: Tensor | None = None,
 ) -> Losses:
-    """L1 (eq. 11), L2 (eq. 12), L3 (eq. 13): scalars in float32 or wider.
+    """Compute L1 (eq. 11), L2 (eq. 12) and L3 (eq. 13): scalars in float32 or wider.
 
-    μ = 1 for utterances with a label and at least one modality; sums over m run over the present modalities.
-    temperature: T of eq. 13.  detach_teacher: no gradient of L3 through the fused branch.
-    literal: eq. 13 as printed, a softmax of probabilities / T instead of logits / T.
-    class_weights (c,): each term of L1 and L2 weighs w[label], and the average is a weighted one.
+    μ is 1 for utterances with a label and at least one modality. Sums over m run over the
+    modalities that are present.
+
+    temperature: T of eq. 13.
+    detach_teacher: no gradient of L3 through the fused branch.
+    literal: eq. 13 as printed: a softmax of probabilities / T instead of logits / T.
+    class_weights: (c,); each term of L1 and L2 is weighted by that of its label, and the average
+        over utterances is a weighted one.
+
+    Raises ValueError for a label out of range or a temperature that is not positive.
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, not {temperature}")
     c = output.logits.shape[-1]
-    if len(batch.labels) and int(batch.labels.max()) >= c:
-        raise ValueError(
-            f"label {int(batch.labels.max())} is out of range: the model has {c} classes"
-        )
+    largest = int(batch.labels.max()) if len(batch.labels) else -1
+    if largest >= c:
+        raise ValueError(f"label {largest} is out of range: the model has {c} classes")
     known = torch.stack(list(output.present.values())).any(0)
     mask = (batch.labels >= 0) & known
     target = batch.labels.clamp(min=0)
@@ -51,12 +59,11 @@ def losses(
     l1 = (weight * F.cross_entropy(logits, target, reduction="none")).sum()
     l2, l3 = torch.zeros_like(l1), torch.zeros_like(l1)
     for name, raw in output.unimodal.items():
-        raw, there = wide(raw), output.present[name].to(logits.dtype)
-        l2 = l2 + (weight * there * F.cross_entropy(raw, target, reduction="none")).sum()
-        divergence = F.kl_div(
-            _soft(raw, temperature, literal), teacher, reduction="none", log_target=True
-        ).sum(-1)
-        l3 = l3 + (mu * there * divergence).sum()
+        raw, mask_m = wide(raw), output.present[name].to(logits.dtype)
+        l2 = l2 + (weight * mask_m * F.cross_entropy(raw, target, reduction="none")).sum()
+        student = _soft(raw, temperature, literal)
+        divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
+        l3 = l3 + (mu * mask_m * divergence).sum()
     total, weighted = mu.sum(), weight.sum()
     result = Losses((l1 / _nonzero(weighted), l2 / _nonzero(weighted), l3 / _nonzero(total)))
     result.weights = (float(weighted), float(weighted), float(total))
@@ -64,15 +71,20 @@ def losses(
 
 
 def inverse_frequency(labels: Tensor, classes: int, power: float = 1.0) -> Tensor:
-    """Class weights (n / (c n_k))^power of labels (n,), -1 ignored; 0 for a class without examples."""
+    """Return class weights (n / (c n_k))^power, (c,) float32; 0 for a class without examples.
+
+    labels: (n,) int64; -1 is ignored.
+
+    >>> inverse_frequency(torch.tensor([0, 0, 0, 1, -1]), 2)
+    tensor([0.6667, 2.0000])
+    """
     counts = torch.bincount(labels[labels >= 0], minlength=classes).double()
-    return torch.where(
-        counts > 0, (counts.sum() / (classes * counts.clamp(min=1))) ** power, 0
-    ).float()
+    weights = (counts.sum() / (classes * counts.clamp(min=1))) ** power
+    return torch.where(counts > 0, weights, 0).float()
 
 
 def _soft(logits: Tensor, temperature: float, literal: bool) -> Tensor:
-    """Log of the temperature-scaled distribution ỹ."""
+    """Return the log of the temperature-scaled distribution ỹ of eq. 13."""
     return F.log_softmax((logits.softmax(-1) if literal else logits) / temperature, -1)
 
 

@@ -1,4 +1,4 @@
-"""Pareto Gradient Modulator, eqs. 14-16: weights of the three losses from the geometry of their gradients."""
+"""Eqs. 14-16: the Pareto Gradient Modulator (PGM), which weighs three losses by their gradients."""
 
 from __future__ import annotations
 
@@ -15,25 +15,51 @@ from css_model.model import CSS, Output
 
 __all__ = ["ParetoGradientModulator", "gram_matrix", "mean_over_ranks", "min_norm_weights"]
 
-NEGLIGIBLE = 1e-6  # a gradient shorter than this share of the longest is dropped, its γ = 0
+NEGLIGIBLE = 1e-6  # a gradient shorter than this share of the longest gets γ = 0
 
 
 class ParetoGradientModulator:
-    """Sets `.grad` to the gradient of Σ γ_i L_i (eq. 16), γ the minimum-norm point of the unit gradients (eq. 15).
+    """Set `.grad` to the gradient of Σ γ_i L_i (eq. 16).
 
-    theta: whose gradients are compared.  `trunk`: all parameters up to the output projection of eq. 6; the three
-        gradients are combined, no fourth backward pass.  `last`: that projection alone.  `repr`: h̃ itself; these two
-        cost one backward pass through the trunk.
-    use: `raw`, γ weighs the raw losses (eq. 16 as printed); `unit`, γ weighs unit gradients rescaled by their mean
-        norm, the only form in which no loss rises to first order on θ.
-    heads: `scaled`, the fusion and the unimodal heads get the gradient of the weighted sum too, as eq. 16 has it;
-        `unscaled`, that of the plain sum (Sener and Koltun 2018).
-    objectives: which of L1, L2, L3 take part (the rows "without L2", "without L3"); the others get γ = 0.
-    weights: fixed γ instead of a solution ("without PGM"): one ordinary backward pass.
-    solve: Gram matrix (k, k) float64 -> weights (k,).  normalise: False hands it the raw gradients' Gram matrix
-        (plain MGDA, and the directions of `css_model.directions`).
+    γ is the minimum-norm point of the unit gradients (eq. 15).
 
-    Under torch.distributed every rank ends with the gradient that one rank would have had on all of the data.
+    theta: the parameters whose gradients are compared:
+        "trunk": all up to the output projection of eq. 6. The three gradients are combined, which
+            needs no fourth backward pass.
+        "last": that projection only; "repr": h̃ itself. Both need one backward pass through the
+            trunk.
+    use: "raw": γ weighs the raw losses (eq. 16 as printed). "unit": γ weighs unit gradients
+        rescaled by their mean norm; only then does no loss increase to first order on θ.
+    heads: gradient of the fusion and the unimodal heads. "scaled": that of the weighted sum, as in
+        eq. 16. "unscaled": that of the plain sum (Sener and Koltun 2018).
+    objectives: which of L1, L2, L3 take part, as 0, 1, 2 (the rows "without L2" and "without L3");
+        the others get γ = 0.
+    weights: three fixed γ instead of a solution ("without PGM"): one ordinary backward pass.
+    solve: function from the Gram matrix (k, k) float64 to weights (k,).
+    normalise: False passes the Gram matrix of the raw gradients to `solve` (plain MGDA, and the
+        other methods of `css_model.directions`).
+
+    After each step, `norms` (3,) and `cosines` (3, 3) describe the gradients on θ. Under
+    torch.distributed, every rank gets the gradient that a single rank would have on all data.
+
+    Raises ValueError for unknown options.
+
+    >>> from css_model import Batch, CSSConfig, losses
+    >>> config = CSSConfig(widths={"text": 4}, labels=("joy", "anger"), d=8, heads=2, hidden=8)
+    >>> batch = Batch(
+    ...     features={"text": torch.randn(3, 4)},
+    ...     present={"text": torch.ones(3, dtype=torch.bool)},
+    ...     speakers=torch.tensor([0, 1, 0]),
+    ...     lengths=[3],
+    ...     labels=torch.tensor([0, 1, 1]),
+    ... )
+    >>> model = CSS(config)
+    >>> output = model(batch)
+    >>> gamma = ParetoGradientModulator(model).backward(losses(output, batch), output)
+    >>> round(float(gamma.sum()), 6)
+    1.0
+    >>> all(parameter.grad is not None for parameter in model.parameters())
+    True
     """
 
     def __init__(
@@ -48,25 +74,17 @@ class ParetoGradientModulator:
         solve: Callable[[Tensor], Tensor] = min_norm_weights,
         normalise: bool = True,
     ) -> None:
-        for name, value, allowed in (
-            ("theta", theta, ("trunk", "last", "repr")),
-            ("use", use, ("raw", "unit")),
-            ("heads", heads, ("scaled", "unscaled")),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-        if (
-            not objectives
-            or not set(objectives) <= {0, 1, 2}
-            or len(set(objectives)) != len(objectives)
-        ):
+        _check("theta", theta, ("trunk", "last", "repr"))
+        _check("use", use, ("raw", "unit"))
+        _check("heads", heads, ("scaled", "unscaled"))
+        chosen = set(objectives)
+        if not chosen or not chosen <= {0, 1, 2} or len(chosen) != len(objectives):
             raise ValueError(
                 f"objectives must be some of 0, 1, 2, each once, not {tuple(objectives)}"
             )
-        if weights is not None and (
-            len(weights) != 3 or not all(0 <= w < math.inf for w in weights)
-        ):
-            raise ValueError(f"weights must be three finite numbers >= 0, not {weights}")
+        if weights is not None:
+            if len(weights) != 3 or not all(0 <= weight < math.inf for weight in weights):
+                raise ValueError(f"weights must be three finite numbers >= 0, not {weights}")
         self.model, self.theta, self.use, self.scale_heads = model, theta, use, heads == "scaled"
         self.objectives, self.weights = tuple(objectives), weights
         self.solve, self.normalise = solve, normalise
@@ -80,18 +98,18 @@ class ParetoGradientModulator:
         self.cosines = torch.zeros(3, 3, dtype=torch.float64)
 
     def backward(self, losses: Sequence[Tensor], output: Output) -> Tensor:
-        """γ (3,) float64; parameters get `.grad`, or None when every gradient is zero (skip the step).
+        """Set `.grad` of all parameters and return γ, (3,) float64.
 
-        losses: L1, L2, L3 of `css_model.losses`; output: the forward pass that they came from.
-        Raises FloatingPointError when a gradient is not finite.
+        losses: L1, L2, L3 of `css_model.losses`. output: of the forward pass that gave them.
+
+        If every gradient is zero, `.grad` is None: skip the step.
+
+        Raises FloatingPointError if a gradient is not finite.
         """
         shares = _shares(losses)
         if self.weights is not None:
-            return self._fixed(
-                [weight if i in self.objectives else 0.0 for i, weight in enumerate(self.weights)],
-                losses,
-                shares,
-            )
+            fixed = [w if i in self.objectives else 0.0 for i, w in enumerate(self.weights)]
+            return self._fixed(fixed, losses, shares)
         hidden = list(output.hidden.values())
         at_hidden, at_head = [], []
         for i in self.objectives:
@@ -113,7 +131,7 @@ class ParetoGradientModulator:
             _reduce([gram])  # of samples that lie on different ranks: inner products add up
         gamma, coefficients = self._weigh(gram.cpu())
         if not any(coefficients):
-            self._assign([None] * len(self.trunk), [None] * len(self.head))
+            self._clear()
             return gamma
         if self.theta == "trunk":
             trunk = _combine(compared, coefficients, in_place=True)
@@ -126,16 +144,13 @@ class ParetoGradientModulator:
         return gamma
 
     def _weigh(self, gram: Tensor) -> tuple[Tensor, list[float]]:
-        """γ of all three losses, and the factor of each compared gradient."""
+        """Return γ of all three losses, and the factor of each compared gradient."""
         norms = gram.diagonal().sqrt()
         if not bool(torch.isfinite(gram).all()):
-            bad = [
-                f"L{i + 1}"
-                for i, norm in zip(self.objectives, norms.tolist(), strict=True)
-                if not math.isfinite(norm)
-            ]
+            pairs = zip(self.objectives, norms.tolist(), strict=True)
+            bad = [f"L{i + 1}" for i, norm in pairs if not math.isfinite(norm)]
             raise FloatingPointError(
-                f"the gradient of {', '.join(bad) or 'a loss'} is not finite: lower the learning "
+                f"the gradient of {', '.join(bad) or 'a loss'} is not finite; lower the learning "
                 "rate, or look for features of extreme size"
             )
         index = torch.tensor(self.objectives)
@@ -144,41 +159,48 @@ class ParetoGradientModulator:
         unit = gram / norms.clamp(min=1e-300).outer(norms.clamp(min=1e-300))
         self.cosines = torch.zeros(3, 3, dtype=torch.float64)
         self.cosines[index[:, None], index] = unit
-        kept = ((norms > NEGLIGIBLE * norms.max()) & (norms > 0)).nonzero().flatten()
-        if len(kept) == 0:
+        used = ((norms > NEGLIGIBLE * norms.max()) & (norms > 0)).nonzero().flatten()
+        if len(used) == 0:
             return gamma, [0.0] * len(index)
-        solved = torch.zeros(len(index), dtype=torch.float64)
-        solved[kept] = (
-            self.solve((unit if self.normalise else gram)[kept[:, None], kept]).double().cpu()
-        )
-        gamma[index] = solved
-        factors = solved
+        matrix = (unit if self.normalise else gram)[used[:, None], used]
+        solution = torch.zeros(len(index), dtype=torch.float64)
+        solution[used] = self.solve(matrix).double().cpu()
+        gamma[index] = solution
+        factors = solution
         if self.use == "unit":
-            factors = torch.zeros_like(solved)
-            factors[kept] = solved[kept] * norms[kept].mean() / norms[kept]
+            factors = torch.zeros_like(solution)
+            factors[used] = solution[used] * norms[used].mean() / norms[used]
         return gamma, factors.tolist()
 
     def _fixed(self, weights: list[float], losses: Sequence[Tensor], shares: list[float]) -> Tensor:
+        """Set `.grad` to that of the sum with fixed weights, and return them."""
         gamma = torch.tensor(weights, dtype=torch.float64)
         total = sum(losses[i] * (weights[i] * shares[i]) for i in range(3) if weights[i])
         if not isinstance(total, Tensor) or not total.requires_grad:
-            self._assign([None] * len(self.trunk), [None] * len(self.head))
+            self._clear()
             return gamma
         gradients = _grad(total, self.trunk + self.head, retain=False)
         _reduce(gradients)
         self._assign(gradients[: len(self.trunk)], gradients[len(self.trunk) :])
         return gamma
 
-    def _assign(self, trunk: Sequence[Tensor | None], head: Sequence[Tensor | None]) -> None:
+    def _clear(self) -> None:
+        for parameter in self.trunk + self.head:
+            parameter.grad = None
+
+    def _assign(self, trunk: Sequence[Tensor], head: Sequence[Tensor]) -> None:
         for parameter, gradient in zip(self.trunk + self.head, [*trunk, *head], strict=True):
             parameter.grad = gradient
 
 
 def gram_matrix(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Inner products (k, k) float64 of k gradients, each a list of tensors of the same shapes.
+    """Return the inner products of k gradients, (k, k) float64.
 
-    Products in the gradients' own precision over pieces short enough for it (relative error 1e-7, and the piece stays
-    in the processor's cache), their sums in float64; wholly in float64 where squares leave the range of float32.
+    gradients: k lists of tensors of the same shapes.
+
+    Products are computed in the precision of the gradients, over pieces short enough for it
+    (relative error 1e-7) that also fit the processor's cache, and summed in float64. If squares
+    exceed the range of float32, all is computed in float64.
     """
     device = gradients[0][0].device.type if gradients[0] else "cpu"
     with torch.autocast(device, enabled=False):
@@ -189,7 +211,7 @@ def gram_matrix(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
         return _gram(gradients, torch.float64)
 
 
-def _gram(gradients: Sequence[Sequence[Tensor]], kind: torch.dtype | None) -> Tensor:
+def _gram(gradients: Sequence[Sequence[Tensor]], dtype: torch.dtype | None) -> Tensor:
     k = len(gradients)
     device = gradients[0][0].device if gradients[0] else torch.device("cpu")
     total = torch.zeros(k, k, dtype=torch.float64, device=device)
@@ -197,7 +219,7 @@ def _gram(gradients: Sequence[Sequence[Tensor]], kind: torch.dtype | None) -> Te
         flat = [wide(tensor).reshape(-1) for tensor in tensors]
         piece = 1 << 15 if device.type == "cpu" else 1 << 20
         for start in range(0, flat[0].numel(), piece):
-            rows = torch.stack([tensor[start : start + piece] for tensor in flat]).to(kind)
+            rows = torch.stack([tensor[start : start + piece] for tensor in flat]).to(dtype)
             total += rows @ rows.T
     return total
 
@@ -208,23 +230,26 @@ def _grad(
     retain: bool,
     at: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
-    """Gradients of `outputs` (weighed by `at`), zeros where nothing arrives."""
-    wanted = [outputs] if isinstance(outputs, Tensor) else outputs
-    if not any(tensor.requires_grad for tensor in wanted):
+    """Return the gradients of `outputs` (weighted by `at`); zeros for inputs without influence."""
+    targets = [outputs] if isinstance(outputs, Tensor) else outputs
+    if not any(tensor.requires_grad for tensor in targets):
         return [torch.zeros_like(tensor) for tensor in inputs]
-    found = torch.autograd.grad(
-        wanted, inputs, grad_outputs=at, retain_graph=retain, allow_unused=True
+    gradients = torch.autograd.grad(
+        targets, inputs, grad_outputs=at, retain_graph=retain, allow_unused=True
     )
     return [
         torch.zeros_like(tensor) if gradient is None else gradient
-        for tensor, gradient in zip(inputs, found, strict=True)
+        for tensor, gradient in zip(inputs, gradients, strict=True)
     ]
 
 
 def _combine(
     gradients: Sequence[Sequence[Tensor]], factors: Sequence[float], in_place: bool = False
 ) -> list[Tensor]:
-    """Σ factor_i gradient_i.  in_place: in the memory of the first, for parameters; gradients of h̃ may share theirs."""
+    """Return Σ factor_i gradient_i.
+
+    in_place: overwrite the first gradient. Not for gradients of h̃, which may share memory.
+    """
     first, *others = gradients
     result = list(first)
     if in_place:
@@ -238,25 +263,28 @@ def _combine(
 
 
 def mean_over_ranks(losses: Sequence[Tensor]) -> list[float]:
-    """The losses' values on all of the data, whichever rank holds which part of it."""
-    own = torch.stack([loss.detach().double() for loss in losses])
+    """Return the values of the losses on the data of all ranks."""
+    values = torch.stack([loss.detach().double() for loss in losses])
     if _distributed():
-        shares = torch.tensor(_shares(losses), dtype=torch.float64, device=own.device)
-        own = torch.where(shares > 0, own * shares, 0)
-        _reduce([own])
-    return own.tolist()
+        shares = torch.tensor(_shares(losses), dtype=torch.float64, device=values.device)
+        values = torch.where(shares > 0, values * shares, 0)
+        _reduce([values])
+    return values.tolist()
 
 
 def _shares(losses: Sequence[Tensor]) -> list[float]:
-    """What each rank's averages weigh in the average over all ranks: its part of the labelled utterances."""
+    """Return the weight of this rank in the average over all ranks, for each loss.
+
+    It is the rank's share of the labelled utterances.
+    """
     if not _distributed():
         return [1.0] * len(losses)
-    own = torch.tensor(
+    weights = torch.tensor(
         getattr(losses, "weights", (1.0, 1.0, 1.0)), dtype=torch.float64, device=losses[0].device
     )
-    total = own.clone()
+    total = weights.clone()
     _reduce([total])
-    return torch.where(total > 0, own / total.clamp(min=1e-300), 0).tolist()
+    return torch.where(total > 0, weights / total.clamp(min=1e-300), 0).tolist()
 
 
 def _reduce(tensors: Sequence[Tensor]) -> None:
@@ -268,3 +296,8 @@ def _reduce(tensors: Sequence[Tensor]) -> None:
 
 def _distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _check(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{option} must be one of {', '.join(choices)}, not {value!r}")

@@ -216,7 +216,7 @@ def test_bad_options_are_refused(config) -> None:
     ):
         with pytest.raises(ValueError):
             ParetoGradientModulator(model, **options)
-    with pytest.raises(ValueError, match="no direction"):
+    with pytest.raises(ValueError, match="unknown direction"):
         make_modulator("magic", model)
 
 
