@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.core.errors import MercError
+from pipeline.core.schemas import UpdateAbout, parse_json
 
 __all__ = ["apply_delta", "pack_delta", "read_delta"]
 
@@ -47,12 +48,10 @@ def read_delta(path: Path) -> dict[str, Any]:
     remedy = "use delta.safetensors of `merc finetune text`, or the folder of a whole encoder"
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("merc", "{}"))
-    except (SafetensorError, ValueError) as error:
+            header = (file.metadata() or {}).get("merc", "{}")
+    except SafetensorError as error:
         raise MercError(f"{path}: not a safetensors file ({error})", remedy) from error
-    if not isinstance(about, dict) or set(FIELDS) - set(about):
-        raise MercError(f"{path}: not an update of an encoder", remedy)
-    return about
+    return parse_json(header, UpdateAbout, f"{path}: not an update of an encoder", remedy)
 
 
 def apply_delta(model: nn.Module, path: Path) -> None:

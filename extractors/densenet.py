@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from timm.models.densenet import DenseBlock, DenseNet
 from torch import Tensor, nn
 
 from pipeline.core.errors import MercError
+from pipeline.core.schemas import FaceNetAbout, parse_json
 
 __all__ = [
     "DIM",
@@ -123,11 +124,13 @@ def load_face_net(path: Path) -> FaceNet:
     remedy = "train them with `merc pretrain visual`"
     try:
         with safe_open(path, "pt") as file:
-            config = FaceNetConfig(**json.loads((file.metadata() or {})["merc"]))
+            header = (file.metadata() or {}).get("merc", "")
+            about = parse_json(header, FaceNetAbout, f"{path}: its header", remedy)
+            config = FaceNetConfig(**about)
             state = {name: file.get_tensor(name) for name in file.keys()}
         net = FaceNet(config)
         keys = net.load_state_dict(state, strict=False)
-    except (KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
+    except (SafetensorError, RuntimeError, OSError) as error:
         raise MercError(
             f"{path}: not the weights of merc's face network ({error})", remedy
         ) from error

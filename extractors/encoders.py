@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers.utils import logging
 
 from extractors.delta import read_delta
 from pipeline.core.errors import MercError
+from pipeline.core.schemas import EncoderAbout, read_json
 
 __all__ = [
     "ABOUT",
@@ -99,16 +99,8 @@ def read_about(folder: Path) -> dict[str, str]:
     path = folder / ABOUT
     if not path.is_file():
         return {}
-    try:
-        about = json.loads(path.read_text("utf-8"))
-        if about["pooling"] not in ("first", "mean") or about["cleaning"] not in CLEANINGS:
-            raise ValueError("unknown pooling or cleaning")
-    except (ValueError, KeyError, TypeError) as error:
-        raise MercError(
-            f"{path}: not written by merc ({error!r})",
-            "restore the file, which holds pooling and cleaning, or fine-tune again",
-        ) from error
-    return about
+    remedy = "restore the file, which holds pooling and cleaning, or fine-tune again"
+    return read_json(path, EncoderAbout, remedy)
 
 
 def read_checkpoint(folder: Path) -> tuple[Any, Any]:
@@ -124,7 +116,7 @@ def read_checkpoint(folder: Path) -> tuple[Any, Any]:
             "not read",
             "convert them once with AutoModel.from_pretrained(...).save_pretrained(...)",
         )
-    if "auto_map" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
+    if "auto_map" in read_json(folder / "config.json", dict[str, Any], "copy the encoder again"):
         raise MercError(
             f"{folder}: this checkpoint needs to run its own code (auto_map), which merc refuses",
             "use an encoder that transformers supports",

@@ -15,12 +15,14 @@ from typing import Any
 
 from pipeline.core.errors import UsageError
 from pipeline.core.files import write_text
+from pipeline.core.schemas import Settings, read_json
 
 __all__ = ["METRICS", "WORK", "begin_run", "check_run_folder", "copy_into", "end_run", "find_run"]
 
 METRICS = "metrics.json"
 WORK = ".work"  # checkpoints of an unfinished run
 SETTINGS = "settings.json"  # in WORK
+DELETE = "delete it and train again, or name another folder with --out"
 
 
 def check_run_folder(out: Path) -> None:
@@ -44,7 +46,7 @@ def find_run(out: Path, identity: str) -> dict[str, Any] | None:
     """
     finished, work = out / METRICS, out / WORK
     if finished.exists():
-        metrics = json.loads(finished.read_text("utf-8"))
+        metrics: dict[str, Any] = read_json(finished, Settings, DELETE)
         if metrics.get("identity") != identity:
             raise UsageError(
                 f"{out}: holds another run (other data or settings)",
@@ -89,7 +91,7 @@ def copy_into(path: Path, target: Path) -> None:
 def _identity_of(work: Path) -> str | None:
     """Return the identity of an unfinished run; None if there is none."""
     path = work / SETTINGS
-    return json.loads(path.read_text("utf-8")).get("identity") if path.exists() else None
+    return read_json(path, Settings, DELETE).get("identity") if path.exists() else None
 
 
 def _not_a_run(out: Path) -> UsageError:

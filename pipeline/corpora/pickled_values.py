@@ -15,12 +15,15 @@ def printable(value: Any) -> str:
     >>> printable("a" + chr(10) + "b")
     'a\\\\nb'
     """
+    if isinstance(value, int) and abs(value) > 10**60:  # Python refuses to print huge integers
+        return "a number of more than 60 digits"
     return str(value)[:60].encode("unicode_escape").decode()
 
 
 def as_text(value: Any) -> str:
     """Return a value as text that can be written to a UTF-8 file; bytes are latin-1."""
-    text = value.decode("latin1") if isinstance(value, bytes) else str(value)
+    huge = isinstance(value, int) and abs(value) > 10**60
+    text = value.decode("latin1") if isinstance(value, bytes) else str(value if not huge else "?")
     return text.encode("utf-8", "replace").decode()
 
 

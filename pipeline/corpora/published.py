@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,9 @@ def _ids(ids: Any, split: str, path: Path) -> list[Any]:
     if isinstance(ids, (set, frozenset)):
         return sorted(ids, key=lambda name: (isinstance(name, str), name))
     ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-    if len(set(ids)) < len(ids):
-        repeated = next(name for name in ids if ids.count(name) > 1)
+    counts = Counter(ids)
+    if len(counts) < len(ids):
+        repeated = next(name for name, count in counts.items() if count > 1)
         raise MercError(
             f"{path}: dialogue {printable(repeated)} is twice in the {split} split",
             "use an original copy of the file",

@@ -27,10 +27,9 @@ from pipeline.corpora.table_files import (
     COLUMNS,
     SPLITS,
     labels_of,
-    notes_of,
+    read_about,
     read_arrays,
     read_fingerprints,
-    read_json,
     read_rows,
     times_of,
 )
@@ -55,7 +54,7 @@ def load_table(folder: Path, features: bool = True) -> Corpus:
     path = folder / "utterances.csv"
     rows = read_rows(path)
     arrays = read_arrays(folder, rows) if features else {}
-    about = read_json(folder / "table.json")
+    about = read_about(folder)
     labels = labels_of(about, folder, rows)
     label_numbers = {label: k for k, label in enumerate(labels)} | {"": -1}
     times = times_of(rows, path)
@@ -75,12 +74,12 @@ def load_table(folder: Path, features: bool = True) -> Corpus:
             )
         )
     return Corpus(
-        name=about.get("name", folder.resolve().name),
+        name=about.get("name") or folder.resolve().name,
         labels=labels,
         dialogues=dialogues,
         widths={modality: array.shape[1] for modality, array in arrays.items()},
         fingerprints=read_fingerprints(folder, arrays) if features else None,
-        notes=notes_of(about, folder),
+        notes=about.get("notes", []),
     )
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline.core.control_characters import has_control_characters
 from pipeline.core.dialogue import MODALITIES
 from pipeline.core.errors import MercError
+from pipeline.core.schemas import About, Fingerprints, read_json
 
 __all__ = [
     "COLUMNS",
     "SPLITS",
     "labels_of",
-    "notes_of",
+    "read_about",
     "read_arrays",
     "read_fingerprints",
-    "read_json",
     "read_rows",
     "times_of",
 ]
@@ -165,11 +165,13 @@ def _check_finite(
 def labels_of(about: dict[str, Any], folder: Path, rows: pd.DataFrame) -> tuple[str, ...]:
     """Return the labels in their order; about: the content of table.json."""
     used = sorted(set(rows["label"]) - {""})
-    labels = tuple(about.get("labels", used))
-    if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
-        raise MercError(
-            f"{folder / 'table.json'}: labels are not a list of different names", "correct labels"
-        )
+    for label in used:
+        if has_control_characters(label):
+            raise MercError(
+                f"{folder / 'utterances.csv'}: label {label!r} has control characters",
+                "remove them",
+            )
+    labels = tuple(used if about.get("labels") is None else about["labels"])
     unlisted = [label for label in used if label not in labels]
     if unlisted:
         dialogue = rows.loc[rows["label"] == unlisted[0], "dialogue"].iloc[0]
@@ -179,16 +181,6 @@ def labels_of(about: dict[str, Any], folder: Path, rows: pd.DataFrame) -> tuple[
             "add it to table.json, or correct the label",
         )
     return labels
-
-
-def notes_of(about: dict[str, Any], folder: Path) -> list[str]:
-    """Return the notes of table.json."""
-    notes = about.get("notes", [])
-    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
-        raise MercError(
-            f"{folder / 'table.json'}: notes are not a list of sentences", "correct notes"
-        )
-    return notes
 
 
 def times_of(rows: pd.DataFrame, path: Path) -> np.ndarray | None:
@@ -202,17 +194,10 @@ def times_of(rows: pd.DataFrame, path: Path) -> np.ndarray | None:
         raise MercError(reason, "write seconds, such as 12.5") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; {} if there is no such file."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise MercError(f"{path}: not JSON ({error})", "correct or delete it") from error
-    if not isinstance(content, dict):
-        raise MercError(f"{path}: not a JSON object", "correct or delete it")
-    return content
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read table.json; {} if there is no such file."""
+    path = folder / "table.json"
+    return read_json(path, About) if path.exists() else {}
 
 
 def read_fingerprints(
@@ -221,9 +206,8 @@ def read_fingerprints(
     path = folder / "fingerprints.json"
     if not path.exists():
         return None
-    fingerprints = read_json(path)
-    objects = all(isinstance(fingerprint, dict) for fingerprint in fingerprints.values())
-    if set(fingerprints) != set(arrays) or not objects:
+    fingerprints: dict[str, dict[str, Any]] = read_json(path, Fingerprints)
+    if set(fingerprints) != set(arrays):
         described = ", ".join(sorted(fingerprints)) or "nothing"
         raise MercError(
             f"{path}: describes {described}, but the table has {', '.join(arrays)}",

@@ -28,7 +28,7 @@ from pipeline.core.errors import MercError
 __all__ = ["PickleRefused", "load"]
 
 # bool, integers, floats and text; never objects
-PLAIN = re.compile(r"[<>|=]?(\?|b1|[iu][1248]|f[248]|[SU]\d{1,5})")
+PLAIN = re.compile(r"[<>|=]?(\?|b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4})")
 MARKS = 64  # deepest nesting; published files nest about 8 deep
 OBJECT = 64  # bytes, about what an empty list or dict or a small tuple needs
 ALLOWANCE = 16  # bytes of memory per byte of file; real feature files need 1 to 4
@@ -219,6 +219,8 @@ class _Unpickler(_Base):
         if not isinstance(raw, bytes):
             raise PickleRefused(f"a numpy array made of a {type(raw).__name__}")
         kind = dtype.numpy()
+        if not math.prod(shape) and any(shape[:1]):
+            raise PickleRefused(f"a numpy array that claims {shape[0]} rows in zero bytes")
         if math.prod(shape) * kind.itemsize != len(raw):
             elements = math.prod(shape)
             raise PickleRefused(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.errors import MercError
+from pipeline.core.schemas import Metrics, read_json
 from pipeline.training.metrics import dialogue_confusions, interval, randomisation_test
 
 __all__ = ["compare", "confusions_of_run"]
+
+PREDICTIONS = ("seed", "dialogue", "utterance", "label", "prediction")
 
 
 def compare(first: Path, second: Path, draws: int = 10_000) -> dict[str, Any]:
@@ -31,20 +33,21 @@ def compare(first: Path, second: Path, draws: int = 10_000) -> dict[str, Any]:
     Raises:
         MercError: no finished run, other labels, or other test utterances.
     """
-    labels, other_labels = _labels(first), _labels(second)
+    metrics_of = [_metrics(run) for run in (first, second)]
+    labels, other_labels = (list(metrics["labels"]) for metrics in metrics_of)
     if set(labels) != set(other_labels):
         raise MercError(
             f"{first} and {second}: different labels: {', '.join(labels)} and "
             f"{', '.join(other_labels)}",
             "compare runs of one corpus",
         )
-    tables = [_predictions(run) for run in (first, second)]
+    tables = [_predictions(run, labels) for run in (first, second)]
     _check_same_utterances(first, second, tables)
     counts = [confusions_of_run(table, labels) for table in tables]
     seeds = min(len(count) for count in counts)
     result: dict[str, Any] = randomisation_test(counts[0][:seeds], counts[1][:seeds], draws)
-    for name, run, count in zip(("first", "second"), (first, second), counts, strict=True):
-        metrics = json.loads((Path(run) / "metrics.json").read_text("utf-8"))
+    names, runs = ("first", "second"), (first, second)
+    for name, run, metrics, count in zip(names, runs, metrics_of, counts, strict=True):
         result[name] = {
             "run": Path(run).resolve().name,
             "protocol": metrics["protocol"],
@@ -90,21 +93,27 @@ def _check_same_utterances(first: Path, second: Path, tables: list[pd.DataFrame]
     )
 
 
-def _labels(run: Path) -> list[str]:
+def _metrics(run: Path) -> dict[str, Any]:
+    remedy = "name the folder of a finished run"
     try:
-        return list(json.loads((Path(run) / "metrics.json").read_text("utf-8"))["labels"])
-    except (OSError, ValueError, KeyError) as error:
-        raise MercError(
-            f"{run}: no finished run of merc train ({error})", "name the folder of a finished run"
-        ) from error
+        return read_json(Path(run) / "metrics.json", Metrics, remedy)
+    except (OSError, MercError) as error:
+        reason = error.reason if isinstance(error, MercError) else error
+        raise MercError(f"{run}: no finished run of merc train ({reason})", remedy) from error
 
 
-def _predictions(run: Path) -> pd.DataFrame:
+def _predictions(run: Path, labels: list[str]) -> pd.DataFrame:
     path = Path(run) / "predictions-per-seed.csv"
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        missing = [column for column in PREDICTIONS if column not in table]
+        if missing or table.empty:
+            raise ValueError(f"no column {', '.join(missing)}" if missing else "no rows")
+        unknown = set(table["label"]) - {*labels, ""} | set(table["prediction"]) - set(labels)
+        if unknown:
+            raise ValueError(f"{min(unknown)!r} is no label of this run")
         return table.assign(seed=table["seed"].astype(int))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise MercError(
             f"{path}: not the predictions of a run ({error})", "train the run again"
         ) from error

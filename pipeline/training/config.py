@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from dataclasses import dataclass, field, fields, make_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -110,6 +112,19 @@ class Configuration:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
+MAX_YAML = 100_000  # characters of a settings file
+MAX_DEPTH = 16
+KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+# what OmegaConf and YAML raise for values that they cannot convert or print
+WRONG_VALUES = (
+    OmegaConfBaseException,
+    ValueError,
+    TypeError,
+    OverflowError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+)
 CHOICES = {
     **{f"data.normalise_{m}": ("corpus", "speaker", "none") for m in MODALITIES},
     "data.left": ("letter", "other"),
@@ -187,20 +202,58 @@ def build_configuration(
     """
     merged = OmegaConf.structured(schema)
     for source, text in layers:
-        merged = _merge(merged, OmegaConf.create(text), source)
+        merged = _merge(merged, _parse(text, source), source)
     for override in overrides:
-        key, equals, _ = override.partition("=")
-        if not equals or "." not in key:
+        source = f"--set {_short(override)}"
+        key, equals, value = override.partition("=")
+        if not equals or not KEY.fullmatch(key) or len(value.splitlines()) > 1:
             raise MercError(
-                f"--set {override}: not an assignment",
+                f"{source}: not an assignment",
                 "write section.key=value, such as train.epochs=2",
             )
-        merged = _merge(merged, OmegaConf.from_dotlist([override]), f"--set {override}")
+        lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate(key.split("."))]
+        text = "\n".join(lines) + f" {value.strip()}"
+        merged = _merge(merged, _parse(text, source), source)
     try:
         OmegaConf.resolve(merged)  # interpolations such as ${oc.env:LR}
-    except OmegaConfBaseException as error:
+    except WRONG_VALUES as error:
         raise _type_error("settings", error) from error
     return merged
+
+
+def _parse(text: str, source: str) -> Any:
+    """Parse YAML to an OmegaConf container, None if it holds anything but a mapping.
+
+    Raises MercError for malformed text.
+    """
+    remedy = "write sections with keys, such as train: {epochs: 2}; put quotes around text"
+    if len(text) > MAX_YAML:
+        raise MercError(f"{source}: {len(text)} characters, too long for settings", remedy)
+    depth, kinds = 0, list[bool]()
+    try:
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):  # a few of them expand to gigabytes
+                raise MercError(f"{source}: refers to another value with *{event.anchor}", remedy)
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise MercError(f"{source}: nested more than {MAX_DEPTH} deep", remedy)
+            if isinstance(event, yaml.NodeEvent) and not kinds:
+                empty = isinstance(event, yaml.ScalarEvent) and event.value in ("", "null", "~")
+                kinds.append(empty or isinstance(event, yaml.MappingStartEvent))
+        content = OmegaConf.create(text) if all(kinds) else None
+        for key in OmegaConf.missing_keys(content) if content is not None else ():
+            raise MercError(f"{source}: {key} is ???, which means no value", remedy)
+        return content
+    except MercError:
+        raise
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise MercError(f"{source}: not YAML ({problem}{place})", remedy) from error
+    except WRONG_VALUES as error:
+        raise _type_error(source, error) from error
 
 
 def check_values(
@@ -213,12 +266,16 @@ def check_values(
             value = "yes" if value == "True" else "no"
             OmegaConf.update(config, key, value)
         if value not in allowed:
-            raise MercError(f"{key} = {value!r}: unknown value", f"choose {', '.join(allowed)}")
+            raise MercError(
+                f"{key} = {_short(value)}: unknown value", f"choose {', '.join(allowed)}"
+            )
     for key, (smallest, largest) in bounds.items():
         value = OmegaConf.select(config, key)
-        if not (math.isfinite(value) and smallest <= value <= largest):
+        known = isinstance(value, (int, float)) and smallest <= value <= largest
+        if not known:  # NaN too
             raise MercError(
-                f"{key} = {value}: out of bounds", f"choose a number from {smallest} to {largest}"
+                f"{key} = {_short(value)}: out of bounds",
+                f"choose a number from {smallest} to {largest}",
             )
 
 
@@ -241,7 +298,7 @@ def _merge(base: DictConfig, extra: Any, source: str) -> DictConfig:
                 raise MercError(f"{source}: no key {key}", _suggestion(key, known))
     try:
         merged = OmegaConf.merge(base, extra)
-    except OmegaConfBaseException as error:
+    except WRONG_VALUES as error:
         raise _type_error(source, error) from error
     assert isinstance(merged, DictConfig)
     return merged
@@ -249,11 +306,21 @@ def _merge(base: DictConfig, extra: Any, source: str) -> DictConfig:
 
 def _type_error(source: str, error: Exception) -> MercError:
     """Report OmegaConf's error: the key that it names on a line of its own, and the first line."""
-    key, lines = "", [line.strip() for line in str(error).splitlines()]
+    if isinstance(error, RecursionError):
+        return MercError(f"{source}: nested too deep", "write sections with keys")
+    key, lines = "", [line.strip()[:160] for line in str(error).splitlines()] or ["unusable"]
     for line in lines:
         if line.startswith("full_key: "):
             key = line.removeprefix("full_key: ") + ": "
     return MercError(f"{source}: {key}{lines[0]}", "give it a value of the right type")
+
+
+def _short(value: Any) -> str:
+    """Return a value as it can stand in a message. Python refuses to print huge integers."""
+    if isinstance(value, int) and abs(value) > 10**60:
+        return "a number of more than 60 digits"
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _suggestion(wrong: str, known: list[str]) -> str:
@@ -269,8 +336,8 @@ def _suggestion(wrong: str, known: list[str]) -> str:
 def _check(config: DictConfig) -> Configuration:
     check_values(config, CHOICES, BOUNDS)
     modalities = list(config.data.modalities)
-    unique = set(modalities)
-    if not modalities or len(unique) < len(modalities) or not unique <= set(MODALITIES):
+    repeated = any(modality in modalities[:k] for k, modality in enumerate(modalities))
+    if not modalities or repeated or not all(m in MODALITIES for m in modalities):
         raise MercError(
             f"data.modalities = {modalities}: unknown, repeated or empty",
             f"choose from {', '.join(MODALITIES)}, each once",
@@ -289,4 +356,8 @@ def _check(config: DictConfig) -> Configuration:
         )
     result = OmegaConf.to_object(config)
     assert isinstance(result, Configuration)
+    try:
+        CSSConfig(widths=(("text", 1),), labels=("a", "b"), **vars(result.model))
+    except ValueError as error:
+        raise MercError(f"model: {_short(str(error))}", "correct the section model") from error
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.dialogue import Dialogue
+from pipeline.core.schemas import History, read_json
 from pipeline.training.config import Configuration
 from pipeline.training.metrics import HEADLINES, dialogue_confusions, interval, scores
 from pipeline.training.predictor import Predictor
@@ -124,7 +124,7 @@ class _SeedResult:
 
 def _score_seed(parts: Parts, seed: int, folder: Path) -> _SeedResult:
     predictor = Predictor.load(folder / "model.safetensors")
-    log = json.loads((folder / "history.json").read_text("utf-8"))
+    log = read_json(folder / "history.json", History, "delete the run and train again")
     history = pd.DataFrame(log["epochs"])
     history.insert(0, "seed", seed)
     labels = parts.corpus.labels
