@@ -8,7 +8,6 @@ and the same model must give the same bytes.
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT = 1
 MAX_HEADER = 64 << 20  # bytes
+LEAST, MOST = 1e-6, 1e6  # a temperature, or number of utterances, outside makes probabilities NaN
 _FIELDS = {"format", "config", "normaliser", "fingerprints", "temperatures", "extra"}
 
 
@@ -124,7 +124,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             config = _check_shapes(header, shapes)
             tensors = {name: file.get_tensor(name) for name in shapes}
         return _assemble(header, config, tensors)
-    except (SafetensorError, ValueError, RecursionError) as error:
+    except (SafetensorError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{path} is not a usable model of merc: {error}. Train it again, or use another copy."
         ) from error
@@ -166,7 +166,7 @@ def _assemble(header: dict[str, Any], config: CSSConfig, tensors: dict[str, Tens
         is_float = tensor.dtype in (torch.float32, torch.float16)
         if not is_float or not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"its tensor {name} is not of finite float16 or float32 values")
-    _check_header(header)
+    _check_header(header, config)
     return Checkpoint(
         config,
         {name: tensor.float() for name, tensor in _under("model.", tensors).items()},
@@ -181,12 +181,14 @@ def _assemble(header: dict[str, Any], config: CSSConfig, tensors: dict[str, Tens
     )
 
 
-def _check_header(header: dict[str, Any]) -> None:
+def _check_header(header: dict[str, Any], config: CSSConfig) -> None:
     temperatures, normaliser = header["temperatures"], header["normaliser"]
     if not isinstance(temperatures, dict) or not all(map(_positive, temperatures.values())):
         raise ValueError("its temperatures are not positive numbers")
-    if not isinstance(header["fingerprints"], dict | None):
-        raise ValueError("its fingerprints are malformed")
+    for name in temperatures:
+        if not set(name.split("+")) <= set(config.modalities):
+            raise ValueError(f"it has a temperature for {name[:80]!r}, which is no modality")
+    _check_fingerprints(header["fingerprints"], config)
     if not isinstance(header["extra"], dict):
         raise ValueError("its extra entries are malformed")
     if (
@@ -195,6 +197,26 @@ def _check_header(header: dict[str, Any]) -> None:
         or not _positive(normaliser.get("pseudo"))
     ):
         raise ValueError("its normaliser is malformed")
+    inputs = normaliser.get("inputs", {})
+    if not isinstance(inputs, dict) or not all(map(_positive, inputs.values())):
+        raise ValueError("its widths before the selection of columns are malformed")
+
+
+def _check_fingerprints(fingerprints: Any, config: CSSConfig) -> None:
+    """Raise ValueError unless each modality has an object, whose options are one too."""
+    if fingerprints is None:
+        return
+    if not isinstance(fingerprints, dict):
+        raise ValueError("its fingerprints are malformed")
+    for modality, fingerprint in fingerprints.items():
+        if modality not in config.modalities:
+            raise ValueError(f"it has a fingerprint of {modality[:80]!r}, which it does not use")
+        if (
+            not isinstance(fingerprint, dict)
+            or not isinstance(fingerprint.get("options", {}), dict)
+            or not isinstance(fingerprint.get("extractor", ""), str)
+        ):
+            raise ValueError(f"its fingerprint of {modality} is malformed")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -207,7 +229,8 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and LEAST <= value <= MOST  # type: ignore[operator]
 
 
 def _refuse_constant(name: str) -> Any:

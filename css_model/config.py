@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -121,6 +122,9 @@ class CSSConfig:
             raise ValueError(f"labels must be at least two different names: {self.labels[:10]}")
         if not all(isinstance(label, str) for label in self.labels):
             raise ValueError(f"labels must be text: {self.labels[:10]}")
+        for label in self.labels:
+            if not label or any(map(_is_control, label)):
+                raise ValueError(f"label {label!r} is empty or has control characters")
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -154,4 +158,12 @@ def _is_count(value: object, limit: int) -> bool:
         and not isinstance(value, bool)
         and 1 <= value <= limit
         and math.isfinite(value)
+    )
+
+
+def _is_control(c: str) -> bool:
+    """Say whether a terminal obeys a character (overrides of direction too) or cannot write it."""
+    return unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(c) in (
+        *("LRE", "RLE", "LRO", "RLO", "PDF"),
+        *("LRI", "RLI", "FSI", "PDI"),
     )

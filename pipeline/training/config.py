@@ -358,6 +358,6 @@ def _check(config: DictConfig) -> Configuration:
     assert isinstance(result, Configuration)
     try:
         CSSConfig(widths=(("text", 1),), labels=("a", "b"), **vars(result.model))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise MercError(f"model: {_short(str(error))}", "correct the section model") from error
     return result

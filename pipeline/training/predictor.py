@@ -143,7 +143,12 @@ class Predictor:
                     "name the folder of a finished run of merc train (it has model.safetensors), "
                     f"a model file, or {SHIPPED}",
                 )
-            return cls(load_checkpoint(path), f"{name}@{sha256_of(path)[:12]}", device)
+            try:
+                checkpoint = load_checkpoint(path)
+            except ValueError as error:
+                reason, _, _ = str(error).partition(". Train it again")
+                raise MercError(reason, "train it again, or use another copy") from error
+            return cls(checkpoint, f"{name}@{sha256_of(path)[:12]}", device)
 
     def check(self, fingerprints: dict[str, dict[str, Any]] | None, *, known: bool = True) -> None:
         """Refuse features that this model was not trained on.
