@@ -17,7 +17,7 @@ LABELS = ("angry", "happy", "neutral", "sad")
 def make_dialogue(
     seed: int, length: int, missing: float = 0.25, widths=WIDTHS, speakers: int = 3
 ) -> SimpleNamespace:
-    """What `collate` reads of a Dialogue; a quarter of the features missing, a fifth of the labels unknown."""
+    """Return a random dialogue; a fifth of its labels are unknown."""
     generator = np.random.default_rng(seed)
     features = {
         name: generator.standard_normal((length, width)).astype(np.float32)
@@ -40,13 +40,11 @@ def dialogue():
 
 @pytest.fixture
 def config():
-    """A factory: the fields given, small sizes for the rest."""
+    """Return a factory of small configurations; its arguments override fields."""
 
     def build(**fields) -> CSSConfig:
-        return CSSConfig(
-            **{"widths": WIDTHS, "labels": LABELS, "d": 24, "heads": 4, "hidden": 32, "rank": 8}
-            | fields
-        )
+        sizes = {"d": 24, "heads": 4, "hidden": 32, "rank": 8}
+        return CSSConfig(**{"widths": WIDTHS, "labels": LABELS} | sizes | fields)
 
     return build
 

@@ -1,4 +1,4 @@
-"""What a training step freed is there for the next, without faulting its pages in again."""
+"""The next training step reuses freed memory without page faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import resource, torch
 from css_model.allocator import keep_freed_memory
-kept = keep_freed_memory()
+enabled = keep_freed_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for step in range(2):
     before = faults()
@@ -18,15 +18,15 @@ for step in range(2):
     first = faults() - before if not step else first
     again = faults() - before
     del rows
-print(kept, first, again)
+print(enabled, first, again)
 """
 
 
-def test_freed_memory_is_used_again() -> None:
+def test_freed_memory_is_reused() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=300
     )
-    kept, first, again = done.stdout.split()
-    if kept != "True":
+    enabled, first, again = done.stdout.split()
+    if enabled != "True":
         pytest.skip("not glibc: nothing to set")
     assert int(again) < int(first) / 10

@@ -1,4 +1,4 @@
-"""One file holds the model: what goes in comes out, and what is forged is refused."""
+"""Checkpoints: a model is read back as it was written, and forged files are refused."""
 
 from __future__ import annotations
 
@@ -34,22 +34,17 @@ def test_round_trip(checkpoint: Checkpoint, tmp_path: Path, dialogue) -> None:
     batch = collate([dialogue(5, 12)])
     assert torch.equal(loaded.model()(batch).logits, checkpoint.model()(batch).logits)
     assert loaded.config == checkpoint.config and loaded.extra == {"seed": 3}
-    assert (
-        loaded.fingerprints == checkpoint.fingerprints
-        and loaded.temperatures == checkpoint.temperatures
-    )
+    assert loaded.fingerprints == checkpoint.fingerprints
+    assert loaded.temperatures == checkpoint.temperatures
     assert np.allclose(loaded.log_prior, checkpoint.log_prior)
     one = dialogue(6, 9)
+    standardised = loaded.normaliser.apply(one.features, one.speakers)
     for name, rows in checkpoint.normaliser.apply(one.features, one.speakers).items():
-        assert np.array_equal(
-            loaded.normaliser.apply(one.features, one.speakers)[name], rows, equal_nan=True
-        )
-    trained = (
-        loaded.model().train()
-    )  # weights of its own: training it does not change the checkpoint
+        assert np.array_equal(standardised[name], rows, equal_nan=True)
+    trained = loaded.model().train()
     with torch.no_grad():
         trained.classifier.weight.zero_()
-    assert loaded.state["classifier.weight"].any()
+    assert loaded.state["classifier.weight"].any()  # training does not change the checkpoint
 
 
 def test_same_model_same_bytes_in_one_metadata_entry(
@@ -66,10 +61,8 @@ def test_same_model_same_bytes_in_one_metadata_entry(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_half_is_half_the_size_and_nearly_the_same(
-    checkpoint: Checkpoint, tmp_path: Path, dialogue
-) -> None:
-    checkpoint.normaliser.mean["audio"][0] = 1e6  # beyond float16, and kept
+def test_half_precision_halves_the_size(checkpoint: Checkpoint, tmp_path: Path, dialogue) -> None:
+    checkpoint.normaliser.mean["audio"][0] = 1e6  # exceeds float16, but must survive
     save_checkpoint(tmp_path / "full", checkpoint)
     save_checkpoint(tmp_path / "half", checkpoint, half=True)
     assert (tmp_path / "half").stat().st_size < 0.65 * (tmp_path / "full").stat().st_size
@@ -83,9 +76,8 @@ def forge(path: Path, **changes) -> None:
     """Rewrite the header's JSON."""
     tensors = load_file(path)
     raw = path.read_bytes()
-    header = json.loads(
-        json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]["merc"]
-    )
+    outer = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    header = json.loads(outer["__metadata__"]["merc"])
     for key, value in changes.items():
         *parents, last = key.split("__")
         inner = header
@@ -151,16 +143,18 @@ def test_forged_headers_are_refused(checkpoint: Checkpoint, tmp_path: Path, chan
         (4).to_bytes(8, "little") + b"[[[[",
     ],
 )
-def test_what_is_no_model_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"model\.safetensors is not a"):
         load_checkpoint(path)
     with pytest.raises(OSError):
-        load_checkpoint(tmp_path / "absent")
+        load_checkpoint(tmp_path / "missing")
 
 
-def test_truncated_and_poisoned_weights_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_truncated_files_and_nan_weights_are_refused(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     path = tmp_path / "model.safetensors"
     save_checkpoint(path, checkpoint)
     path.write_bytes(path.read_bytes()[:-100])
@@ -174,7 +168,7 @@ def test_truncated_and_poisoned_weights_are_refused(checkpoint: Checkpoint, tmp_
         save_checkpoint(path, checkpoint, half=True)
 
 
-def test_a_header_nested_without_end_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_deeply_nested_header_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_checkpoint(path, checkpoint)
     save_file(load_file(path), path, metadata={"merc": "[" * 100_000})

@@ -1,4 +1,4 @@
-"""SPF against its own expansion and an explicit tensor; every fusion against what masks must mean."""
+"""SPF equals its expansion and an explicit tensor; every fusion ignores missing modalities."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def inputs(n: int = 5, d: int = 6) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_is_the_sum_over_all_monomials(order: int) -> None:
-    """Expanded, the product has (modalities + 1)^p terms: for every order, one modality or the constant."""
+def test_equals_the_sum_over_all_monomials(order: int) -> None:
+    """Each of the (modalities + 1)^p terms picks one modality, or the constant, for every order."""
     fusion, h = spf(order=order), inputs()
     total = torch.zeros(5, 4, dtype=torch.float64)
     for choice in product(range(4), repeat=order):
@@ -48,22 +48,17 @@ def test_is_the_sum_over_all_monomials(order: int) -> None:
     assert torch.allclose(fusion(h), expected, atol=1e-12)
 
 
-def test_is_an_explicit_cp_tensor_when_phi_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without GELU each rank is a rank-1 tensor over the vector [h_text; h_audio; h_visual; 1]."""
+def test_equals_an_explicit_cp_tensor_without_gelu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If GELU is the identity, each rank is a rank-1 tensor over [h_text; h_audio; h_visual; 1]."""
     monkeypatch.setattr(F, "gelu", lambda x: x)
     fusion, h = spf(), inputs()
-    vector = torch.cat(
-        [h[name] for name in M] + [torch.ones(5, 1, dtype=torch.float64)], -1
-    )  # (5, 19)
+    one = torch.ones(5, 1, dtype=torch.float64)
+    vector = torch.cat([*(h[name] for name in M), one], -1)  # (5, 19)
     gates = torch.sigmoid(fusion.gate)
-    rows = [
-        torch.cat(
-            [gates[j, m] * fusion.weight[m].view(3, 4, 6)[j] for m in range(3)]
-            + [fusion.constant[j][:, None]],
-            -1,
-        )
-        for j in range(3)
-    ]  # 3 of (4, 19)
+    rows = []  # 3 of (4, 19)
+    for j in range(3):
+        parts = [gates[j, m] * fusion.weight[m].view(3, 4, 6)[j] for m in range(3)]
+        rows.append(torch.cat([*parts, fusion.constant[j][:, None]], -1))
     tensor = torch.einsum("ra,rb,rc->rabc", *rows)
     z = torch.einsum("rabc,na,nb,nc->nr", tensor, vector, vector, vector)
     assert torch.allclose(fusion(h), fusion.out(signed_sqrt(z)), atol=1e-10)
@@ -72,10 +67,9 @@ def test_is_an_explicit_cp_tensor_when_phi_is_linear(monkeypatch: pytest.MonkeyP
 def test_gradcheck() -> None:
     fusion, h = spf(), inputs(3)
     present = {
-        name: torch.tensor(rows)
-        for name, rows in zip(
-            M, [[True, True, True], [False, True, True], [False, True, False]], strict=True
-        )
+        "text": torch.tensor([True, True, True]),
+        "audio": torch.tensor([False, True, True]),
+        "visual": torch.tensor([False, True, False]),
     }
     for parameter in fusion.parameters():
         parameter.requires_grad_(True)
@@ -100,7 +94,7 @@ def test_signed_square_root() -> None:
 
 
 def test_an_all_zero_row_gives_finite_gradients() -> None:
-    """Without ε one padded row turned every gradient into NaN."""
+    """Without ε, a single row of zeros would turn every gradient into NaN."""
     fusion = SynergisticPolynomialFusion(M, 6)
     h = {name: torch.zeros(2, 6, requires_grad=True) for name in M}
     fusion(h, {name: torch.tensor([True, False]) for name in M}).sum().backward()
@@ -108,8 +102,8 @@ def test_an_all_zero_row_gives_finite_gradients() -> None:
     assert all(rows.grad.isfinite().all() for rows in h.values())
 
 
-def test_missing_modalities_leave_the_sum_and_the_rest_is_rescaled() -> None:
-    """Three equal modalities say as much as one of them alone: the product does not shrink with the order."""
+def test_the_sum_is_rescaled_over_the_present_modalities() -> None:
+    """Three equal modalities give the same as one of them alone, at any order."""
     fusion = spf(order=4)
     with torch.no_grad():
         fusion.weight.copy_(fusion.weight[:1].expand_as(fusion.weight))
@@ -129,7 +123,7 @@ def test_product_is_float32_under_autocast() -> None:
     assert (low - fusion(h)).abs().max() < 0.05
 
 
-def test_without_msp_one_projection_and_no_gate() -> None:
+def test_without_msp_there_is_one_projection_and_no_gate() -> None:
     fusion, h = spf(modality_specific=False), inputs()
     assert fusion.gate is None and fusion.weight.shape == (1, 12, 6)
     swapped = {"text": h["visual"], "audio": h["text"], "visual": h["audio"]}
@@ -137,7 +131,7 @@ def test_without_msp_one_projection_and_no_gate() -> None:
 
 
 @pytest.mark.parametrize("name", FUSIONS)
-def test_every_fusion_learns_and_ignores_what_is_missing(name: str, config, dialogue) -> None:
+def test_every_fusion_learns_and_ignores_missing_features(name: str, config, dialogue) -> None:
     model = CSS(config(fusion=name, dropout=0.0))
     batch = collate([dialogue(1, 9), dialogue(2, 1), dialogue(3, 4, missing=1.0)])
     output = model(batch)
@@ -151,10 +145,10 @@ def test_every_fusion_learns_and_ignores_what_is_missing(name: str, config, dial
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
         optimiser.step()
     assert loss.item() < before / 2
-    # whatever stands in a missing row: the logits do not look at it
-    for feature, there in batch.present.items():
-        batch.features[feature][~there] = 1e6
+    # the logits do not depend on the values of missing rows
+    for feature, available in batch.present.items():
+        batch.features[feature][~available] = 1e6
     again = model(batch).logits
-    for feature, there in batch.present.items():
-        batch.features[feature][~there] = -3.0
+    for feature, available in batch.present.items():
+        batch.features[feature][~available] = -3.0
     assert torch.equal(model(batch).logits, again)

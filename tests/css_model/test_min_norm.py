@@ -1,4 +1,4 @@
-"""The QP: optimality conditions, invariances, closed forms, and two independent solvers."""
+"""Minimum-norm weights: optimality, invariances, closed forms, two independent solvers."""
 
 from __future__ import annotations
 
@@ -25,19 +25,22 @@ def vectors(k: st.SearchStrategy[int] = st.integers(1, 6)) -> st.SearchStrategy[
 
 
 def assert_optimal(q: np.ndarray, gamma: np.ndarray, tolerance: float = 1e-8) -> None:
-    """γ on the simplex, and (Qγ)_i >= γᵀQγ for all i (equality where γ_i > 0), relative to the terms of the sums."""
+    """Check that γ is on the simplex, and (Qγ)_i >= γᵀQγ, with equality where γ_i > 0.
+
+    The tolerance is relative to the terms of the sums.
+    """
     assert np.isfinite(gamma).all() and (gamma >= 0).all()
     assert abs(gamma.sum() - 1) < 1e-12
     slope, value = q @ gamma, gamma @ q @ gamma
     scale = np.abs(q) @ gamma + gamma @ np.abs(q) @ gamma
     assert (slope >= value - tolerance * scale - 1e-300).all()
-    # γ_i weighs a gradient: a complementary slack counts by how much norm it moves
+    # a violation counts by how much norm it moves, as γ_i weighs a gradient
     assert (gamma * np.abs(slope - value) <= tolerance * (gamma * scale) + 1e-300).all()
 
 
 @settings(max_examples=150, deadline=None)
 @given(vectors())
-def test_conditions_of_optimality(g: np.ndarray) -> None:
+def test_optimality_conditions(g: np.ndarray) -> None:
     q = g @ g.T
     assert_optimal(q, min_norm_weights(torch.tensor(q)).numpy())
 
@@ -48,22 +51,22 @@ def test_conditions_of_optimality(g: np.ndarray) -> None:
 @example(np.array([[0.0, 0.594], [0.0, -0.625], [1.0, 0.0]]), [0, 1, 0])
 @given(vectors(st.just(3)), st.lists(st.integers(-140, 140), min_size=3, max_size=3))
 def test_gradients_of_wildly_different_lengths(g: np.ndarray, powers: list[int]) -> None:
-    """Lengths from 1e-140 to 1e140: the answer is as good, in units of each gradient."""
+    """Lengths from 1e-140 to 1e140 lose no accuracy, in units of each gradient."""
     scale = 10.0 ** np.array(powers)
     q = (g @ g.T) * scale[:, None] * scale
     gamma = min_norm_weights(torch.tensor(q)).numpy()
     assert np.isfinite(gamma).all() and (gamma >= 0).all() and abs(gamma.sum() - 1) < 1e-12
     best = min(q.diagonal())
-    # opposite gradients cancel to the rounding of the terms, not to that of the shortest gradient
+    # opposite gradients cancel to the rounding error of the terms, not of the shortest gradient
     assert gamma @ q @ gamma <= best * (1 + 1e-9) + 1e-14 * (gamma @ np.abs(q) @ gamma)
 
 
 @settings(max_examples=60, deadline=None)
 @given(vectors(), st.integers(-230, 230))
-def test_one_scale_for_all_changes_nothing(g: np.ndarray, power: int) -> None:
+def test_a_common_scale_changes_nothing(g: np.ndarray, power: int) -> None:
     q = g @ g.T
     gamma = min_norm_weights(torch.tensor(q))
-    # powers of four are exact, and so are their roots
+    # powers of four and their roots are exact
     assert torch.equal(min_norm_weights(torch.tensor(q * 4.0**power)), gamma)
 
 
@@ -85,7 +88,10 @@ def unit(generator: np.random.Generator, k: int, n: int) -> np.ndarray:
 
 
 def test_closed_form_for_three_unit_gradients() -> None:
-    """γ ∝ (a(b+c-a), b(a+c-b), c(a+b-c)) with a = 1 - c23 and so on; a negative term: the other two share alone."""
+    """γ ∝ (a(b+c-a), b(a+c-b), c(a+b-c)) with a = 1 - c23 and so on.
+
+    If a term is negative, the other two get one half each.
+    """
     generator = np.random.default_rng(0)
     for n in (2, 3, 5, 50):
         for _ in range(100):
@@ -93,9 +99,10 @@ def test_closed_form_for_three_unit_gradients() -> None:
             q = g @ g.T
             a, b, c = 1 - q[1, 2], 1 - q[0, 2], 1 - q[0, 1]
             expected = np.array([a * (b + c - a), b * (a + c - b), c * (a + b - c)])
-            expected = np.where(
-                expected.min() < 0, np.where(expected > 0, 0.5, 0), expected / expected.sum()
-            )
+            if expected.min() < 0:
+                expected = np.where(expected > 0, 0.5, 0)
+            else:
+                expected = expected / expected.sum()
             gamma = min_norm_weights(torch.tensor(q)).numpy()
             assert np.allclose(gamma, expected, atol=1e-9)
             assert gamma.max() <= 0.5 + 1e-12
@@ -112,11 +119,10 @@ def test_agrees_with_mgda_of_torchjd_and_slsqp() -> None:
         value = float(gamma @ q @ gamma)
         other = solver(q)
         assert value <= float(other @ q @ other) * (1 + 1e-9)
-        assert torch.allclose(
-            gamma, other, atol=0.05
-        )  # Frank-Wolfe creeps where the optimum lies on an edge
+        # Frank-Wolfe converges slowly if the optimum is on an edge
+        assert torch.allclose(gamma, other, atol=0.05)
         matrix = q.numpy()
-        found = minimize(
+        slsqp = minimize(
             lambda x, q=matrix: x @ q @ x,
             np.full(k, 1 / k),
             method="SLSQP",
@@ -125,33 +131,30 @@ def test_agrees_with_mgda_of_torchjd_and_slsqp() -> None:
             options={"ftol": 1e-15},
             constraints={"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like},
         )
-        assert value <= found.fun * (1 + 1e-9)
-        assert np.allclose(gamma.numpy(), found.x, atol=1e-3)
+        assert value <= slsqp.fun * (1 + 1e-9)
+        assert np.allclose(gamma.numpy(), slsqp.x, atol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([[1, 0], [1, 0], [1, 0]], [1 / 3, 1 / 3, 1 / 3]),  # all the same
-        ([[1, 0], [1, 0], [0, 1]], [1 / 4, 1 / 4, 1 / 2]),  # duplicates share
-        ([[0, 0], [1, 0], [0, 1]], [1, 0, 0]),  # zero is the minimum
+        ([[1, 0], [1, 0], [1, 0]], [1 / 3, 1 / 3, 1 / 3]),  # all equal
+        ([[1, 0], [1, 0], [0, 1]], [1 / 4, 1 / 4, 1 / 2]),  # duplicates share their weight
+        ([[0, 0], [1, 0], [0, 1]], [1, 0, 0]),  # zero has the minimum norm
         ([[0, 0], [0, 0], [0, 1]], [1 / 2, 1 / 2, 0]),
         ([[0, 0], [0, 0], [0, 0]], [1 / 3, 1 / 3, 1 / 3]),
-        ([[1, 0], [-1, 0], [0, 1]], [1 / 2, 1 / 2, 0]),  # opposed
+        ([[1, 0], [-1, 0], [0, 1]], [1 / 2, 1 / 2, 0]),  # opposite
         ([[1, 0], [2, 0], [3, 0]], [1, 0, 0]),  # parallel: the shortest
-        (
-            [[1, 0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]],
-            [1 / 3, 1 / 3, 1 / 3],
-        ),  # zero inside the triangle
+        # zero inside the triangle
+        ([[1, 0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]], [1 / 3, 1 / 3, 1 / 3]),
         ([[3]], [1]),
         ([[1, 0], [0, 2]], [0.8, 0.2]),
     ],
 )
 def test_degenerate_cases(rows: list[list[float]], expected: list[float]) -> None:
     g = torch.tensor(rows, dtype=torch.float64)
-    assert torch.allclose(
-        min_norm_weights(g @ g.T), torch.tensor(expected, dtype=torch.float64), atol=1e-9
-    )
+    gamma = min_norm_weights(g @ g.T)
+    assert torch.allclose(gamma, torch.tensor(expected, dtype=torch.float64), atol=1e-9)
 
 
 def test_near_duplicates_at_every_distance() -> None:
@@ -175,6 +178,6 @@ def test_near_duplicates_at_every_distance() -> None:
         torch.tensor([[1.0, 0.0], [float("inf"), 1.0]]),
     ],
 )
-def test_what_is_no_gram_matrix_is_refused(gram: torch.Tensor) -> None:
+def test_other_matrices_are_refused(gram: torch.Tensor) -> None:
     with pytest.raises(ValueError):
         min_norm_weights(gram)

@@ -1,4 +1,4 @@
-"""What must not change a dialogue's logits, and what must."""
+"""The model: its size, what may change the logits of a dialogue, and what must not."""
 
 from __future__ import annotations
 
@@ -25,42 +25,36 @@ VARIANTS = [
 ]
 
 
-def test_the_papers_size() -> None:
+def test_size_of_the_papers_model() -> None:
     widths = (("text", 1024), ("audio", 1582), ("visual", 342))
     with torch.device("meta"):
-        count = {
-            name: CSS(CSSConfig(widths, tuple("abcdef"), **fields)).parameter_count()
-            for name, fields in (
-                ("default", {}),
-                ("pair", {"gate": "pair"}),
-                ("two", {"speakers": 2}),
-            )
-        }
-    assert count["default"] == 50_464_849
-    assert count["pair"] - count["default"] == 3 * (1024**2 + 1024)
-    assert count["default"] - count["two"] == 1024
+        default, pair, two_speakers = (
+            CSS(CSSConfig(widths, tuple("abcdef"), **fields)).parameter_count()
+            for fields in ({}, {"gate": "pair"}, {"speakers": 2})
+        )
+    assert default == 50_464_849
+    assert pair - default == 3 * (1024**2 + 1024)
+    assert default - two_speakers == 1024
 
 
 @pytest.mark.parametrize("fields", VARIANTS, ids=str)
-def test_neighbours_in_the_batch_change_nothing(fields: dict, config, dialogue) -> None:
-    """To rounding: hidden states to 1e-5; logits, where eq. 9 has a slope of up to 100, to 2e-4."""
+def test_logits_do_not_depend_on_the_batch(fields: dict, config, dialogue) -> None:
+    """Hidden states to 1e-5; logits to 2e-4, as the slope of eq. 9 reaches 100."""
     model = CSS(config(**fields)).eval()
     dialogues = [dialogue(seed, length) for seed, length in enumerate((5, 1, 40, 9, 2, 9))]
     for order in ([0, 1, 2, 3, 4, 5], [3, 0, 5, 4, 2, 1]):
         together = model(collate([dialogues[i] for i in order]))
         ends = torch.tensor([len(dialogues[i].speakers) for i in order]).cumsum(0)
         for i, end in zip(order, ends.tolist(), strict=True):
-            alone, rows = (
-                model(collate([dialogues[i]])),
-                slice(end - len(dialogues[i].speakers), end),
-            )
+            alone = model(collate([dialogues[i]]))
+            rows = slice(end - len(dialogues[i].speakers), end)
             for modality, hidden in alone.hidden.items():
                 assert torch.allclose(hidden, together.hidden[modality][rows], atol=1e-5)
             assert torch.allclose(alone.logits, together.logits[rows], atol=2e-4)
 
 
 @pytest.mark.parametrize("fields", VARIANTS, ids=str)
-def test_gradients_are_finite_whatever_is_missing(fields: dict, config, dialogue) -> None:
+def test_gradients_are_finite_with_missing_features(fields: dict, config, dialogue) -> None:
     model = CSS(config(**fields))
     batch = collate(
         [dialogue(1, 6), dialogue(2, 1), dialogue(3, 5, missing=1.0), dialogue(4, 8, missing=0.8)]
@@ -71,40 +65,37 @@ def test_gradients_are_finite_whatever_is_missing(fields: dict, config, dialogue
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_absent_modality_is_a_missing_one(config, dialogue) -> None:
-    """An absent key, rows of NaN, and no such argument at all say the same."""
+def test_an_undeclared_modality_is_missing(config, dialogue) -> None:
+    """Rows of NaN, no such key, and no such key with its width given to `collate` are the same."""
     model, one = CSS(config()).eval(), dialogue(1, 8)
     one.features["visual"][:] = np.nan
-    gone = SimpleNamespace(
-        **vars(one) | {"features": {k: v for k, v in one.features.items() if k != "visual"}}
-    )
+    features = {name: rows for name, rows in one.features.items() if name != "visual"}
+    without = SimpleNamespace(**vars(one) | {"features": features})
     expected = model(collate([one])).logits
-    assert torch.equal(model(collate([gone])).logits, expected)
-    assert torch.equal(model(collate([gone], model.config.widths)).logits, expected)
+    assert torch.equal(model(collate([without])).logits, expected)
+    assert torch.equal(model(collate([without], model.config.widths)).logits, expected)
     assert (model(collate([one])).hidden["visual"] == 0).all()
 
 
-def test_an_utterance_without_evidence_at_the_end_changes_nothing_before_it(
-    config, dialogue
-) -> None:
-    """Missing features are no keys: not a zero vector that attention would look at."""
+def test_an_utterance_without_features_does_not_change_the_others(config, dialogue) -> None:
+    """Attention ignores missing features, rather than reading a zero vector."""
     model, one = CSS(config()).eval(), dialogue(1, 8)
+    features = {
+        name: np.vstack([rows, np.full((1, rows.shape[1]), np.nan, np.float32)])
+        for name, rows in one.features.items()
+    }
     longer = SimpleNamespace(
         id="",
-        features={
-            k: np.vstack([v, np.full((1, v.shape[1]), np.nan, np.float32)])
-            for k, v in one.features.items()
-        },
+        features=features,
         speakers=[*one.speakers, "s0"],
         labels=np.append(one.labels, -1),
     )
-    assert torch.allclose(
-        model(collate([longer])).logits[:-1], model(collate([one])).logits, atol=1e-5
-    )
+    logits = model(collate([longer])).logits[:-1]
+    assert torch.allclose(logits, model(collate([one])).logits, atol=1e-5)
 
 
-def test_alone_modality_has_no_interaction(config, dialogue) -> None:
-    """Text alone: h_Ia is zero, so neither the gates nor the interaction encoder matter."""
+def test_a_single_modality_has_no_interaction(config, dialogue) -> None:
+    """With text only, h_Ia is zero, and gates and interaction encoder have no influence."""
     model, one = CSS(config()).eval(), dialogue(1, 8, missing=0.0)
     one.features = {"text": one.features["text"]}
     before = model(collate([one])).logits
@@ -119,15 +110,16 @@ def test_alone_modality_has_no_interaction(config, dialogue) -> None:
 def test_every_modality_context_order_and_speaker_matter(config, dialogue) -> None:
     model, one = CSS(config()).eval(), dialogue(1, 8, missing=0.0)
     base = model(collate([one])).logits
-    for name in one.features:
-        changed = SimpleNamespace(
-            **vars(one) | {"features": one.features | {name: one.features[name][::-1].copy()}}
-        )
+    for name, rows in one.features.items():
+        features = one.features | {name: rows[::-1].copy()}
+        changed = SimpleNamespace(**vars(one) | {"features": features})
         assert (model(collate([changed])).logits - base).abs().max() > 1e-3
     other = SimpleNamespace(**vars(one) | {"speakers": ["x"] * 8})
     assert (model(collate([other])).logits - base).abs().max() > 1e-3
     renamed = SimpleNamespace(**vars(one) | {"speakers": [name + "!" for name in one.speakers]})
-    assert torch.equal(model(collate([renamed])).logits, base)  # order of appearance, not names
+    assert torch.equal(
+        model(collate([renamed])).logits, base
+    )  # the order of appearance matters, not the names
 
 
 def test_any_number_of_speakers_and_any_length(config, dialogue) -> None:
@@ -141,27 +133,27 @@ def test_any_number_of_speakers_and_any_length(config, dialogue) -> None:
     assert torch.allclose(rows[-1, 1::2], angle.cos(), atol=1e-2)
 
 
-def test_layout_attends_like_one_dialogue_after_another() -> None:
+def test_layout_equals_attention_dialogue_by_dialogue() -> None:
     lengths, heads = [3, 0, 1, 17, 4, 16], 2
     q, k, v = torch.randn(3, 41, 8, dtype=torch.float64)
     usable = torch.rand(41) < 0.6
     usable[3] = False  # the dialogue of one utterance has no key
-    found = Layout(lengths, q.device).attend(q, k, v, usable, heads)
+    output = Layout(lengths, q.device).attend(q, k, v, usable, heads)
     start, expected = 0, []
     for length in lengths:
-        mine = slice(start, start + length)
-        keys = usable[mine]
+        rows = slice(start, start + length)
+        keys = usable[rows]
         for head in range(heads):
             part = slice(4 * head, 4 * head + 4)
-            scores = q[mine, part] @ k[mine, part][keys].T / 2
-            expected.append((mine, part, scores.softmax(-1) @ v[mine, part][keys]))
+            scores = q[rows, part] @ k[rows, part][keys].T / 2
+            expected.append((rows, part, scores.softmax(-1) @ v[rows, part][keys]))
         start += length
     for rows, part, values in expected:
-        assert torch.allclose(found[rows, part], values, atol=1e-12)
-    assert (found[3] == 0).all()
+        assert torch.allclose(output[rows, part], values, atol=1e-12)
+    assert (output[3] == 0).all()
 
 
-def test_half_precision_follows_full(config, dialogue) -> None:
+def test_half_precision_is_close_to_full(config, dialogue) -> None:
     model, batch = CSS(config(d=64)).eval(), collate([dialogue(1, 30), dialogue(2, 7)])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(batch)
@@ -171,8 +163,8 @@ def test_half_precision_follows_full(config, dialogue) -> None:
     assert torch.allclose(torch.stack(list(low)), torch.stack(list(high)), rtol=0.1, atol=0.02)
 
 
-def test_start_suits_the_fusion(config, dialogue) -> None:
-    """SPF's start is made for h̃ of root mean square about 1; its product is then neither tiny nor huge."""
+def test_initial_scale_suits_the_fusion(config, dialogue) -> None:
+    """SPF assumes h̃ of root mean square about 1; its product is then neither tiny nor huge."""
     model = CSS(config(d=128, hidden=128, rank=16, order=4)).eval()
     output = model(collate([dialogue(seed, 20, missing=0.0) for seed in range(4)]))
     assert 0.7 < output.hidden_rms() < 1.5
@@ -184,7 +176,10 @@ def test_start_suits_the_fusion(config, dialogue) -> None:
     ("change", "message"),
     [
         ({"text": np.zeros((4, 3), np.float32)}, "'d1'.*shape"),
-        ({"text": np.full((3, 12), np.inf, np.float32)}, "'d1'.*utterance 0.*not finite"),
+        (
+            {"text": np.full((3, 12), np.inf, np.float32)},
+            "'d1'.*text feature of utterance 0.*not finite",
+        ),
     ],
 )
 def test_malformed_features_name_their_dialogue(change: dict, message: str, dialogue) -> None:

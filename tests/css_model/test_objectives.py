@@ -1,4 +1,4 @@
-"""Eqs. 11-13 against plain numpy."""
+"""Eqs. 11-13 equal a plain numpy implementation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_against_numpy(case, temperature: float, literal: bool, weighted: bool) 
                 p = softmax((softmax(fused[i]) if literal else fused[i]) / temperature)
                 q = softmax((softmax(student) if literal else student) / temperature)
                 l3 += (p * np.log(p / q)).sum()
-    found = losses(
+    actual = losses(
         output,
         batch,
         temperature,
@@ -49,12 +49,12 @@ def test_against_numpy(case, temperature: float, literal: bool, weighted: bool) 
         class_weights=torch.tensor(weights) if weighted else None,
     )
     assert np.allclose(
-        [value.item() for value in found], [l1 / mass, l2 / mass, l3 / total], rtol=1e-5, atol=1e-6
+        [value.item() for value in actual], [l1 / mass, l2 / mass, l3 / total], rtol=1e-5, atol=1e-6
     )
-    assert found.weights == pytest.approx((mass, mass, total))
+    assert actual.weights == pytest.approx((mass, mass, total))
 
 
-def test_teacher_is_detached_unless_told_otherwise(case) -> None:
+def test_teacher_is_detached_by_default(case) -> None:
     output, batch = case
     for detach in (True, False):
         gradient = torch.autograd.grad(
@@ -66,15 +66,15 @@ def test_teacher_is_detached_unless_told_otherwise(case) -> None:
         assert (gradient is None) is detach
 
 
-def test_unlabelled_and_unseen_utterances_do_not_count(config, dialogue) -> None:
+def test_utterances_without_label_or_features_do_not_count(config, dialogue) -> None:
     one, other = dialogue(1, 7), dialogue(2, 4)
     other.labels[:] = -1
-    unseen = dialogue(3, 6, missing=1.0)
+    without = dialogue(3, 6, missing=1.0)
     model = CSS(config()).eval()
-    alone, more = collate([one]), collate([one, other, unseen])
-    expected, found = losses(model(alone), alone), losses(model(more), more)
-    assert torch.allclose(torch.stack(list(expected)), torch.stack(list(found)), rtol=1e-5)
-    nothing = collate([other, unseen])
+    alone, more = collate([one]), collate([one, other, without])
+    expected, actual = losses(model(alone), alone), losses(model(more), more)
+    assert torch.allclose(torch.stack(list(expected)), torch.stack(list(actual)), rtol=1e-5)
+    nothing = collate([other, without])
     assert [value.item() for value in losses(model(nothing), nothing)] == [0.0, 0.0, 0.0]
 
 
@@ -91,4 +91,5 @@ def test_inverse_frequency() -> None:
     labels = torch.tensor([0, 0, 0, 1, -1, 3])
     weights = inverse_frequency(labels, 4)
     assert weights[2] == 0 and weights[1] == weights[3] == 3 * weights[0]
-    assert weights[labels[labels >= 0]].mean() == pytest.approx(0.75)  # three of four classes occur
+    # three of four classes occur
+    assert weights[labels[labels >= 0]].mean() == pytest.approx(0.75)

@@ -1,4 +1,4 @@
-"""PGM: the combined scheme against a fourth backward pass, degenerate gradients, and two ranks against one."""
+"""PGM equals a fourth backward pass; degenerate gradients; two ranks equal one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THETAS = ("trunk", "last", "repr")
 
 @pytest.fixture
 def case(config, dialogue):
-    """A model, its output with one dropout mask, and the losses."""
+    """Return a model, an output with dropout, and its losses."""
     model = CSS(config()).train()
     batch = collate([dialogue(1, 9), dialogue(2, 4), dialogue(3, 1)])
     output = model(batch)
@@ -37,12 +37,20 @@ def case(config, dialogue):
 
 
 def gradient_of(loss: torch.Tensor, model: CSS) -> dict[str, torch.Tensor]:
-    found = torch.autograd.grad(
+    gradients = torch.autograd.grad(
         loss, list(model.parameters()), retain_graph=True, allow_unused=True
     )
     return {
         name: torch.zeros_like(p) if g is None else g
-        for (name, p), g in zip(model.named_parameters(), found, strict=True)
+        for (name, p), g in zip(model.named_parameters(), gradients, strict=True)
+    }
+
+
+def set_gradients(model: CSS) -> dict[str, torch.Tensor]:
+    """Return `.grad` of all parameters, zeros for None."""
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad
+        for name, p in model.named_parameters()
     }
 
 
@@ -50,46 +58,44 @@ def theta_of(name: str, theta: str) -> bool:
     return name.startswith("encoder.output." if theta == "last" else "encoder.")
 
 
-def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+def flatten(gradients: dict[str, torch.Tensor], theta: str) -> torch.Tensor:
+    return torch.cat([g.flatten() for name, g in gradients.items() if theta_of(name, theta)])
+
+
+def assert_close(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     scale = max(value.abs().max() for value in expected.values())
     for name, value in expected.items():
-        assert torch.allclose(found[name], value, rtol=1e-4, atol=1e-5 * float(scale)), name
+        assert torch.allclose(actual[name], value, rtol=1e-4, atol=1e-5 * float(scale)), name
 
 
 @pytest.mark.parametrize("theta", THETAS)
 @pytest.mark.parametrize("use", ["raw", "unit"])
 def test_equals_a_fourth_backward_pass(case, theta: str, use: str) -> None:
-    """γ from the QP on whole gradients, then the weighted loss differentiated anew, as the paper does it."""
+    """As in the paper: γ from the QP on whole gradients, then differentiate the weighted loss."""
     model, output, (l1, l2, l3) = case
     if theta == "repr":
+        hidden = list(output.hidden.values())
         rows = [
-            torch.autograd.grad(
-                loss, list(output.hidden.values()), retain_graph=True, allow_unused=True
-            )
+            torch.autograd.grad(loss, hidden, retain_graph=True, allow_unused=True)
             for loss in (l1, l2, l3)
         ]
         flat = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows]).double()
     else:
         each = [gradient_of(loss, model) for loss in (l1, l2, l3)]
-        flat = torch.stack(
-            [
-                torch.cat([g.flatten() for name, g in row.items() if theta_of(name, theta)])
-                for row in each
-            ]
-        ).double()
+        flat = torch.stack([flatten(row, theta) for row in each]).double()
     norms = flat.norm(dim=1)
     gamma = min_norm_weights((flat / norms[:, None]) @ (flat / norms[:, None]).T)
     factors = gamma * norms.mean() / norms if use == "unit" else gamma
     expected = gradient_of(factors[0] * l1 + factors[1] * l2 + factors[2] * l3, model)
     modulator = ParetoGradientModulator(model, theta, use)
-    found = modulator.backward((l1, l2, l3), output)
-    assert torch.allclose(found, gamma, atol=1e-4)
+    actual = modulator.backward((l1, l2, l3), output)
+    assert torch.allclose(actual, gamma, atol=1e-4)
     assert torch.allclose(modulator.norms, norms, rtol=1e-4)
     assert_close({name: p.grad for name, p in model.named_parameters()}, expected)
 
 
 def test_unit_use_descends_on_every_loss(case) -> None:
-    """The combined direction has a positive product with each loss's gradient on θ: no loss rises to first order."""
+    """The step has a positive inner product with each gradient on θ."""
     model, output, three = case
     each = [gradient_of(loss, model) for loss in three]
     ParetoGradientModulator(model, use="unit").backward(three, output)
@@ -106,10 +112,8 @@ def test_unscaled_heads_get_the_plain_sum(case) -> None:
     model, output, three = case
     expected = gradient_of(three[0] + three[1] + three[2], model)
     ParetoGradientModulator(model, heads="unscaled").backward(three, output)
-    assert_close(
-        {name: p.grad for name, p in model.named_parameters() if not theta_of(name, "trunk")},
-        {name: value for name, value in expected.items() if not theta_of(name, "trunk")},
-    )
+    heads = {name: g for name, g in expected.items() if not theta_of(name, "trunk")}
+    assert_close({name: p.grad for name, p in model.named_parameters()}, heads)
 
 
 def test_fixed_weights_are_one_ordinary_backward_pass(case) -> None:
@@ -117,23 +121,19 @@ def test_fixed_weights_are_one_ordinary_backward_pass(case) -> None:
     expected = gradient_of(l1 + 0.5 * l2, model)
     gamma = make_modulator("static", model, weights=(1, 0.5, 0)).backward((l1, l2, l3), output)
     assert gamma.tolist() == [1, 0.5, 0]
-    assert_close(
-        {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()},
-        expected,
-    )
+    assert_close(set_gradients(model), expected)
 
 
 @pytest.mark.parametrize("theta", THETAS)
-def test_a_negligible_gradient_is_dropped_and_not_followed(case, theta: str) -> None:
-    """L2 equalised to length with an epsilon would take all the weight and stop training."""
+def test_a_negligible_gradient_gets_no_weight(case, theta: str) -> None:
+    """Normalised with an epsilon, L2 would get all the weight, which would stop training."""
     model, output, (l1, l2, l3) = case
-    assert ParetoGradientModulator(model, theta).backward(
-        (l1, l2 * 1e-9, l3 * 0), output
-    ).tolist() == [1, 0, 0]
+    modulator = ParetoGradientModulator(model, theta)
+    assert modulator.backward((l1, l2 * 1e-9, l3 * 0), output).tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize("theta", THETAS)
-def test_all_zero_skips_the_step(case, theta: str) -> None:
+def test_zero_gradients_skip_the_step(case, theta: str) -> None:
     model, output, three = case
     gamma = ParetoGradientModulator(model, theta).backward([loss * 0 for loss in three], output)
     assert gamma.tolist() == [0, 0, 0] and all(p.grad is None for p in model.parameters())
@@ -150,9 +150,8 @@ def test_without_an_objective(case, theta: str) -> None:
     model, output, three = case
     gamma = ParetoGradientModulator(model, theta, objectives=(0, 2)).backward(three, output)
     assert gamma[1] == 0 and torch.allclose(gamma.sum(), torch.ones((), dtype=torch.float64))
-    assert torch.allclose(
-        gamma[[0, 2]], torch.full((2,), 0.5, dtype=torch.float64)
-    )  # of two unit vectors always half
+    # two unit vectors always get one half each
+    assert torch.allclose(gamma[[0, 2]], torch.full((2,), 0.5, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", ["equal", "l1", "mgda", "pcgrad", "cagrad"])
@@ -165,24 +164,12 @@ def test_other_directions(case, name: str) -> None:
     expected = {
         n: sum(float(g) * row[n] for g, row in zip(gamma, each, strict=True)) for n in each[0]
     }
-    assert_close(
-        {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()},
-        expected,
-    )
-    if (
-        name == "pcgrad"
-    ):  # PCGrad's result conflicts less with L1 than the plain sum would, never more
+    assert_close(set_gradients(model), expected)
+    if name == "pcgrad":
         aggregation = pytest.importorskip("torchjd.aggregation")
-        rows = torch.stack(
-            [
-                torch.cat([g.flatten() for n, g in row.items() if theta_of(n, "trunk")])
-                for row in each
-            ]
-        )
-        trunk = torch.cat(
-            [p.grad.flatten() for n, p in model.named_parameters() if theta_of(n, "trunk")]
-        )
-        if (rows @ rows.T >= 0).all():  # without a conflict nothing depends on its random order
+        rows = torch.stack([flatten(row, "trunk") for row in each])
+        if (rows @ rows.T >= 0).all():  # without conflicts, PCGrad's random order has no effect
+            trunk = flatten(set_gradients(model), "trunk")
             assert torch.allclose(aggregation.PCGrad()(rows), trunk, atol=1e-4)
 
 
@@ -194,7 +181,7 @@ def test_unit_gradients_never_get_more_than_half(seed: int, size: int) -> None:
     assert min_norm_weights(g @ g.T).max() <= 0.5 + 1e-12
 
 
-def test_gram_matrix_holds_over_millions_and_at_the_edge_of_float32() -> None:
+def test_gram_matrix_of_long_gradients_beyond_the_range_of_float32() -> None:
     rows = [
         [torch.full((300_000,), value), torch.full((7, 3), value)] for value in (1e-25, -2e-25, 1e3)
     ]
@@ -235,7 +222,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     assert [job.wait(500) for job in jobs] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     for (gamma, expected), *others in zip(one, first, second, strict=True):
-        for other_gamma, found in others:
+        for other_gamma, actual in others:
             assert torch.allclose(other_gamma, gamma, atol=1e-4)
             zeros = {name: torch.zeros_like(value) for name, value in expected.items()}
-            assert_close(zeros | found, expected)
+            assert_close(zeros | actual, expected)
