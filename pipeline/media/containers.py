@@ -13,7 +13,15 @@ from typing import Any
 
 from pipeline.core.errors import MercError
 
-__all__ = ["CONTAINERS", "MediaError", "check_local", "frames_of", "open_container", "packets"]
+__all__ = [
+    "CONTAINERS",
+    "MediaError",
+    "check_local",
+    "frames_of",
+    "open_container",
+    "packets",
+    "stated_duration",
+]
 
 # demuxers that read nothing but the file they are given
 CONTAINERS = (
@@ -31,6 +39,15 @@ _PLAYLISTS = (
     b"<asx",
     b"[Reference]",
 )
+# formats whose header states the duration; for others, libav guesses it from the bit rate
+_STATING = frozenset("mov avi asf wav w64 flac caf aiff au mxf gxf tta ape wv ivf nut".split())
+# formats whose header may state it, and the mark in front of it
+_MARKS = {
+    "mp3": (b"Xing", b"Info", b"VBRI"),
+    "matroska": (b"\x44\x89",),
+    "flv": (b"duration",),
+}
+_HEAD = 1 << 16  # bytes in which such a mark is looked for
 _NETWORK = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+:")
 
 
@@ -88,6 +105,23 @@ def open_container(path: Path) -> Any:
         return av.open(url, options=options, metadata_errors="replace")
     except (av.error.FFmpegError, UnicodeError) as error:
         raise _unreadable(path, error) from error
+
+
+def stated_duration(path: Path, container: Any) -> float:
+    """Return the duration that the header of a file states, in seconds; 0 if it states none."""
+    names = container.format.name.split(",")
+    marks = [mark for name in names for mark in _MARKS.get(name, ())]
+    if marks:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+            if head.startswith(b"ID3"):  # a tag, whose length is in four bytes of 7 bits
+                length = sum((byte & 127) << 7 * (3 - k) for k, byte in enumerate(head[6:10]))
+                file.seek(10 + length)
+                head = file.read(_HEAD)
+        stated = any(mark in head for mark in marks)
+    else:
+        stated = not _STATING.isdisjoint(names)
+    return (container.duration or 0) / 1e6 if stated else 0.0
 
 
 def packets(container: Any, streams: list[Any], errors: list[str]) -> Iterator[Any]:

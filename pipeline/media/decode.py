@@ -1,7 +1,7 @@
 """Decode a recording: its audio to disk at 16 kHz, its frames as a stream.
 
 Times are seconds from the start of the container, as players and subtitles count them. Audio that
-starts later is preceded by silence.
+starts later is preceded by silence. If the clock of the file restarts or jumps, times go on.
 """
 
 from __future__ import annotations
@@ -17,14 +17,26 @@ import numpy as np
 
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import sha256_of
-from pipeline.media.containers import MediaError, check_local, frames_of, open_container, packets
-from pipeline.media.sound import RATE, SoundFile, SoundWriter
+from pipeline.media.clock import Clock, read_clock
+from pipeline.media.containers import (
+    MediaError,
+    check_local,
+    frames_of,
+    open_container,
+    packets,
+    stated_duration,
+)
+from pipeline.media.mixing import AudioStream
+from pipeline.media.resampling import RATE
+from pipeline.media.sound import RATES
+from pipeline.media.soundtrack import Soundtrack, decode_soundtrack
 
 __all__ = ["RATE", "Media", "MediaError", "open_media"]
 
 _MAX_PIXELS = 1 << 26  # 8192 × 8192; a larger frame size is a damaged header
 # frame threads hold one frame each, so bound their number on large machines
 _DECODER_THREADS = 4
+_PEEK = 500  # packets that are decoded at most to find out when a recording starts
 
 
 def open_media(path: str | Path) -> Media:
@@ -49,23 +61,27 @@ class Media:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.warnings: list[MercWarning] = []
-        self._sound: SoundFile | None = None
+        self._track = Soundtrack()
+        self._clock = Clock({}, {})
         self._decoded = False
         self._lock = threading.Lock()
-        self._sound_end = self._video_end = 0.0  # s
+        self._video_end = 0.0  # s
         with open_container(self.path) as container:
-            # libav gives both in microseconds
-            self._zero = max(0.0, (container.start_time or 0) / 1e6)
-            self._claimed = (container.duration or 0) / 1e6
-            audio = [s for s in container.streams.audio if s.codec_context is not None]
-            video = [s for s in container.streams.video if not _is_cover(s) and self._is_valid(s)]
-            self._audio = _best(container, "audio", audio)
-            self._video = _best(container, "video", video)
-        if len(audio) > 1:
-            self._warn(f"{len(audio)} audio streams; using stream {self._audio}")
-        if self._audio is None and self._video is None:
+            # libav gives it in microseconds; below 0, see _start
+            self._zero = (container.start_time or 0) / 1e6
+            self._claimed = stated_duration(path, container)
+            audio = [s for s in container.streams.audio if self._is_valid_audio(s)]
+            video = [s for s in container.streams.video if self._is_valid_video(s)]
+            self._audio = [
+                AudioStream(s.index, s.codec_context.channels, s.metadata.get("language", ""))
+                for s in _best_first(container, "audio", audio)
+            ]
+            self._video = next((s.index for s in _best_first(container, "video", video)), None)
+        if not self._audio and self._video is None:
+            reasons = "; ".join(warning.text for warning in self.warnings)
             raise MediaError(
-                f"{path}: contains no audio or video that can be decoded",
+                f"{path}: contains no audio or video that can be decoded"
+                + (f" ({reasons})" if reasons else ""),
                 "give an audio or video file, or convert it: ffmpeg -i INPUT -c:a flac OUTPUT.mkv",
             )
 
@@ -77,9 +93,8 @@ class Media:
 
     def close(self) -> None:
         """Delete the temporary audio."""
-        if self._sound is not None:
-            self._sound.close()
-            self._sound = None
+        self._track.sound.close()
+        self._track = Soundtrack()
         self._decoded = False
 
     @cached_property
@@ -91,7 +106,7 @@ class Media:
     def has_audio(self) -> bool:
         """Whether audio could be decoded; digital silence is audio."""
         self._decode_sound()
-        return self._sound is not None and self._sound.samples > 0
+        return self._track.sound.samples > 0
 
     @property
     def has_video(self) -> bool:
@@ -105,16 +120,33 @@ class Media:
         self._decode_sound()
         return max(self._sound_end, self._video_end)
 
+    @property
+    def sound_source(self) -> dict[str, Any]:
+        """Where the sound comes from: indices of the streams, and how they became one channel.
+
+        >>> with open_media("examples/dialogue.mp4") as media:
+        ...     media.sound_source
+        {'streams': [1], 'mix': 'mono'}
+        """
+        self._decode_sound()
+        return {"streams": list(self._track.streams), "mix": self._track.mix}
+
+    def channel_power(self, start: float, end: float) -> np.ndarray:
+        """Return the mean power of each channel of the sound's streams between two times, (c,).
+
+        The streams are those of `sound_source`; a constant offset has no power.
+        """
+        self._decode_sound()
+        return self._track.power(start, end)
+
     def sound(self, start: float = 0.0, end: float = math.inf) -> np.ndarray:
         """Return the audio between two times as (n,) float32, mono, 16 kHz.
 
         Times outside the recording are cut off, so the result may be shorter or empty.
         """
         self._decode_sound()
-        if self._sound is None:
-            return np.zeros(0, np.float32)
         end = min(max(end, 0.0), self._sound_end + 1)
-        return self._sound.read(round(max(start, 0.0) * RATE), round(end * RATE))
+        return self._track.sound.read(round(max(start, 0.0) * RATE), round(end * RATE))
 
     def frames(self, rate: float = 10.0) -> Iterator[tuple[float, np.ndarray]]:
         """Yield (time in s, (h, w, 3) uint8 RGB), at most `rate` frames per second, in one pass.
@@ -134,7 +166,7 @@ class Media:
             stream.codec_context.thread_count = _DECODER_THREADS
             stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
             aspect = float(stream.sample_aspect_ratio or 1)
-            for packet in packets(container, [stream], []):
+            for packet in self._clock.corrected(packets(container, [stream], [])):
                 for frame in frames_of(packet, []):
                     decoded = True
                     if frame.time is None or frame.time - self._zero + 1e-6 < due:
@@ -143,71 +175,127 @@ class Media:
                     due = (math.floor(time * rate + 1e-6) + 1) / rate
                     yield time, _upright(reformatter, frame, aspect)
         if not decoded:
-            self._warn("no video frame could be decoded; visual features are missing")
+            self.warn("no video frame could be decoded; visual features are missing")
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Add a warning about this recording, once."""
         warning = MercWarning(self.path.name, text)
         if warning not in self.warnings:
             self.warnings.append(warning)
 
-    def _is_valid(self, stream: Any) -> bool:
+    @property
+    def _sound_end(self) -> float:
+        return self._track.sound.samples / RATE
+
+    def _is_valid_audio(self, stream: Any) -> bool:
+        if stream.codec_context is None:
+            self.warn(f"the codec of audio stream {stream.index} is unknown; ignoring the stream")
+            return False
+        rate = stream.codec_context.sample_rate
+        if rate and not RATES[0] <= rate <= RATES[1]:  # 0: not known before it is decoded
+            self.warn(
+                f"audio stream {stream.index} has a sample rate of {rate} Hz: damaged header, "
+                "speech needs 1 kHz or more; ignoring the stream"
+            )
+            return False
+        return True
+
+    def _is_valid_video(self, stream: Any) -> bool:
+        if _is_cover(stream):
+            return False
+        if stream.codec_context is None:
+            self.warn("the codec of the video is unknown; ignoring the video")
+            return False
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > _MAX_PIXELS:
-            self._warn(f"video of {width} × {height} pixels: damaged header; ignoring the video")
+            self.warn(f"video of {width} × {height} pixels: damaged header; ignoring the video")
         return 0 < width * height <= _MAX_PIXELS
 
     def _decode_sound(self) -> None:
-        """Decode the audio to disk and find the end of the video, once, in one pass."""
+        """Read the clock and decode the audio to disk, once."""
         with self._lock:
             if self._decoded:
                 return
-            sound = SoundFile()
-            writer = SoundWriter(sound, self._zero)
-            errors: list[str] = []
-            video_times: list[float] = []
-            with open_container(self.path) as container:
-                indices = [index for index in (self._audio, self._video) if index is not None]
-                streams = [container.streams[index] for index in indices]
-                for packet in packets(container, streams, errors):
-                    if packet.stream.type == "video":  # not decoded here
-                        if packet.pts is not None and packet.size:
-                            video_times.append(float(packet.pts * packet.time_base))
-                        continue
-                    for frame in frames_of(packet, errors):
-                        writer.write(frame)
-            writer.close()
-            self._sound, self._sound_end = sound, sound.samples / RATE
-            self._set_video_end(video_times)
-            self._check_content(writer.warnings, len(errors))
+            indices = [stream.index for stream in self._audio]
+            indices += [] if self._video is None else [self._video]
+            self._clock = read_clock(self.path, indices)
+            self._zero = self._start(indices)
+            self._warn_of_breaks()
+            self._track = decode_soundtrack(self.path, self._audio, self._clock, self._zero)
+            self._set_video_end()
+            self._check_content()
             self._decoded = True
 
-    def _set_video_end(self, times: list[float]) -> None:
+    def _start(self, indices: list[int]) -> float:
+        """Return the timestamp of time 0, in seconds.
+
+        A start below 0 is either a clock that starts there, or a lead-in that decoders remove. The
+        first decoded content tells which.
+        """
+        if self._zero >= 0:
+            return self._zero
+        firsts: dict[int, float] = {}
+        with open_container(self.path) as container:
+            streams = [container.streams[index] for index in indices]
+            for number, packet in enumerate(packets(container, streams, [])):
+                index = packet.stream.index
+                for frame in [] if index in firsts else frames_of(packet, []):
+                    if frame.time is not None:
+                        firsts.setdefault(index, frame.time)
+                if len(firsts) == len(indices) or number == _PEEK:
+                    break
+        return min(0.0, max(self._zero, min(firsts.values(), default=0.0)))
+
+    def _warn_of_breaks(self) -> None:
+        breaks = max(self._clock.breaks.values(), key=len, default=[])
+        if breaks:
+            times = "once" if len(breaks) == 1 else f"{len(breaks)} times"
+            self.warn(
+                f"its clock restarts or jumps {times}, as in recordings joined together; times "
+                "continue without the jump"
+            )
+
+    def _set_video_end(self) -> None:
+        if self._video is None:
+            return
+        times = self._clock.shown(self._video)
         if times:
             first, last = min(times), max(times)
             # the last frame is shown for the mean duration of a frame
             frame = (last - first) / max(1, len(times) - 1)
             self._video_end = last - self._zero + frame
-        elif self._video is not None:
+        elif self._clock.streams[self._video].order:
             self._video = None
-            self._warn("the video has no timestamps; ignoring it")
+            if not self._sound_end:
+                raise MediaError(
+                    f"{self.path}: its video has no timestamps, so nothing in it has a time",
+                    f"write them with the right frame rate: {_remux(self.path)}",
+                )
+            self.warn(
+                "its video has no timestamps; ignoring the video. Write them with the right frame "
+                f"rate: {_remux(self.path)}"
+            )
+        else:
+            self._video = None
+            self.warn("its video stream is empty; ignoring it")
 
-    def _check_content(self, sound_warnings: list[str], errors: int) -> None:
+    def _check_content(self) -> None:
         """Warn if the content is damaged; raise MediaError if there is none."""
         duration = max(self._sound_end, self._video_end)
-        for text in sound_warnings:
-            self._warn(text)
+        for text in self._track.warnings:
+            self.warn(text)
         if not self._sound_end and not self._video_end and self._video is None:
             raise MediaError(
                 f"{self.path}: nothing in it can be decoded, although its header is intact; the "
                 "file is damaged or was cut short",
                 "copy it again",
             )
-        if self._audio is not None and not self._sound_end:
-            self._warn("its audio stream could not be decoded")
-        if errors:
-            self._warn(f"damaged in {errors} places; using what could be decoded")
+        if self._audio and not self._sound_end:
+            self.warn("its audio stream could not be decoded")
+        if self._track.errors:
+            self.warn(f"damaged in {self._track.errors} places; using what could be decoded")
         if self._claimed > max(duration + 1.0, 1.1 * duration):
-            self._warn(
+            self.warn(
                 f"its header says {self._claimed:.1f} s, but it contains {duration:.1f} s. It was "
                 "cut short or its header is wrong. Copy it again if it should be longer"
             )
@@ -222,11 +310,14 @@ def _upright(reformatter: Any, frame: Any, aspect: float) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
 
 
-def _best(container: Any, kind: str, streams: list[Any]) -> int | None:
-    """Return the index of the stream that libav prefers, if it is one of `streams`."""
+def _best_first(container: Any, kind: str, streams: list[Any]) -> list[Any]:
+    """Return streams with the one that libav prefers first."""
     best = container.streams.best(kind)
-    indices = [stream.index for stream in streams]
-    return best.index if best is not None and best.index in indices else next(iter(indices), None)
+    return sorted(streams, key=lambda stream: best is None or stream.index != best.index)
+
+
+def _remux(path: Path) -> str:
+    return f"ffmpeg -r 25 -i {path.name} -c copy {path.stem}.mp4"
 
 
 def _is_cover(stream: Any) -> bool:

@@ -5,27 +5,28 @@ Samples are streamed in and read back by time, so memory does not grow with the 
 
 from __future__ import annotations
 
-import math
 import tempfile
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from pipeline.core.errors import MercError
+from pipeline.media.levels import Levels
+from pipeline.media.resampling import RATE, StreamResampler
 
-__all__ = ["RATE", "SoundFile", "SoundWriter", "StreamResampler", "mono"]
+__all__ = ["LONGEST", "RATES", "SoundFile", "SoundWriter", "channels", "mix"]
 
-RATE = 16_000  # Hz; what Whisper, voice activity detection and openSMILE expect
-_BLOCK = 1 << 17  # input samples resampled at once: 3 s at 44.1 kHz
-_MAX_KERNEL = 1 << 22  # floats; a prime rate such as 44,101 Hz would need gigabytes
-_MAX_GAP = 3600.0  # s; a longer gap between timestamps is a damaged clock
+RATES = (1000, 1_000_000)  # Hz; another sample rate is a damaged header
+LONGEST = 24 * 3600  # s of sound; bounds the temporary file to 5.5 GB
+_BLOCK = 1 << 20  # samples read at once: 4 MB
 _JITTER = 0.05  # s; timestamps may be off by this much
 _MAX_SAMPLE = 64  # full scale is 1; damaged floats reach 1e38
 
 
-def mono(frame: Any) -> np.ndarray:
-    """Convert a decoded PyAV audio frame to (n,) float32: the mean of its channels, full scale ±1.
+def channels(frame: Any) -> np.ndarray:
+    """Convert a decoded PyAV audio frame to (channels, n) floats, full scale ±1.
 
     Floating-point audio is not clipped at ±1.
     """
@@ -33,72 +34,26 @@ def mono(frame: Any) -> np.ndarray:
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     if samples.dtype == np.uint8:
-        samples = (samples.astype(np.float32) - 128) / 128
-    elif samples.dtype.kind == "i":
-        samples = samples / np.float32(-float(np.iinfo(samples.dtype).min))
-    mixed = samples.mean(axis=0, dtype=np.float64) if len(samples) > 1 else samples[0]
+        return (samples.astype(np.float32) - 128) / 128
+    if samples.dtype.kind == "i":
+        return samples / np.float32(-float(np.iinfo(samples.dtype).min))
+    return samples
+
+
+def mix(samples: np.ndarray, weights: tuple[float, ...] | None = None) -> np.ndarray:
+    """Mix (channels, n) samples to (n,) float32.
+
+    weights: of the channels; their mean by default, and if there are other channels than weights.
+
+    >>> mix(np.array([[0.5, 0.5], [-0.5, 0.0]])), mix(np.array([[0.5], [-0.5]]), (0.5, -0.5))
+    (array([0.  , 0.25], dtype=float32), array([0.5], dtype=float32))
+    """
+    if weights is not None and len(weights) == len(samples):
+        mixed = np.einsum("c,cn->n", np.array(weights), samples.astype(np.float64))
+    else:
+        mixed = samples.mean(axis=0, dtype=np.float64) if len(samples) > 1 else samples[0]
     finite = np.nan_to_num(mixed, posinf=0, neginf=0)
     return np.clip(finite, -_MAX_SAMPLE, _MAX_SAMPLE).astype(np.float32)
-
-
-class StreamResampler:
-    """Resample a stream to 16 kHz block by block.
-
-    The result equals `torchaudio.functional.resample` of the whole, up to float rounding: each
-    block is a multiple of the reduced input rate and overlaps its neighbours by the length of the
-    filter.
-
-    Raises ValueError if the ratio of the two rates has no small terms.
-    """
-
-    def __init__(self, rate: int) -> None:
-        divisor = math.gcd(rate, RATE)
-        self.rate, self._orig, self._new = rate, rate // divisor, RATE // divisor
-        # torchaudio's filter has 6 zero crossings and a roll-off of .99
-        width = math.ceil(6 * self._orig / (min(self._orig, self._new) * 0.99))
-        if self._new * (2 * width + self._orig) > _MAX_KERNEL:
-            raise ValueError(f"{rate} Hz and {RATE} Hz have no small ratio")
-        self._context = self._orig * math.ceil((width + self._orig) / self._orig)
-        self._block = self._orig * max(1, _BLOCK // self._orig)
-        self._kernel: Any = None
-        self._parts = [np.zeros(self._context, np.float32)]
-        self._buffered = self._context
-
-    def push(self, samples: np.ndarray) -> np.ndarray:
-        """Take (n,) samples at the input rate; return the samples that are ready at 16 kHz."""
-        if self._orig == self._new:
-            return samples
-        self._parts.append(samples)
-        self._buffered += len(samples)
-        window = self._block + 2 * self._context
-        if self._buffered < window:
-            return np.zeros(0, np.float32)
-        buffer, ready = np.concatenate(self._parts), []
-        while len(buffer) >= window:
-            ready.append(self._convert(buffer[:window], self._block))
-            buffer = buffer[self._block :]
-        self._parts, self._buffered = [buffer], len(buffer)
-        return np.concatenate(ready)
-
-    def flush(self) -> np.ndarray:
-        """Return the remaining samples; the total is then ceil(n · 16000 / rate)."""
-        if self._orig == self._new or self._buffered <= self._context:
-            return np.zeros(0, np.float32)
-        remaining = self._buffered - self._context
-        buffer = np.concatenate([*self._parts, np.zeros(self._context + self._orig, np.float32)])
-        self._parts, self._buffered = [np.zeros(self._context, np.float32)], self._context
-        return self._convert(buffer, remaining)
-
-    def _convert(self, window: np.ndarray, inner: int) -> np.ndarray:
-        import torch
-        from torchaudio.transforms import Resample
-
-        if self._kernel is None:
-            self._kernel = Resample(self._orig, self._new)
-        with torch.inference_mode():
-            out = self._kernel(torch.from_numpy(np.ascontiguousarray(window))).numpy()
-        first = self._context // self._orig * self._new
-        return out[first : first + math.ceil(inner * self._new / self._orig)]
 
 
 class SoundFile:
@@ -108,7 +63,7 @@ class SoundFile:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="merc-sound-")
+        self._file: Any = None  # no file for no sound
         self._lock = threading.Lock()
         self.samples = 0
 
@@ -117,6 +72,8 @@ class SoundFile:
         if not len(samples):
             return
         try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="merc-sound-")
             self._file.write(np.ascontiguousarray(samples, np.float32).data)
         except OSError as error:
             raise _no_space(error) from error
@@ -125,7 +82,8 @@ class SoundFile:
     def finish(self) -> None:
         """Flush, so that a full disk is noticed here and not by a later read."""
         try:
-            self._file.flush()
+            if self._file is not None:
+                self._file.flush()
         except OSError as error:
             raise _no_space(error) from error
 
@@ -139,56 +97,77 @@ class SoundFile:
             data = self._file.read(4 * (last - first))
         return np.frombuffer(bytearray(data), np.float32)
 
+    def blocks(self, length: int = _BLOCK) -> Iterator[np.ndarray]:
+        """Yield all samples in blocks of `length`; the last one may be shorter."""
+        for first in range(0, self.samples, length):
+            yield self.read(first, first + length)
+
     def close(self) -> None:
         """Delete the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class SoundWriter:
     """Write decoded audio frames as contiguous samples whose index is time; gaps become silence.
 
-    zero: timestamp of time 0, in seconds.
-    warnings: texts about damaged timestamps.
+    sound: None to measure the levels only. zero: timestamp of time 0, in seconds. weights: of the
+    channels, see `mix`.
+
+    levels: of the channels. refused: a sample rate outside RATES, whose frames are left out.
     """
 
-    def __init__(self, sound: SoundFile, zero: float) -> None:
-        self._sound, self._zero = sound, zero
+    def __init__(
+        self, sound: SoundFile | None, zero: float, weights: tuple[float, ...] | None = None
+    ) -> None:
+        self._sound, self._zero, self._weights = sound, zero, weights
         self._resampler: Any = None
         self._fallback: Any = None
         self._rate = 0
         self._written = 0.0  # s passed to the resamplers
-        self.warnings: list[str] = []
+        self.levels = Levels()
+        self.refused: int | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether the sound is as long as it may be; what follows is ignored."""
+        return self._written >= LONGEST
 
     def write(self, frame: Any) -> None:
         """Append one decoded frame; its sample rate may differ from that of the previous one."""
+        if not RATES[0] <= frame.sample_rate <= RATES[1]:
+            self.refused = frame.sample_rate
+            return
         if frame.sample_rate != self._rate:
             self._change_rate(frame.sample_rate)
         parts = self._fallback.resample(frame) if self._fallback is not None else (frame,)
         for part in parts:
-            self._write(mono(part), frame.time)
+            self._write(channels(part), frame.time)
 
     def close(self) -> None:
         """Write the samples that the resamplers still hold."""
         self._flush()
-        self._sound.finish()
+        self.levels.finish()
+        if self._sound is not None:
+            self._sound.finish()
 
     def _write(self, samples: np.ndarray, time: float | None) -> None:
         gap = 0.0 if time is None else time - self._zero - self._written
         rate = self._resampler.rate
-        if abs(gap) > _MAX_GAP:
-            text = "its audio timestamps jump by more than an hour; ignoring the jump"
-            if text not in self.warnings:
-                self.warnings.append(text)
-        elif gap > _JITTER or (not self._written and gap > 0):
-            for remaining in range(round(gap * rate), 0, -rate):
+        if gap > _JITTER or (not self._written and gap > 0):
+            for remaining in range(round(min(gap, LONGEST) * rate), 0, -rate):
                 self._push(np.zeros(min(rate, remaining), np.float32))
         elif not self._written and gap < 0:
-            samples = samples[round(-gap * rate) :]
-        self._push(samples)
+            samples = samples[:, round(-gap * rate) :]
+        if self.full:
+            return
+        self.levels.add(samples, self._written, rate)
+        self._push(mix(samples, self._weights))
 
     def _push(self, samples: np.ndarray) -> None:
         self._written += len(samples) / self._resampler.rate
-        self._sound.append(self._resampler.push(samples))
+        if self._sound is not None:
+            self._sound.append(self._resampler.push(samples))
 
     def _change_rate(self, rate: int) -> None:
         self._flush()
@@ -205,14 +184,15 @@ class SoundWriter:
     def _flush(self) -> None:
         if self._fallback is not None:
             for part in self._fallback.resample(None):
-                self._push(mono(part))
-        if self._resampler is not None:
+                self._push(mix(channels(part), self._weights))
+        if self._resampler is not None and self._sound is not None:
             self._sound.append(self._resampler.flush())
 
 
 def _no_space(error: OSError) -> MercError:
     folder = tempfile.gettempdir()
     return MercError(
-        f"no space for the decoded audio in {folder} (230 MB per hour): {error.strerror}",
+        f"no space for the decoded audio in {folder} (230 MB per hour, twice that while channels "
+        f"or streams are mixed): {error.strerror}",
         "set TMPDIR to a folder on a larger disk",
     )

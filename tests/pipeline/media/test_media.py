@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.clips import tone, write_video, write_wav
 
 from pipeline.media.decode import MediaError, open_media
-from pipeline.media.sound import StreamResampler
+from pipeline.media.resampling import StreamResampler
 
 PLAYLISTS = {
     "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsecret.wav\n#EXT-X-ENDLIST\n",

@@ -1,0 +1,237 @@
+"""One timeline for picture and sound, whatever the clocks of their packets do.
+
+Joined, wrapped or interrupted recordings restart their clock or let it jump. This module reads the
+timestamps of all packets, finds those breaks, and gives each packet the offset that continues the
+timeline without one.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pipeline.media.containers import open_container, packets
+
+__all__ = ["Break", "Clock", "PacketTimes", "find_breaks", "read_clock"]
+
+BACK = 1.0  # s that a clock must step back to count as restarted; B-frames step back by less
+REORDERED = 8  # frames that one may be decoded before it is shown
+TOGETHER = 5.0  # s between the first packets of two streams after one break
+# s that a clock must jump ahead while no stream goes on. In transport streams and FLV, whose clocks
+# are those of broadcasts, shorter jumps are breaks than in files that state their times.
+AHEAD = {"mpegts": 10.0, "mpeg": 10.0, "flv": 10.0}
+AHEAD_IN_FILES = 3600.0
+
+
+@dataclass
+class PacketTimes:
+    """The packets of one stream, in seconds of its own clock; NaN if unknown.
+
+    order: position of each packet among those of all streams. decoded, shown: when the packet is
+    decoded, and when its content is shown. duration: 0 if unknown.
+    """
+
+    order: array[int] = field(default_factory=lambda: array("q"))
+    decoded: array[float] = field(default_factory=lambda: array("d"))
+    shown: array[float] = field(default_factory=lambda: array("d"))
+    duration: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, order: int, decoded: float, shown: float, duration: float) -> None:
+        """Append one packet."""
+        self.order.append(order)
+        self.decoded.append(shown if math.isnan(decoded) else decoded)
+        self.shown.append(shown)
+        self.duration.append(duration)
+
+    def span(self, first: int, last: int) -> tuple[float, float] | None:
+        """Return when the content of packets [first, last) starts and ends; None if unknown."""
+        known = [k for k in range(first, last) if not math.isnan(self.shown[k])]
+        if not known:
+            return None
+        return (
+            min(self.shown[k] for k in known),
+            max(self.shown[k] + (self.duration[k] or self.frame_duration) for k in known),
+        )
+
+    @cached_property
+    def frame_duration(self) -> float:
+        """Median time between packets; 0 if there are fewer than two."""
+        times = sorted(time for time in self.shown if not math.isnan(time))
+        steps = sorted(b - a for a, b in pairwise(times))
+        return steps[len(steps) // 2] if steps else 0.0
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where the clock of a stream breaks.
+
+    packet: the first packet after it. offset: seconds to add from there on.
+    """
+
+    packet: int
+    offset: float
+
+
+@dataclass
+class Clock:
+    """The times of the packets of some streams, and the breaks of each.
+
+    streams, breaks: index of the stream -> its packets, its breaks in order.
+
+    >>> clock = Clock({}, {0: [Break(75, 3.0)]})
+    >>> clock.offset(0, 74), clock.offset(0, 75)
+    (0.0, 3.0)
+    """
+
+    streams: dict[int, PacketTimes]
+    breaks: dict[int, list[Break]]
+
+    def offset(self, stream: int, packet: int) -> float:
+        """Return the seconds to add to the times of the packet with this number."""
+        result = 0.0
+        for item in self.breaks.get(stream, ()):
+            if item.packet > packet:
+                break
+            result = item.offset
+        return result
+
+    def shown(self, stream: int) -> list[float]:
+        """Return when the packets of a stream are shown, on the one timeline, in seconds."""
+        times = self.streams[stream].shown
+        starts = [*(item.packet for item in self.breaks.get(stream, ())), len(times)]
+        offsets = [0.0, *(item.offset for item in self.breaks.get(stream, ()))]
+        result, first = [], 0
+        for last, offset in zip(starts, offsets, strict=True):
+            result += [time + offset for time in times[first:last] if not math.isnan(time)]
+            first = last
+        return result
+
+    def corrected(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """Yield packets with their times moved to the one timeline."""
+        counts: dict[int, int] = {}
+        for packet in packets:
+            index = packet.stream.index
+            if packet.size:
+                number = counts.get(index, 0)
+                counts[index] = number + 1
+                offset = self.offset(index, number) if self.breaks.get(index) else 0.0
+                if offset:
+                    ticks = round(offset / packet.time_base)
+                    if packet.pts is not None:
+                        packet.pts += ticks
+                    if packet.dts is not None:
+                        packet.dts += ticks
+            yield packet
+
+
+def read_clock(path: Path, indices: list[int]) -> Clock:
+    """Read the times of the packets of some streams, without decoding them, and find the breaks."""
+    streams = {index: PacketTimes() for index in indices}
+    with open_container(path) as container:
+        chosen = [container.streams[index] for index in indices]
+        for order, packet in enumerate(packets(container, chosen, [])):
+            if packet.size:
+                base = packet.time_base
+                streams[packet.stream.index].add(
+                    order,
+                    math.nan if packet.dts is None else float(packet.dts * base),
+                    math.nan if packet.pts is None else float(packet.pts * base),
+                    float((packet.duration or 0) * base),
+                )
+        names = container.format.name.split(",")
+    ahead = min((AHEAD[name] for name in names if name in AHEAD), default=AHEAD_IN_FILES)
+    return Clock(streams, find_breaks(streams, ahead))
+
+
+def find_breaks(streams: dict[int, PacketTimes], ahead: float) -> dict[int, list[Break]]:
+    """Find where the clocks of streams break; streams that break together stay in step.
+
+    ahead: seconds that a clock must jump ahead to count as broken.
+
+    After a break, the timeline goes on where the longest of the streams ended before it.
+    """
+    steps = []
+    for index, times in streams.items():
+        others = [other for key, other in streams.items() if key != index]
+        steps += [(times.order[k], index, k) for k in _steps(times, others, ahead)]
+    # a part is what lies between two breaks: index of the stream -> its first packet
+    parts: list[dict[int, int]] = [dict.fromkeys(streams, 0)]
+    current = dict.fromkeys(streams, 0)
+    for _, index, k in sorted(steps):
+        time = streams[index].decoded[k]
+        joined = next(
+            (
+                number
+                for number in range(current[index] + 1, len(parts))
+                if index not in parts[number] and _near(time, parts[number], streams)
+            ),
+            None,
+        )
+        if joined is None:
+            parts.append({})
+            joined = len(parts) - 1
+        parts[joined][index] = k
+        current[index] = joined
+    return _offsets(streams, parts)
+
+
+def _steps(times: PacketTimes, others: list[PacketTimes], ahead: float) -> list[int]:
+    """Return the packets at which the clock of one stream steps back or jumps ahead."""
+    back = max(BACK, REORDERED * times.frame_duration)
+    steps: list[int] = []
+    latest, end, before = -math.inf, math.inf, 0
+    for k, time in enumerate(times.decoded):
+        if math.isnan(time):
+            continue
+        leap = time > end + ahead and not any(
+            _goes_on(other, times.order[before], times.order[k], end, time) for other in others
+        )
+        if time < latest - back or leap:
+            steps.append(k)
+            latest = end = time
+        latest, before = max(latest, time), k
+        end = max(-math.inf if math.isinf(end) else end, time + times.duration[k])
+    return steps
+
+
+def _goes_on(other: PacketTimes, first: int, last: int, start: float, end: float) -> bool:
+    """Whether another stream has packets within a gap, so that the gap is none of the clock."""
+    between = range(bisect_left(other.order, first), bisect_left(other.order, last))
+    return any(start + 1 < other.decoded[k] < end - 1 for k in between)
+
+
+def _near(time: float, part: dict[int, int], streams: dict[int, PacketTimes]) -> bool:
+    starts = [streams[index].decoded[k] for index, k in part.items()]
+    return any(abs(time - start) <= TOGETHER for start in starts)
+
+
+def _offsets(
+    streams: dict[int, PacketTimes], parts: list[dict[int, int]]
+) -> dict[int, list[Break]]:
+    """Place the parts one after the other."""
+    breaks: dict[int, list[Break]] = {index: [] for index in streams}
+    ends: dict[int, float] = {}
+    for number, part in enumerate(parts):
+        spans = {}
+        for index, first in part.items():
+            later = [other[index] for other in parts[number + 1 :] if index in other]
+            span = streams[index].span(first, min(later, default=len(streams[index].order)))
+            if span:
+                spans[index] = span
+        offset = 0.0
+        if number and spans:
+            moves = [ends[index] - span[0] for index, span in spans.items() if index in ends]
+            earliest = min(span[0] for span in spans.values())
+            offset = max(moves) if moves else max(ends.values(), default=earliest) - earliest
+            for index, first in part.items():
+                breaks[index].append(Break(first, offset))
+        for index, span in spans.items():
+            ends[index] = max(ends.get(index, -math.inf), span[1] + offset)
+    return breaks
