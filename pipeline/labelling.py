@@ -197,6 +197,7 @@ class Labeller:
             "model": self.predictor.name,
             "profile": self.profile,
             "prior": self.prior,
+            "sound": media.sound_source,
             "segmentation": segmentation.source,
             "fingerprints": features.fingerprints,
             "labels": list(self.predictor.labels),
