@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pipeline.cli import doctor, extract, finetune, import_table, label, recipes, train
 from pipeline.cli.corpus import corpus_app
 from pipeline.cli.store import store_app
+from pipeline.cli.terminal import clean, print_line, show_traceback
 
 __all__ = ["app", "main"]
 
+
+class _Commands(TyperGroup):
+    """Commands whose errors can be printed: arguments are often names of files."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _clean_usage_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _clean_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _clean_usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        usage: Any = error  # click's, or the copy of click inside newer versions of typer
+        if hasattr(error, "format_message"):
+            usage.message = clean(usage.message)
+        raise
+
+
 app = typer.Typer(
     name="merc",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -56,7 +85,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from pipeline import __version__
 
-        print(f"merc {__version__}")
+        print_line(f"merc {__version__}")
         raise typer.Exit
 
 
@@ -76,8 +105,9 @@ def _merc(
 
 def main() -> None:
     """Run the command line; Ctrl-C exits with 130 and no traceback."""
+    sys.excepthook = show_traceback
     try:
         app()
     except KeyboardInterrupt:
-        print("merc: interrupted; what was finished is written", file=sys.stderr)
+        print_line("merc: interrupted; what was finished is written", error=True)
         raise SystemExit(130) from None

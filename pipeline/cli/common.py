@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from pipeline.cli.terminal import print_json, print_line
 
 if TYPE_CHECKING:
     from pipeline.core.failures import Failure
@@ -31,7 +31,6 @@ __all__ = [
     "example",
     "fail",
     "finish",
-    "print_json",
     "report_result",
 ]
 
@@ -110,13 +109,8 @@ def example(*commands: str) -> str:
 
 def fail(message: object, code: int = 2) -> NoReturn:
     """Print an error to standard error and exit."""
-    print(f"merc: {message}", file=sys.stderr)
+    print_line(f"merc: {message}", error=True)
     raise typer.Exit(code)
-
-
-def print_json(content: dict[str, Any]) -> None:
-    """Print one JSON object on standard output."""
-    print(json.dumps(content, ensure_ascii=False))
 
 
 def report_result(
@@ -130,7 +124,7 @@ def report_result(
     except (ValueError, OSError) as error:
         fail(error)
     if as_json:
-        print(json.dumps(result, sort_keys=True))
+        print_json(result, sort_keys=True)
         return result
     from pipeline.cli.tables import show_figures
 
@@ -145,9 +139,9 @@ def finish(failures: Sequence[Failure], total: int, folder: Path) -> int:
     try:
         path = write_failures(failures, folder)
     except OSError as error:
-        print(f"merc: {error}", file=sys.stderr)
+        print_line(f"merc: {error}", error=True)
         return 1
     if path:
         message = f"{len(failures)} of {total} inputs failed, see {path}"
-        print(f"merc: {message}", file=sys.stderr)
+        print_line(f"merc: {message}", error=True)
     return 1 if failures else 0

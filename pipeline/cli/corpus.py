@@ -53,12 +53,13 @@ def check(
 
 def _show(result: dict[str, Any]) -> None:
     """Print the findings as a table, the counts, and whether anything is missing."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    console = Console(highlight=False)
-    table = Table(title=Text(f"{result['dataset']} in {result['path']}"), title_justify="left")
+    from pipeline.cli.terminal import console as make_console
+    from pipeline.cli.terminal import plain
+
+    console = make_console()
+    table = Table(title=plain(f"{result['dataset']} in {result['path']}"), title_justify="left")
     for column in ("finding", "item", "detail", "how merc handles it", "needed"):
         table.add_column(column, overflow="fold")
     totals = Counter(finding["kind"] for finding in result["findings"])
@@ -67,7 +68,7 @@ def _show(result: dict[str, Any]) -> None:
         kind = finding["kind"]
         shown[kind] += 1
         if shown[kind] <= SHOWN:
-            item, detail = Text(finding["item"]), Text(finding["detail"])
+            item, detail = plain(finding["item"]), plain(finding["detail"])
             table.add_row(kind, item, detail, finding["policy"], "yes" if finding["needed"] else "")
         elif shown[kind] == SHOWN + 1:
             table.add_row(kind, f"and {totals[kind] - SHOWN} more (--json lists all)", "", "", "")
@@ -75,7 +76,7 @@ def _show(result: dict[str, Any]) -> None:
         console.print(table)
     classes = ", ".join(f"{label} {count}" for label, count in result["classes"].items())
     for line in [*result["against"], *result["notes"], classes]:
-        console.print(Text(line), soft_wrap=True)
+        console.print(plain(line), soft_wrap=True)
     console.print(
         f"{result['utterances']} utterances, {result['usable_clips']} with a usable clip"
         + ("" if result["probed"] else " (clips not opened: --no-probe)")

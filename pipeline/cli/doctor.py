@@ -82,11 +82,12 @@ def _detector() -> tuple[str | None, str]:
 
 
 def _show(report: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.markup import escape
 
+    from pipeline.cli.terminal import console as make_console
+
     missing = "[red]missing[/red]"
-    console = Console(soft_wrap=True)
+    console = make_console(soft_wrap=True)
     console.print(f"merc {report['merc']}, Python {report['python']}, {report['platform']}")
     for name, installed in report["packages"].items():
         console.print(f"  {name} {installed or missing}")

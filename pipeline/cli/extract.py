@@ -23,8 +23,8 @@ from pipeline.cli.common import (
     example,
     fail,
     finish,
-    print_json,
 )
+from pipeline.cli.terminal import print_json, print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -272,7 +272,7 @@ def _extract_release(
     else:
         show_release(summary)
         if table:
-            print(f"table: {table} (merc train --dataset {dataset} --data {table})")
+            print_line(f"table: {table} (merc train --dataset {dataset} --data {table})")
     total = len(summary.files) + len(summary.failures)
     return finish(summary.failures, total, out or Path.cwd())
 
@@ -316,36 +316,36 @@ def _release_as_json(summary: ReleaseSummary) -> dict[str, Any]:
 
 def show_release(summary: ReleaseSummary, console: Console | None = None) -> None:
     """Print how many utterances of each split have each modality, the findings, what was done."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    console = console or Console(highlight=False)
+    from pipeline.cli.terminal import console as make_console
+    from pipeline.cli.terminal import plain
+
+    console = console or make_console()
     content = _release_as_json(summary)
-    table = Table(title=Text(f"{content['dataset']}: utterances"), title_justify="left")
+    table = Table(title=plain(f"{content['dataset']}: utterances"), title_justify="left")
     for name in ("", "dialogues", "lines", "labelled", *summary.corpus.widths):
         table.add_column(name)
     for name, part in content["parts"].items():
         table.add_row(name, *map(str, part.values()))
     console.print(table)
     for warning in [*content["notes"], *content["warnings"]]:
-        console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
+        console.print(plain(f"! {warning}", style="yellow"), soft_wrap=True)
     count, store = len(summary.files), summary.store
     if summary.nothing_done:
         message = f"nothing to do: the features of all {count} files are in {store}"
     else:
         steps = ", ".join(f"{how} {number}" for how, number in content["steps"].items())
         message = f"{count} files, features {steps}: {store}"
-    console.print(Text(message), soft_wrap=True)
+    console.print(plain(message), soft_wrap=True)
 
 
 def _show(summary: Summary) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
+    from pipeline.cli.terminal import console as make_console
+    from pipeline.cli.terminal import plain
     from pipeline.features.extract import KEPT, REPAIRED
 
-    console = Console(highlight=False)
+    console = make_console()
     if summary.files and not summary.nothing_done:
         console.print(_table(summary))
     for file in summary.files:
@@ -355,31 +355,32 @@ def _show(summary: Summary) -> None:
             steps = ", ".join(repaired)
             warnings.append(f"{file.input}: {steps} in the store was damaged; computed again")
         for warning in warnings:
-            console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
+            console.print(plain(f"! {warning}", style="yellow"), soft_wrap=True)
     kept = sum(set(file.done.values()) == {KEPT} for file in summary.files)
     if summary.nothing_done:
         message = f"nothing to do: the features of all {kept} files are in {summary.store}"
     else:
         extracted = len(summary.files) - kept
         message = f"{extracted} extracted, {kept} already in the store: {summary.store}"
-    console.print(Text(message), soft_wrap=True)
+    console.print(plain(message), soft_wrap=True)
 
 
 def _table(summary: Summary) -> Any:
     from rich.table import Table
-    from rich.text import Text
+
+    from pipeline.cli.terminal import plain
 
     table = Table()
     modalities = list(summary.files[0].present)
     for name in ("recording", "utterances", *modalities):
         table.add_column(name, overflow="fold")
     for file in summary.files:
-        cells = [Text(f"{file.utterances} {_how(file.done['utterances'])}".rstrip())]
+        cells = [plain(f"{file.utterances} {_how(file.done['utterances'])}".rstrip())]
         for modality in modalities:
             present = file.present[modality]
             text = f"{present} of {file.utterances} {_how(file.done[modality])}".rstrip()
-            cells.append(Text(text, style="" if present == file.utterances else "yellow"))
-        table.add_row(Text(file.input), *cells)
+            cells.append(plain(text, style="" if present == file.utterances else "yellow"))
+        table.add_row(plain(file.input), *cells)
     return table
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.common import OUTPUT, Json, example, report_result
+from pipeline.cli.terminal import print_line
 
 __all__ = ["EPILOGS", "import_"]
 
@@ -66,7 +67,7 @@ def _import(file: Path, out: Path, text: str, overwrite: bool) -> dict[str, Any]
 def _show(result: dict[str, Any]) -> None:
     dataset, table = result["dataset"], result["table"]
     widths = ", ".join(f"{modality} {width}" for modality, width in result["widths"].items())
-    print(f"{dataset} in {result['layout']}'s layout: {widths} (text: {result['text']})")
+    print_line(f"{dataset} in {result['layout']}'s layout: {widths} (text: {result['text']})")
     for note in result["notes"]:
-        print(f"  {note}")
-    print(f"{table}: train on it with merc train --dataset {dataset} --data {table}")
+        print_line(f"  {note}")
+    print_line(f"{table}: train on it with merc train --dataset {dataset} --data {table}")

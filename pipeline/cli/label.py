@@ -25,8 +25,8 @@ from pipeline.cli.common import (
     example,
     fail,
     finish,
-    print_json,
 )
+from pipeline.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from pipeline.labelling import Labeller
@@ -195,11 +195,10 @@ class _Work:
 
 
 def _show(results: list[_Labelled]) -> None:
-    from rich.console import Console
-
     from pipeline.cli.tables import show_utterances
+    from pipeline.cli.terminal import console as make_console
 
-    console = Console()
+    console = make_console()
     for result in results:
         show_utterances(result.content, console)
         for path in result.files:

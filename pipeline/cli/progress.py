@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipeline.cli.terminal import clean, console, plain
 from pipeline.core.failures import Failure
 
 __all__ = ["RunProgress", "finetuning_progress", "training_progress"]
@@ -28,7 +28,7 @@ class RunProgress:
     """
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console(error=True, soft_wrap=True)
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -55,9 +55,9 @@ class RunProgress:
 
     def update(self, index: int, name: str, stage: str, done: float | None) -> None:
         if index not in self.files:
-            self.files[index] = self.bars.add_task(name, total=100)
+            self.files[index] = self.bars.add_task(clean(name), total=100)
         self.bars.update(
-            self.files[index], description=f"{name}: {stage}", completed=100 * (done or 0)
+            self.files[index], description=clean(f"{name}: {stage}"), completed=100 * (done or 0)
         )
 
     def finish(self, index: int, name: str, failure: Failure | None) -> None:
@@ -68,7 +68,7 @@ class RunProgress:
             self.report(failure)
 
     def report(self, failure: Failure) -> None:
-        self.console.print(f"failed: {failure}", style="red", markup=False)
+        self.console.print(plain(f"failed: {failure}", "red"))
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -104,14 +104,14 @@ def finetuning_progress() -> Iterator[Report]:
 @contextmanager
 def _bars() -> Iterator[_Bars]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[state]}", markup=False),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    to = console(error=True)
+    with Progress(*columns, console=to, disable=not to.is_terminal) as progress:
         yield _Bars(progress)
 
 
@@ -124,5 +124,5 @@ class _Bars:
 
     def show(self, name: str, completed: int, total: int, state: str) -> None:
         if name not in self.tasks:
-            self.tasks[name] = self.progress.add_task(name, total=total, state="")
+            self.tasks[name] = self.progress.add_task(clean(name), total=total, state="")
         self.progress.update(self.tasks[name], completed=completed, total=total, state=state)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.common import INPUT, MODEL, OUTPUT, Jobs, Json, example, report_result
+from pipeline.cli.terminal import print_line
 
 __all__ = ["EPILOGS", "pretrain_app", "ship"]
 
@@ -25,7 +25,7 @@ def _group() -> None:
 
 
 def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print_line(line, error=True)
 
 
 @pretrain_app.command(epilog=example("merc pretrain visual --data ferplus_48.npz --out runs/face"))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.common import OUTPUT, Json, example, fail, print_json
+from pipeline.cli.common import OUTPUT, Json, example, fail
+from pipeline.cli.terminal import print_json, print_line
 
 if TYPE_CHECKING:
     from pipeline.features.store import Features, Store
@@ -68,8 +69,8 @@ def verify(store: Root = None, json: Json = False) -> None:
         print_json({"store": str(opened.root), "checked": checked, "damaged": damaged})
     else:
         for row in damaged:
-            print(row["reason"])
-        print(f"{opened.root}: {checked} files checked, {len(damaged)} damaged")
+            print_line(row["reason"])
+        print_line(f"{opened.root}: {checked} files checked, {len(damaged)} damaged")
     raise typer.Exit(1 if damaged else 0)
 
 
@@ -133,8 +134,8 @@ def export(
         )
         return
     for note in notes:
-        print(note)
-    print(f"{utterances} utterances of {dialogues} dialogues in {out}")
+        print_line(note)
+    print_line(f"{utterances} utterances of {dialogues} dialogues in {out}")
 
 
 def _open(root: Path | None) -> Store:
@@ -175,10 +176,10 @@ def _show(store: Store, rows: list[dict[str, Any]]) -> None:
 
     A cell holds present/utterances and the id of the extractor.
     """
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
+    from pipeline.cli.terminal import console as make_console
+    from pipeline.cli.terminal import plain
     from pipeline.core.dialogue import MODALITIES
 
     damaged = [row["damaged"] for row in rows if "damaged" in row]
@@ -193,16 +194,16 @@ def _show(store: Store, rows: list[dict[str, Any]]) -> None:
         cell.setdefault(row["modality"], []).append(counts)
         width = f"{row['modality']}, {row['width']} wide"
         legend.add(f"{extractor}  {width}: {row['extractor']}")
-    table = Table(title=Text(str(store.root)), title_justify="left")
+    table = Table(title=plain(str(store.root)), title_justify="left")
     for name in ("recording", "name", "utterances from", *MODALITIES):
         table.add_column(name, overflow="fold")
     for (recording, source), cell in cells.items():
         features = ["\n".join(cell.get(modality, [])) for modality in MODALITIES]
-        names = Text(", ".join(store.names(recording)))
-        table.add_row(recording[:8], names, Text(source), *features)
-    console = Console(highlight=False)
+        names = plain(", ".join(store.names(recording)))
+        table.add_row(recording[:8], names, plain(source), *features)
+    console = make_console()
     console.print(table)
     for line in sorted(legend):
-        console.print(Text(line), soft_wrap=True)
+        console.print(plain(line), soft_wrap=True)
     for line in damaged:
-        console.print(Text(line, style="red"), soft_wrap=True)
+        console.print(plain(line, style="red"), soft_wrap=True)

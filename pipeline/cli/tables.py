@@ -6,7 +6,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from pipeline.cli.terminal import console as make_console
+from pipeline.cli.terminal import plain
 
 __all__ = [
     "show_ablation",
@@ -48,36 +50,36 @@ def show_utterances(result: dict[str, Any], console: Console) -> None:
             initials += modality[0] if quality["present"] else "-"
         table.add_row(
             f"{row['start']:.1f}-{row['end']:.1f}",
-            Text(row["speaker"]),
-            Text(row["text"]),
-            Text(row["emotion"], style=colour),
+            plain(row["speaker"]),
+            plain(row["text"]),
+            plain(row["emotion"], style=colour),
             f"{row['confidence']:.2f}",
             initials,
         )
     console.print(table)
     for warning in result["warnings"]:
-        console.print(Text(f"! {warning}", style="yellow"))
+        console.print(plain(f"! {warning}", style="yellow"))
 
 
 def show_figures(result: dict[str, Any]) -> None:
     """Print the numbers of an evaluation, nested dicts indented."""
-    console = Console()
+    console = make_console()
 
     def show(content: dict[str, Any], indent: str) -> None:
         for name, value in content.items():
             if isinstance(value, dict):
-                console.print(Text(f"{indent}{name}"))
+                console.print(plain(f"{indent}{name}"))
                 show(value, indent + "  ")
             else:
                 text = f"{value:.4f}" if isinstance(value, float) else value
-                console.print(Text(f"{indent}{name}: {text}"), soft_wrap=True)
+                console.print(plain(f"{indent}{name}: {text}"), soft_wrap=True)
 
     show(result, "")
 
 
 def show_run(metrics: dict[str, Any]) -> None:
     """Print the headline figures of a run; its card has the rest."""
-    console = Console()
+    console = make_console()
     seeds = len(metrics["seeds"])
     table = _table(f"{metrics['dataset']}, protocol {metrics['protocol']}, {seeds} seeds")
     columns = {
@@ -88,7 +90,7 @@ def show_run(metrics: dict[str, Any]) -> None:
     columns = {title: part for title, part in columns.items() if part}
     majority = metrics["majority"]
     for title in ("", *columns, f"always {majority['label']}"):
-        table.add_column(title)
+        table.add_column(plain(title))
     for name in ("accuracy", "weighted_f1", "macro_f1", "macro_recall"):
         cells = [_mean_sd(part[name]) for part in columns.values()]  # type: ignore[index]
         table.add_row(name, *cells, f"{majority[name]:.4f}")
@@ -101,7 +103,7 @@ def show_run(metrics: dict[str, Any]) -> None:
 
 def show_finetuning(metrics: dict[str, Any]) -> None:
     """Print the weighted F1 of a fine-tuned encoder beside the baselines it has to beat."""
-    console = Console()
+    console = make_console()
     seeds = len(metrics["seeds"])
     names = f"{metrics['model']}, {metrics['method']}, {metrics['dataset']}"
     table = _table(f"{names}, {seeds} seeds: weighted F1")
@@ -112,7 +114,7 @@ def show_finetuning(metrics: dict[str, Any]) -> None:
     for name, parts in (("fine-tuned", metrics), (probe, metrics["probe"])):
         table.add_row(name, *(_mean_sd(parts[split]["weighted_f1"]) for split in splits))
     for name, parts in metrics["baselines"].items():
-        table.add_row(name, *(f"{parts[split]['weighted_f1']:.4f}" for split in splits))
+        table.add_row(plain(name), *(f"{parts[split]['weighted_f1']:.4f}" for split in splits))
     console.print(table)
     against = metrics["against_frozen"]["valid"]
     console.print(
@@ -124,7 +126,7 @@ def show_finetuning(metrics: dict[str, Any]) -> None:
 
 def show_ablation(result: dict[str, Any]) -> None:
     """Print one line per row of an ablation."""
-    console = Console()
+    console = make_console()
     table = _table(f"{result['dataset']}, protocol {result['protocol']}, {result['seeds']} seeds")
     for title in ("row", "accuracy", "weighted F1", "difference", "p (Holm)"):
         table.add_column(title)
@@ -133,13 +135,13 @@ def show_ablation(result: dict[str, Any]) -> None:
         for name in ("accuracy", "weighted_f1"):
             cells.append(f"{row[f'{name}_mean']:.4f} ± {row[f'{name}_sd']:.4f}")
         p = "" if row["row"] == "css" else f"{row['p_holm']:.4f}"
-        table.add_row(row["title"], *cells, f"{row['difference']:+.4f}", p)
+        table.add_row(plain(row["title"]), *cells, f"{row['difference']:+.4f}", p)
     console.print(table)
     _show_notes(console, [f"{name} was not run: {why}" for name, why in result["not_run"].items()])
 
 
 def _table(title: str) -> Table:
-    return Table(title=Text(title), title_justify="left")
+    return Table(title=plain(title), title_justify="left")
 
 
 def _mean_sd(figure: dict[str, float]) -> str:
@@ -148,4 +150,4 @@ def _mean_sd(figure: dict[str, float]) -> str:
 
 def _show_notes(console: Console, notes: list[str]) -> None:
     for note in notes:
-        console.print(Text(f"! {note}", style="yellow"))
+        console.print(plain(f"! {note}", style="yellow"))

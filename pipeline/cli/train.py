@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +20,7 @@ from pipeline.cli.common import (
     finish,
     report_result,
 )
+from pipeline.cli.terminal import print_line
 
 if TYPE_CHECKING:
     from pipeline.core.dialogue import Corpus
@@ -293,11 +293,10 @@ def _load(
     with RunProgress() as progress:
         loaded = load(source, release=release, left=config.data.left, progress=progress)
     if loaded.release:
-        from rich.console import Console
-
         from pipeline.cli.extract import show_release
+        from pipeline.cli.terminal import console
 
-        show_release(loaded.release, Console(stderr=True, highlight=False))
+        show_release(loaded.release, console(error=True))
     return loaded.corpus, config, loaded.release
 
 
@@ -312,7 +311,7 @@ def _load_paired(
         options = ", ".join([*given, *(["--finetune"] if finetune else [])])
         fail(f"{options}: only for a raw release, and paired is none; leave them out")
     config = load_configuration("offline", overrides)
-    corpus = load_paired(data, lambda line: print(f"paired: {line}", file=sys.stderr, flush=True))
+    corpus = load_paired(data, lambda line: print_line(f"paired: {line}", error=True))
     return corpus, config, None
 
 

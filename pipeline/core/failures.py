@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import csv
 import errno
-import io
+import math
 import os
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import MercError
-from pipeline.core.files import write_text
+from pipeline.core.control_characters import escape_control_characters
+from pipeline.core.errors import MercError, UsageError
+from pipeline.core.files import write_bytes
 from pipeline.core.progress import NoProgress, Progress, Stage
+from pipeline.core.spreadsheet import csv_bytes
+from pipeline.core.worker_process import Send
 from pipeline.core.workers import WorkerDied, map_items
 
 __all__ = ["Failure", "failure_of", "printable", "run_each", "write_failures"]
 
+TRIES = 2  # of an item whose process dies; the second one alone
+START_SECONDS = 10.0  # of media; time to open an item and to load the models is that of so much
+DEFAULT_FACTOR = 60.0  # s of work allowed for 1 s of media; $MERC_TIME_LIMIT replaces it
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -56,6 +63,11 @@ def run_each(
     many processes, so work, items and results must pickle: use a frozen dataclass that loads its
     models lazily. In failures an item is named str(item).
 
+    With jobs > 1, an item whose process dies is tried once more, alone, after the others. A process
+    that hangs is stopped: it has 600 s to open an item, and once `work` has called
+    `progress.allow_time(stage, seconds of media)`, another 60 s for each of these seconds and 600 s
+    besides. $MERC_TIME_LIMIT replaces the 60 and, in proportion, the 600.
+
     Returns:
         The results in the order of the items (None where an item failed), and the failures in the
         same order.
@@ -82,7 +94,7 @@ def run_each(
         stages[index] = stage
         progress.update(index, printable(items[index]), stage, done)
 
-    finished = map_items(_Guarded(work), items, jobs, on_stage)
+    finished = map_items(_Guarded(work, _time_factor()), items, jobs, on_stage, TRIES)
     try:
         for index, outcome in finished:
             name = printable(items[index])
@@ -101,10 +113,10 @@ def run_each(
 def failure_of(name: str, stage: str, error: Exception) -> Failure:
     """Turn a caught error into a row: its reason and remedy, or a default remedy for its kind."""
     reason, remedy = _reason_and_remedy(error)
-    reason = " ".join(reason.split()) or type(error).__name__
+    reason = printable(" ".join(reason.split())) or type(error).__name__
     for prefix in (f"{name}: ", f"{Path(name).name}: "):
         reason = reason.removeprefix(prefix)
-    return Failure(name, stage, reason, " ".join(remedy.split()))
+    return Failure(name, stage, reason, printable(" ".join(remedy.split())))
 
 
 def _reason_and_remedy(error: Exception) -> tuple[str, str]:
@@ -145,17 +157,17 @@ def write_failures(failures: Sequence[Failure], folder: Path) -> Path | None:
         if path.exists() and _header(path) == header:
             path.unlink()
         return None
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(header)
-    writer.writerows(astuple(failure) for failure in failures)
-    write_text(path, table.getvalue())
+    write_bytes(path, csv_bytes(header, [astuple(failure) for failure in failures]))
     return path
 
 
 def printable(item: Any) -> str:
-    """Return str(item) with the bytes of a file name that are not UTF-8 replaced."""
-    return os.fsencode(str(item)).decode("utf-8", "replace")
+    """Return str(item) on one line; bytes that are not UTF-8 are replaced.
+
+    Control characters become escapes.
+    """
+    text = re.sub("[\udc80-\udcff]", "\ufffd", str(item))  # how Python writes such bytes
+    return escape_control_characters(text)
 
 
 @dataclass(frozen=True)
@@ -163,40 +175,74 @@ class _Guarded:
     """`work` that returns its exceptions as failures at the last stage it reported."""
 
     work: Callable[[Any, Stage], Any]
+    factor: float  # s of work allowed for 1 s of media
 
-    def __call__(self, item: Any, send: Callable[..., None]) -> Any:
-        current = "start"
-
-        def stage(name: str, done: float | None = None) -> None:
-            nonlocal current
-            current = name
-            send(name, done)
-
+    def __call__(self, item: Any, send: Send) -> Any:
+        stage = _Reporter(send, self.factor)
+        stage.allow(0.0)
         try:
             return self.work(item, stage)
         except Exception as error:  # the outermost loop: one bad input never stops the others
-            return failure_of(printable(item), current, error)
+            return failure_of(printable(item), stage.current, error)
+
+
+@dataclass
+class _Reporter:
+    """A `Stage` that remembers the last stage, and limits the time of the item."""
+
+    send: Send
+    factor: float
+    current: str = "start"
+
+    def __call__(self, name: str, done: float | None = None) -> None:
+        self.current = name
+        self.send(name, done)
+
+    def allow(self, seconds: float) -> None:
+        self.send.allow(self.factor * (START_SECONDS + seconds))
+
+
+def _time_factor() -> float:
+    named = os.environ.get("MERC_TIME_LIMIT", "")
+    try:
+        factor = float(named or DEFAULT_FACTOR)
+    except ValueError:
+        factor = math.nan
+    if not factor > 0:
+        raise UsageError(
+            f"MERC_TIME_LIMIT={named}: not a positive number",
+            "give the seconds of work allowed for one second of media, such as 60",
+        )
+    return factor
 
 
 def _failure_of_death(name: str, stage: str, died: WorkerDied) -> Failure:
+    if died.hung is not None:
+        return Failure(
+            name,
+            stage,
+            f"its process did not finish within {died.hung:.0f} s and was stopped",
+            "convert the file (for instance with ffmpeg) and try again, or allow more time: "
+            "MERC_TIME_LIMIT=600 (seconds of work for one second of media)",
+        )
     if died.exitcode == -9:
         return Failure(
             name,
             stage,
-            "its process was killed, most likely because memory ran out",
+            "its process was killed twice, most likely because memory ran out",
             "lower --jobs, close other programs, or cut the file into parts",
         )
     return Failure(
         name,
         stage,
-        f"its process ended with {died.exitcode}: a decoder or model crashed",
+        f"its process ended twice, with {died.exitcode}: a decoder or model crashed",
         "convert the file (for instance with ffmpeg) and try again",
     )
 
 
 def _header(path: Path) -> list[str]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError, csv.Error):
         return []

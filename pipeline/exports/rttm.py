@@ -24,5 +24,9 @@ def write(result: dict[str, Any]) -> bytes:
 
 
 def _field(text: str) -> str:
-    """Replace white space, which separates the fields, by underscores."""
-    return "_".join(line(text).split()) or "unknown"
+    """Replace white space, which separates the fields, by underscores.
+
+    <NA> stands for a field without a value, so it cannot be a name.
+    """
+    field = "_".join(line(text).split())
+    return "unknown" if field.casefold() in ("", "<na>") else field

@@ -1,4 +1,4 @@
-"""`merc label` on real clips, from the file to the files."""
+"""`merc label` on real clips, from the recording to the result files."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from support.asserts import assert_distribution
 from support.paths import ROOT
 from typer.testing import CliRunner
 
-import pipeline
+import merc
 from pipeline.cli.app import app
 from pipeline.labelling import Labeller
 
@@ -29,12 +29,12 @@ def example(labeller):
     return labeller.label(EXAMPLE)
 
 
-def merc(*arguments):
+def run_label(*arguments):
     return CliRunner().invoke(app, ["label", *map(str, arguments)])
 
 
 def test_example_dialogue(example):
-    """Its words, its turns, its two speakers in alternation, all three modalities, and the two plain emotions."""
+    """Words, turns, alternating speakers, all modalities, and the two clearest emotions."""
     assert len(example.utterances) == len(TRUTH)
     for utterance, words in zip(example.utterances, TRUTH, strict=True):
         assert words.lower() in utterance["text"].lower()
@@ -73,11 +73,9 @@ def test_the_same_file_gives_the_same_result(media, labeller):
 
 
 def test_prior_is_separable(media):
-    from pipeline.labelling import LabelOptions
-
     clip = media / "grid" / "lwbsza.mpg"
-    trained = Labeller(LabelOptions(prior="train"))
-    uniform = Labeller(LabelOptions(prior="uniform"))
+    trained = Labeller(prior="train")
+    uniform = Labeller(prior="uniform")
     p, q = (
         np.array(list(each.label(clip).utterances[0]["probabilities"].values()))
         for each in (trained, uniform)
@@ -143,7 +141,7 @@ def test_transcript_wins(media, tmp_path):
     (tmp_path / "a b ü.srt").write_text(
         "1\n00:00:00,500 --> 00:00:02,500\nAnna: What a wonderful day!\n"
     )
-    done = merc(clip, "--format", "json,csv,srt", "--out", tmp_path / "out")
+    done = run_label(clip, "--format", "json,csv,srt", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     result = json.loads((tmp_path / "out" / "a b ü.merc.json").read_text(encoding="utf-8"))
     (utterance,) = result["utterances"]
@@ -159,10 +157,10 @@ def test_bad_inputs_do_not_stop_the_good_one(media, tmp_path, monkeypatch):
     Path("empty.mp4").write_bytes(b"")
     Path("text.mp4").write_text("#EXTM3U\nhttp://localhost/x.ts\n")
     Path("cut.mpg").write_bytes((media / "grid" / "bbaf2n.mpg").read_bytes()[:2000])
-    done = merc("good.mpg", "empty.mp4", "text.mp4", "missing.mp4", "cut.mpg", "--out", "out")
+    done = run_label("good.mpg", "empty.mp4", "text.mp4", "missing.mp4", "cut.mpg", "--out", "out")
     assert done.exit_code == 1
     assert Path("out/good.merc.json").exists()
-    with open("out/failures.csv", newline="") as file:
+    with open("out/failures.csv", encoding="utf-8-sig", newline="") as file:
         rows = {row["input"]: row for row in csv.DictReader(file)}
     assert {"empty.mp4", "text.mp4", "missing.mp4"} <= set(rows)
     assert all(row["reason"] and row["remedy"] for row in rows.values())
@@ -185,13 +183,13 @@ def test_unusable_arguments_are_two_and_leave_nothing(media, tmp_path, monkeypat
         [clip, "--prior", "strange"],
         [clip, "--device", "abacus"],
     ):
-        done = merc(*arguments)
+        done = run_label(*arguments)
         assert done.exit_code == 2, (arguments, done.output)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_python_interface(media):
-    result = pipeline.label(media / "grid" / "lwbsza.mpg")
+    result = merc.label(media / "grid" / "lwbsza.mpg")
     assert result.to_dataframe().loc[0, "emotion"] == result.utterances[0]["emotion"]
     with pytest.raises(ValueError, match="no_such"):
-        pipeline.label(media / "no_such.mp4")
+        merc.label(media / "no_such.mp4")

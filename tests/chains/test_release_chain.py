@@ -135,7 +135,7 @@ def test_a_run_that_was_killed_twice_equals_one_that_was_not(meld, tmp_path):
     resumed = run("train", **options, store=store, out=broken, json=True)
     assert resumed.exit_code == 1, resumed.stderr  # one clip is broken, and nothing else
     assert "nothing to do" in resumed.stderr and content(store) == before
-    rows = list(csv.DictReader((broken / "failures.csv").open(newline="")))
+    rows = list(csv.DictReader((broken / "failures.csv").open(encoding="utf-8-sig", newline="")))
     assert [row["input"] for row in rows] == ["train dia7_utt51"] and rows[0]["remedy"]
 
     straight = run("train", **options, store=tmp_path / "other", out=whole, json=True)

@@ -100,7 +100,7 @@ def test_reason_and_remedy_of_an_error():
 def test_failures_csv(tmp_path):
     failure = Failure('a "b", c\n.mp4', "open", "bad", "mend")
     path = write_failures([failure], tmp_path)
-    assert list(csv.reader(path.open(newline=""))) == [
+    assert list(csv.reader(path.open(encoding="utf-8-sig", newline=""))) == [
         ["input", "stage", "reason", "remedy"],
         ['a "b", c\n.mp4', "open", "bad", "mend"],
     ]

@@ -164,7 +164,9 @@ def test_one_bad_input_stops_no_other(clips, tmp_path):
     assert result.exit_code == 1
     files = json.loads(result.stdout)["files"]
     assert [Path(file["input"]).name for file in files] == ["second.mpg"]
-    rows = list(csv.DictReader((tmp_path / "s" / "failures.csv").open(newline="")))
+    rows = list(
+        csv.DictReader((tmp_path / "s" / "failures.csv").open(encoding="utf-8-sig", newline=""))
+    )
     assert {Path(row["input"]).name for row in rows} == {"notes\n.mp4", "nowhere.mp4", "empty.mp4"}
     assert all(row["stage"] and row["reason"] and row["remedy"] for row in rows)
     result = run(paths[0], *out)
