@@ -5,17 +5,13 @@ The public Python API is the module `merc`.
 
 from typing import Any
 
-__all__ = ["__version__", "label"]
+__all__ = ["__version__"]
 
 
 def __getattr__(name: str) -> Any:
     # lazy, so that `import pipeline` does not import torch
     if name == "__version__":
         return _version()
-    if name == "label":
-        from merc import label
-
-        return label
     raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
 
 
