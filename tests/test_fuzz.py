@@ -1,0 +1,11 @@
+"""A short form of tests/fuzz.py."""
+
+from __future__ import annotations
+
+from fuzz import fuzz
+
+
+def test_mutated_files_are_read_or_refused() -> None:
+    findings = fuzz(count=250, seed=1, shared=None)
+    assert findings.clean, findings.summary()
+    assert findings.inputs == 250
