@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -12,8 +11,9 @@ from typer.core import TyperGroup
 
 from pipeline.cli import doctor, extract, finetune, import_table, label, recipes, train
 from pipeline.cli.corpus import corpus_app
+from pipeline.cli.stopping import stopping
 from pipeline.cli.store import store_app
-from pipeline.cli.terminal import clean, print_line, show_traceback
+from pipeline.cli.terminal import clean, print_line
 
 __all__ = ["app", "main"]
 
@@ -104,10 +104,12 @@ def _merc(
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C exits with 130 and no traceback."""
-    sys.excepthook = show_traceback
-    try:
-        app()
-    except KeyboardInterrupt:
-        print_line("merc: interrupted; what was finished is written", error=True)
-        raise SystemExit(130) from None
+    """Run the command line; Ctrl-C exits with 130, SIGTERM with 143, and no traceback."""
+    with stopping() as stop:
+        try:
+            app()
+        except (KeyboardInterrupt, SystemExit):
+            if not stop.signal:
+                raise
+            stop.print()
+            raise SystemExit(stop.exit_code) from None

@@ -103,6 +103,7 @@ def label(
     from pipeline.cli.progress import RunProgress
     from pipeline.core.failures import run_each
     from pipeline.core.files import check_folder
+    from pipeline.core.temporary import remove_stale
     from pipeline.exports import parse_formats
     from pipeline.media.inputs import check_transcript, find_media
 
@@ -126,6 +127,7 @@ def label(
         work = _Work(options, transcript, tuple(formats), overwrite)
         if tasks:
             work.prepare()
+        remove_stale({base.parent for base in bases})
     except (ValueError, OSError) as error:
         fail(error)
     with RunProgress() as progress:

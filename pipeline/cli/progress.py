@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.progress import (
@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipeline.cli.stopping import describe_finished, finished_text
 from pipeline.cli.terminal import clean, console, plain
 from pipeline.core.failures import Failure
 
@@ -41,13 +42,18 @@ class RunProgress:
         self.total = 0
         self.run = self.bars.add_task("files", total=0)
         self.files: dict[int, Any] = {}
+        self.finished: list[str] = []
+        self._stack = ExitStack()
 
     def __enter__(self) -> RunProgress:
+        describe = describe_finished(lambda: finished_text(self.finished, self.total))
+        self._stack.enter_context(describe)
         self.bars.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self.bars.stop()
+        self._stack.__exit__(*error)
 
     def start(self, total: int) -> None:
         self.total += total
@@ -66,6 +72,8 @@ class RunProgress:
         self.bars.advance(self.run)
         if failure:
             self.report(failure)
+        else:
+            self.finished.append(name)
 
     def report(self, failure: Failure) -> None:
         self.console.print(plain(f"failed: {failure}", "red"))

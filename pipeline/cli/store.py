@@ -53,18 +53,9 @@ def ls(store: Root = None, json: Json = False) -> None:
 @store_app.command(epilog=example("merc store verify store"))
 def verify(store: Root = None, json: Json = False) -> None:
     """Check every file of a store; exit with code 1 if any is damaged."""
-    from pipeline.features.store import DamagedError
-
     opened = _open(store)
-    checked, damaged = 0, []
-    for recording in opened.recordings():
-        for path in [*opened.files(recording), *opened.segment_files(recording)]:
-            checked += 1
-            load = opened.load_segmentation if path.suffix == ".json" else opened.load
-            try:
-                load(path)
-            except DamagedError as error:
-                damaged.append({"file": str(path), "reason": str(error)})
+    checked, faults = opened.verify()
+    damaged = [{"file": str(path), "reason": reason} for path, reason in faults]
     if json:
         print_json({"store": str(opened.root), "checked": checked, "damaged": damaged})
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pipeline.core.failures import Failure
 
-__all__ = ["NoProgress", "Progress", "Stage", "no_stage"]
+__all__ = ["NoProgress", "Progress", "Stage", "allow_time", "no_stage"]
 
 
 class Stage(Protocol):
@@ -19,6 +19,13 @@ class Stage(Protocol):
 
 def no_stage(name: str, done: float | None = None) -> None:
     """Report no stages."""
+
+
+def allow_time(stage: Stage, seconds: float) -> None:
+    """Say how many seconds of media the item has, if `stage` belongs to `failures.run_each`."""
+    allow = getattr(stage, "allow", None)
+    if allow is not None:
+        allow(seconds)
 
 
 class Progress(Protocol):

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.core.errors import UsageError
 from pipeline.core.files import write_text
 from pipeline.core.schemas import Settings, read_json
+from pipeline.core.temporary import make_temporary, remove_stale
 
 __all__ = ["METRICS", "WORK", "begin_run", "check_run_folder", "copy_into", "end_run", "find_run"]
 
@@ -72,6 +73,7 @@ def begin_run(out: Path, identity: str) -> Path:
     Call `find_run` first: what another unfinished run has left is deleted.
     """
     work = out / WORK
+    remove_stale([out, work, *work.glob("*/")])
     if _identity_of(work) != identity:
         shutil.rmtree(work, ignore_errors=True)
         write_text(work / SETTINGS, json.dumps({"identity": identity}))
@@ -85,7 +87,15 @@ def end_run(out: Path) -> None:
 
 def copy_into(path: Path, target: Path) -> None:
     """Copy a file such that `target` is never half written."""
-    os.replace(shutil.copy(path, target.parent / ".merc.tmp"), target)
+    handle, temporary = make_temporary(target.parent)
+    os.close(handle)
+    try:
+        shutil.copyfile(path, temporary)
+        shutil.copymode(path, temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _identity_of(work: Path) -> str | None:

@@ -1,29 +1,32 @@
 """Map a function over items, in this process or in several local ones.
 
 Each worker process holds its own copy of `work`, so the models that `work` opens are loaded once
-per process. A worker that dies (out of memory, a crash inside a decoder) costs the item it was
-working on and no other.
+per process. A worker that dies (out of memory, a crash inside a decoder) or hangs costs the item it
+was working on and no other. Workers end with their parent, however it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import signal
-import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pickle import UnpicklingError
 from typing import Any
 
 from pipeline.core.errors import UsageError
+from pipeline.core.worker_process import (
+    FOREVER,
+    SECONDS_TO_STOP,
+    Send,
+    Work,
+    Worker,
+    start_worker,
+)
 
-__all__ = ["WorkerDied", "map_items"]
-
-Send = Callable[..., None]
-Work = Callable[[Any, Send], Any]
-SECONDS_TO_STOP = 20  # for a worker to remove its temporary files
+__all__ = ["Send", "WorkerDied", "map_items"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,11 @@ class WorkerDied:
     """Returned in place of a result: the process working on this item ended.
 
     exitcode: its exit code, or minus the number of the signal that killed it.
+    hung: seconds after which it was stopped because its time was up; None if it ended by itself.
     """
 
     exitcode: int
+    hung: float | None = None
 
 
 def map_items(
@@ -41,6 +46,7 @@ def map_items(
     items: Sequence[Any],
     jobs: int = 1,
     on_message: Callable[..., None] = lambda index, *message: None,
+    tries: int = 1,
 ) -> Iterator[tuple[int, Any]]:
     """Yield (index, work(item, send)) in the order in which items finish.
 
@@ -48,6 +54,13 @@ def map_items(
     this process. With jobs > 1, work, items, messages and results must pickle (multiprocessing,
     spawn). An exception ends its worker, so let `work` return its errors, as
     `failures.run_each` does. Closing the iterator ends the workers.
+
+    tries: how often an item is given to a process before it is reported as `WorkerDied`. Later
+        tries come after all other items, one at a time: memory may have run out because of the
+        other processes.
+
+    With jobs > 1, `send.allow(seconds)` limits the time that the item may still take; a worker that
+    takes longer is killed, and its item is not tried again.
 
     Raises UsageError if jobs < 1.
 
@@ -58,129 +71,112 @@ def map_items(
         raise UsageError(f"--jobs {jobs}: must be at least 1", "choose a positive number")
     jobs = min(jobs, len(items))
     if jobs > 1:
-        yield from _in_processes(work, items, jobs, on_message)
+        yield from _Pool(work, items, jobs, on_message, tries).run()
         return
     for index, item in enumerate(items):
-
-        def send(*message: Any, index: int = index) -> None:
-            on_message(index, *message)
-
-        yield index, work(item, send)
+        yield index, work(item, _Local(on_message, index))
 
 
-@dataclass
-class _Worker:
-    process: multiprocessing.process.BaseProcess
-    pipe: Connection
-    index: int = -1
+@dataclass(frozen=True)
+class _Local:
+    """`send` for work in this process, which no one can stop."""
+
+    on_message: Callable[..., None]
+    index: int
+
+    def __call__(self, *message: Any) -> None:
+        self.on_message(self.index, *message)
+
+    def allow(self, seconds: float) -> None: ...
 
 
-def _in_processes(
-    work: Work, items: Sequence[Any], jobs: int, on_message: Callable[..., None]
-) -> Iterator[tuple[int, Any]]:
-    waiting = iter(range(len(items)))
-    busy: dict[Connection, _Worker] = {}
+class _Pool:
+    """Workers that share the items, and the items that are to be tried again alone."""
 
-    def give_next(worker: _Worker | None) -> None:
+    def __init__(
+        self,
+        work: Work,
+        items: Sequence[Any],
+        jobs: int,
+        on_message: Callable[..., None],
+        tries: int,
+    ) -> None:
+        self.work, self.items, self.jobs = work, items, jobs
+        self.on_message, self.tries = on_message, tries
+        self.waiting = deque((index, 1) for index in range(len(items)))
+        self.again: deque[tuple[int, int]] = deque()
+        self.busy: dict[Connection, Worker] = {}
+        self.tried: dict[int, int] = {}
+
+    def run(self) -> Iterator[tuple[int, Any]]:
+        try:
+            for _ in range(self.jobs):
+                self._give_next(None)
+            while self.busy:
+                yield from self._step()
+                while not self.busy and self.again:
+                    self.waiting.append(self.again.popleft())
+                    self._give_next(None)
+        finally:
+            self._stop()
+
+    def _give_next(self, worker: Worker | None) -> None:
         """Give the next item to this worker or to a new one; without one, end the worker."""
-        index = next(waiting, None)
-        if index is None:
+        if not self.waiting:
             if worker:
-                worker.pipe.close()
-                worker.process.join()
+                worker.end()
             return
-        worker = worker or _start(work, jobs)
-        worker.index = index
-        busy[worker.pipe] = worker
-        with contextlib.suppress(BrokenPipeError):  # already dead: seen as end of file below
-            worker.pipe.send(items[index])
+        index, self.tried[index] = self.waiting.popleft()
+        worker = worker or start_worker(self.work, self.jobs)
+        worker.index, worker.deadline = index, FOREVER
+        self.busy[worker.pipe] = worker
+        with contextlib.suppress(BrokenPipeError):  # already dead: seen as end of file in _step
+            worker.pipe.send(self.items[index])
 
-    try:
-        for _ in range(jobs):
-            give_next(None)
-        while busy:
-            for pipe in wait(list(busy)):
-                worker = busy[pipe]  # type: ignore[index]
-                try:
-                    kind, *content = worker.pipe.recv()
-                except (EOFError, OSError):
-                    del busy[worker.pipe]
-                    worker.process.join()
-                    yield worker.index, WorkerDied(worker.process.exitcode or 0)
-                    give_next(None)
-                    continue
-                if kind == "message":
-                    on_message(worker.index, *content)
-                else:
-                    del busy[worker.pipe]
-                    yield worker.index, content[0]
-                    give_next(worker)
-    finally:
-        for worker in busy.values():
+    def _step(self) -> Iterator[tuple[int, Any]]:
+        """Wait for what the workers send, or for the first deadline."""
+        first = min(worker.deadline for worker in self.busy.values())
+        timeout = None if first == FOREVER else max(0.0, first - time.monotonic())
+        for pipe in wait(list(self.busy), timeout):
+            worker = self.busy[pipe]  # type: ignore[index]
+            try:
+                kind, *content = worker.pipe.recv()
+            except (
+                EOFError,
+                OSError,
+                UnpicklingError,
+            ):  # the end of the pipe, or half a message of a killed worker
+                yield from self._died(worker, None)
+                continue
+            if kind == "allow":
+                worker.allow(*content)
+            elif kind == "message":
+                self.on_message(worker.index, *content)
+            else:
+                del self.busy[worker.pipe]
+                yield worker.index, content[0]
+                self._give_next(worker)
+        for worker in list(self.busy.values()):
+            if time.monotonic() >= worker.deadline and not worker.pipe.poll():
+                worker.process.kill()
+                yield from self._died(worker, worker.allowed)
+
+    def _died(self, worker: Worker, hung: float | None) -> Iterator[tuple[int, WorkerDied]]:
+        del self.busy[worker.pipe]
+        worker.pipe.close()
+        worker.process.join(SECONDS_TO_STOP)  # it is ending; a kill would hide why
+        exitcode = worker.kill()
+        index = worker.index
+        if hung is None and self.tried[index] < self.tries:
+            self.again.append((index, self.tried[index] + 1))
+        else:
+            yield index, WorkerDied(exitcode, hung)
+        self._give_next(None)
+
+    def _stop(self) -> None:
+        for worker in self.busy.values():
             worker.process.terminate()
-        for worker in busy.values():
-            worker.process.join(SECONDS_TO_STOP)
-            worker.process.kill()
-            worker.process.join()
-
-
-def _start(work: Work, jobs: int) -> _Worker:
-    context = multiprocessing.get_context("spawn")  # a fork of torch's or OpenMP's threads hangs
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update({name: threads for name, value in before.items() if value is None})
-    try:
-        with _interrupts_blocked():
-            process.start()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-    theirs.close()
-    return _Worker(process, ours)
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT while a worker starts.
-
-    Ctrl-C reaches every process of the terminal. A worker inherits this mask and leaves Ctrl-C to
-    its parent.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(work: Work, pipe: Connection) -> None:
-    """Run a worker: items in, messages and results out, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _exit_on_signal)  # by exception: temporary files are removed
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-    def send(*message: Any) -> None:
-        pipe.send(("message", *message))
-
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
-        while True:
-            item = pipe.recv()
-            pipe.send(("result", work(item, send)))
-
-
-def _exit_with_parent() -> None:
-    """End this worker when its parent is killed, even in the middle of an item."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _exit_on_signal(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
+        deadline = time.monotonic() + SECONDS_TO_STOP
+        for worker in self.busy.values():
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            worker.kill()

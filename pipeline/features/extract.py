@@ -12,7 +12,7 @@ from pipeline.core.dialogue import MODALITIES, Segmentation
 from pipeline.core.errors import MercWarning, UsageError
 from pipeline.core.failures import Failure, printable, run_each
 from pipeline.core.files import check_folder, json_ready
-from pipeline.core.progress import NoProgress, Progress, Stage
+from pipeline.core.progress import NoProgress, Progress, Stage, allow_time
 from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import ExtractorOptions, build_extractors
 from pipeline.features.store import DamagedError, Features, Store, default_store
@@ -111,6 +111,7 @@ def extract(
         raise UsageError(f"--modality {unknown[0]}: unknown", f"choose {', '.join(MODALITIES)}")
     root = store or default_store()
     check_folder(root)
+    Store(root).remove_stale()
     work = _Work(root, options)
     if inputs:
         work.check()
@@ -155,6 +156,7 @@ class _Work(ExtractWork):
         store, done, present = Store(self.root), {}, {}
         stage("open")
         with open_media(item.path) as media:
+            allow_time(stage, media.duration)
             stage("utterances")
             segmentation, done["utterances"] = self._segmentation(store, media, stage)
             for modality, extractor in self.extractors.items():

@@ -15,7 +15,7 @@ from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.failures import Failure, run_each
 from pipeline.core.files import check_folder
 from pipeline.core.fingerprints import sha256_of
-from pipeline.core.progress import NoProgress, Progress, Stage
+from pipeline.core.progress import NoProgress, Progress, Stage, allow_time
 from pipeline.corpora.iemocap_release import read_iemocap_raw
 from pipeline.corpora.meld_release import read_meld_raw
 from pipeline.corpora.release import POLICIES, RawCorpus, RawUtterance
@@ -90,6 +90,7 @@ def extract_release(
     options = options or ExtractOptions()
     root = store or default_store()
     check_folder(root)
+    Store(root).remove_stale()
     raw = _read(source, left)
     work = _Work(root, options)
     extractors = work.extractors  # raises what would fail with every recording
@@ -196,6 +197,7 @@ class _Work(ExtractWork):
         if piece.path is None:
             return self._extract(piece, _TextAlone(piece.sha256), stage)
         with open_media(piece.path) as media:
+            allow_time(stage, media.duration)
             return self._extract(piece, media, stage)
 
     def _extract(self, piece: Piece, media: Any, stage: Stage) -> Extracted:

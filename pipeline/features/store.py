@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,11 +29,23 @@ from pipeline.core.dialogue import MODALITIES, Segmentation, Utterance
 from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.files import cache_folder, write_bytes, write_text
 from pipeline.core.fingerprints import canonical_json, checksum, fingerprint_id
+from pipeline.core.temporary import remove_stale
 
 __all__ = ["DamagedError", "Features", "Store", "default_store"]
 
 SCHEMA = 1
-BAD_CONTENT = (SafetensorError, KeyError, TypeError, AttributeError, ValueError, OSError)
+_REPAIR = "run merc extract again to replace it"
+BAD_CONTENT: tuple[type[Exception], ...] = (
+    SafetensorError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    OSError,
+    RecursionError,  # JSON of many brackets
+    OverflowError,  # impossible sizes of arrays
+    MemoryError,
+)
 
 
 class DamagedError(MercError):
@@ -100,7 +114,9 @@ class Store:
         Raises MercError if their shapes do not fit together or a value is not finite.
         """
         path = self.path(features.recording, features.modality, features.fingerprint)
-        write_bytes(path, _pack(features))
+        data = _pack(features)
+        self._make_way(path)
+        write_bytes(path, data)
         return path
 
     def load(self, path: Path) -> Features:
@@ -147,6 +163,7 @@ class Store:
             "warnings": [warning.text for warning in segmentation.warnings],
         }
         path = self._segments(recording, request)
+        self._make_way(path)
         write_text(path, canonical_json(content | {"checksum": checksum(content)}) + "\n")
         return path
 
@@ -170,16 +187,54 @@ class Store:
         """Remember a file name of the recording. Exports name dialogues after it."""
         names = self.names(recording)
         if name not in names:
-            path = self.folder(recording) / "names.json"
+            path = self._names(recording)
+            self._make_way(path)
             write_text(path, json.dumps(sorted([*names, name])) + "\n")
 
     def names(self, recording: str) -> list[str]:
         """Return the file names that the recording has had, sorted."""
-        path = self.folder(recording) / "names.json"
         try:
-            return [str(name) for name in json.loads(path.read_text("utf-8"))]
-        except (OSError, ValueError, TypeError):  # names are a convenience, never an error
+            return _load_names(self._names(recording))
+        except BAD_CONTENT:  # names are a convenience, never an error
             return []
+
+    def verify(self) -> tuple[int, list[tuple[Path, str]]]:
+        """Check all files; return how many there are, and the path and fault of each bad one.
+
+        A recording whose features were made from utterances that the store no longer has is a
+        fault, too. The next extraction repairs every fault.
+        """
+        faults: list[tuple[Path, str]] = [
+            (path, f"{path}: a file, not a folder; {_REPAIR}") for path in self._misplaced_files()
+        ]
+        checked = len(faults)
+        for recording in self.recordings():
+            sources, needed = set(), {}
+            for path in [*self.segment_files(recording), *self.files(recording)]:
+                checked += 1
+                try:
+                    if path.suffix == ".json":
+                        sources.add(canonical_json(self.load_segmentation(path).source))
+                    else:
+                        needed[path] = _stored_source(self.load(path))
+                except DamagedError as error:
+                    faults.append((path, str(error)))
+            for path, source in needed.items():
+                if source and canonical_json(source) not in sources:
+                    missing = "its utterances (segments-….json) are missing or damaged"
+                    faults.append((path, f"{path}: {missing}; {_REPAIR}"))
+            if self._names(recording).exists():
+                checked += 1
+                try:
+                    _load_names(self._names(recording))
+                except BAD_CONTENT as error:
+                    damaged = _damaged(self._names(recording), error)
+                    faults.append((self._names(recording), str(damaged)))
+        return checked, faults
+
+    def remove_stale(self) -> list[Path]:
+        """Remove the temporary files that killed processes have left; return their paths."""
+        return remove_stale(self.folder(recording) for recording in self.recordings())
 
     def recordings(self) -> Iterator[str]:
         """Yield the SHA-256 of every recording, sorted."""
@@ -199,6 +254,26 @@ class Store:
         """List the segmentation files of a recording."""
         return sorted(self.folder(recording).glob("segments-*.json"))
 
+    def _names(self, recording: str) -> Path:
+        return self.folder(recording) / "names.json"
+
+    def _misplaced_files(self) -> list[Path]:
+        """List files that lie where the folder of a recording, or of several, should be."""
+        names = re.compile("[0-9a-f]{2}|[0-9a-f]{64}")
+        paths = [*self.root.glob("[0-9a-f][0-9a-f]"), *self.root.glob("[0-9a-f][0-9a-f]/*")]
+        return sorted(path for path in paths if names.fullmatch(path.name) and not path.is_dir())
+
+    def _make_way(self, path: Path) -> None:
+        """Remove what is not merc's: a folder in place of a file, or a file in place of a folder.
+
+        These paths are named by checksums, so no other content can belong there.
+        """
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        for folder in (path.parent, path.parent.parent):
+            if folder.is_relative_to(self.root) and folder != self.root and folder.is_file():
+                folder.unlink()
+
     def _segments(self, recording: str, request: dict[str, Any]) -> Path:
         return self.folder(recording) / f"segments-{fingerprint_id(request)}.json"
 
@@ -209,8 +284,25 @@ def default_store() -> Path:
     return Path(named) if named else cache_folder() / "store"
 
 
+def _load_names(path: Path) -> list[str]:
+    names = json.loads(path.read_text("utf-8"))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise MercError("not a list of names")
+    return names
+
+
+def _stored_source(features: Features) -> dict[str, Any] | None:
+    """Return the source of the utterances if the store must have them, else None.
+
+    The utterances of a raw release are those of its own transcript, and are not stored.
+    """
+    source = features.fingerprint.get("segmentation") or {}
+    given = (source.get("speakers") or {}).get("method") == "given"
+    return None if source.get("kind") == "transcript" and given else source
+
+
 def _damaged(path: Path, error: Exception) -> DamagedError:
-    return DamagedError(f"{path}: damaged ({error})", "run merc extract again to replace it")
+    return DamagedError(f"{path}: damaged ({error})", _REPAIR)
 
 
 def _to_rows(utterances: list[Utterance]) -> list[list[Any]]:
