@@ -22,6 +22,7 @@ import numpy as np
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
 from pipeline.media.decode import Media
+from pipeline.segmentation.other_language import doubtful_spans
 from pipeline.segmentation.voice_activity import speech_regions
 from pipeline.segmentation.whisper_weights import (
     EMBEDDED,
@@ -34,6 +35,7 @@ from pipeline.segmentation.windows import Region, Window, pack, stretch
 
 __all__ = ["EMBEDDED", "Recogniser", "Recognition", "RecognitionError"]
 
+THREADS = 4  # of larger models; tiny.en takes one, which costs no time beside the other stages
 LOOPING = 2.4  # gzip compression ratio of the text above which Whisper is repeating itself
 IMPLAUSIBLE = -1.3  # mean log probability below which the text does not match the sound
 UNCERTAIN = 0.6  # mean word probability below which a region is recognised again, alone
@@ -95,7 +97,7 @@ class Recogniser:
         name = Path(self.model).name if Path(self.model).is_dir() else self.model
         return {
             "extractor": "whisper",
-            "version": f"3/{_installed('faster-whisper')}",
+            "version": f"4/{_installed('faster-whisper')}",
             "weights": self.sha256,
             "options": {
                 "model": name,
@@ -112,7 +114,11 @@ class Recogniser:
 
         assert self.sha256  # checks the file before it is parsed
         try:
-            return WhisperModel(str(self.folder), device="cpu", compute_type="int8", cpu_threads=0)
+            # a fixed number: each thread count sums products in another order
+            threads = 1 if self.model == EMBEDDED else THREADS
+            return WhisperModel(
+                str(self.folder), device="cpu", compute_type="int8", cpu_threads=threads
+            )
         except (RuntimeError, ValueError) as error:
             raise RecognitionError(
                 f"recogniser {self.model}: not a CTranslate2 Whisper model: {error}",
@@ -165,14 +171,24 @@ class Recogniser:
                 f"no reliable text for {dropped:.1f} s of speech or noise; there are no "
                 f"utterances at those times"
             )
-        if english_only and len(words) >= 5 and not doubts:
-            confidence = _confidence(words)
-            if confidence < NOT_ENGLISH:
+        if not english_only:
+            return doubts
+        confidence = _confidence(words)
+        spans = doubtful_spans(words)
+        if len(words) >= 5 and confidence < NOT_ENGLISH:
+            if not doubts:
                 doubts.append(
                     f"the recogniser is uncertain (mean word probability {confidence:.2f}): the "
                     f"speech may not be English or is hard to understand. If so, provide a "
                     f"transcript"
                 )
+        elif spans and (language or "en").split("-")[0].lower() in ("en", "english"):
+            times = ", ".join(f"{start:.1f}–{end:.1f} s" for start, end in spans)
+            doubts.append(
+                f"the speech at {times} may be in another language or is hard to understand, and "
+                f"the recogniser {self.model} knows English only: do not trust its text there. "
+                f"Provide a transcript, or use a multilingual Whisper model"
+            )
         return doubts
 
     def _decode(self, media: Media, regions: list[Region], language: str | None) -> _Decoded:

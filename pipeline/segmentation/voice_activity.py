@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
+from pipeline.core.weights import check_weights
 from pipeline.media.decode import RATE, Media
 
-__all__ = ["MAX_REGION", "speech_regions"]
+__all__ = ["MAX_REGION", "PADDING", "speech_regions"]
 
+PADDING = 0.1  # s added at both ends of speech
 MAX_REGION = 28.0  # s; fits the 30 s window of Whisper
 _BLOCK = 300.0  # s handed to the network at once: 20 MB of samples
 _SEAM = 0.5  # s; speech that ends so close to the end of a block may go on in the next one
@@ -19,12 +24,13 @@ def speech_regions(media: Media) -> list[tuple[float, float]]:
     """
     from faster_whisper.vad import VadOptions, get_speech_timestamps
 
+    _check_network()
     options = VadOptions(
         threshold=0.5,
         min_speech_duration_ms=100,
         max_speech_duration_s=MAX_REGION,
         min_silence_duration_ms=250,
-        speech_pad_ms=100,
+        speech_pad_ms=round(1000 * PADDING),
     )
     regions: list[tuple[float, float]] = []
     start = 0.0
@@ -46,3 +52,10 @@ def speech_regions(media: Media) -> list[tuple[float, float]]:
         regions += [(start + first, start + last) for first, last in block]
         start = next_start
     return regions
+
+
+@cache
+def _check_network() -> None:
+    from faster_whisper.utils import get_assets_path
+
+    check_weights("voice activity", Path(get_assets_path()) / "silero_vad_v6.onnx")

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.core.dialogue import Word
 from pipeline.media.decode import RATE, Media
-from pipeline.segmentation.voice_activity import MAX_REGION
+from pipeline.segmentation.voice_activity import MAX_REGION, PADDING
 
 __all__ = ["Region", "Window", "pack", "stretch"]
 
@@ -73,9 +73,10 @@ class Window:
     def place(self, word: Any, previous_end: float) -> Word | None:
         """Map a word of faster-whisper to the time of the recording; None if it has no letters.
 
-        The word is kept inside the region that holds its middle. Exception: Whisper places single
-        short words too late. If a word begins in the silence before its region, and the region
-        before that is short and has no word yet (`previous_end`), the word belongs there.
+        A word that begins inside a region stays there, however late Whisper ends it; any other word
+        belongs to the region that holds its middle. Exception: Whisper places single short words
+        too late. If a word begins in the silence before its region, and the region before that is
+        short and has no word yet (`previous_end`), the word belongs there.
         """
         text = word.word
         if not any(character.isalnum() for character in text):
@@ -83,7 +84,9 @@ class Window:
         probability = float(word.probability)
         middle = (word.start + word.end) / 2
         begun = (k for k, offset in enumerate(self.offsets) if offset <= middle + _GAP / 2)
-        index = max(begun, default=0)
+        index = self._speech_at(word.start)
+        if index is None:
+            index = max(begun, default=0)
         offset = self.offsets[index]
         if index and word.start < offset - 0.1:
             start, end = self.regions[index - 1]
@@ -93,6 +96,15 @@ class Window:
         start = min(max(first, first + word.start - offset), last - _SHORTEST_WORD)
         end = max(min(last, first + word.end - offset), start + _SHORTEST_WORD)
         return Word(float(start), float(end), text, probability)
+
+    def _speech_at(self, time: float) -> int | None:
+        """Return the region with speech at a time of the window; None in silence."""
+        for index, ((start, end), offset) in enumerate(
+            zip(self.regions, self.offsets, strict=True)
+        ):
+            if offset <= time < offset + end - start - PADDING:
+                return index
+        return None
 
 
 def stretch(words: list[Word], regions: list[Region]) -> list[Word]:
