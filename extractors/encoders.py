@@ -15,6 +15,7 @@ from transformers.utils import logging
 from extractors.delta import read_delta
 from pipeline.core.errors import MercError
 from pipeline.core.schemas import EncoderAbout, read_json
+from pipeline.core.weights import check_weights
 
 __all__ = [
     "ABOUT",
@@ -52,6 +53,8 @@ def find_delta(name: str) -> tuple[Path, dict[str, Any]] | None:
     path = DELTAS.get(name, Path(name).expanduser())
     if name not in DELTAS and not (path.suffix == ".safetensors" and path.is_file()):
         return None
+    if name in DELTAS:
+        check_weights(name, path)
     return path, read_delta(path)
 
 

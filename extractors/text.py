@@ -21,6 +21,7 @@ from extractors.encoders import CLEANINGS, DELTAS, PACKAGED
 from extractors.threads import one_thread
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
+from pipeline.core.weights import check_weights
 
 __all__ = ["TextExtractor", "clean_text", "pool"]
 
@@ -132,6 +133,9 @@ class TextExtractor:
             "weights": sha256_of(*sorted(folder.glob("model*.safetensors"))),
             "options": options,
         }
+        if base == PACKAGED:
+            weights = folder / "model.safetensors"
+            check_weights(PACKAGED, weights, self.fingerprint["weights"])
         if delta:
             path, fields = delta
             _check_base(path, fields, self.fingerprint["weights"])

@@ -23,6 +23,7 @@ from torch import nn
 from torchaudio.functional import melscale_fbanks
 
 from pipeline.core.errors import MercError
+from pipeline.core.weights import check_weights
 
 __all__ = ["DIM", "MIN_DURATION", "WEIGHTS", "VoiceEncoder", "load_voice", "voice_mels", "voiced"]
 
@@ -125,6 +126,8 @@ def _mel_filters() -> torch.Tensor:
 @cache
 def load_voice(path: Path = WEIGHTS) -> VoiceEncoder:
     """Load a voice encoder in evaluation mode; by default the one that ships with merc."""
+    if path == WEIGHTS:
+        check_weights("voice encoder", path)
     encoder = VoiceEncoder()
     encoder.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return encoder.eval().requires_grad_(False)

@@ -16,6 +16,7 @@ from css_model import CSS, Normaliser, collate, load_checkpoint
 from pipeline.core.dialogue import MODALITIES, Dialogue
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import profile_of, sha256_of
+from pipeline.core.weights import check_weights
 
 __all__ = [
     "PRIORS",
@@ -143,6 +144,8 @@ class Predictor:
                     "name the folder of a finished run of merc train (it has model.safetensors), "
                     f"a model file, or {SHIPPED}",
                 )
+            if name == SHIPPED and path != Path(source):
+                check_weights(SHIPPED, path)
             try:
                 checkpoint = load_checkpoint(path)
             except ValueError as error:

