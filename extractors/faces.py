@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from extractors.detectors import LIKELY, SURE, Box, Detection, Detector
+from extractors.orientation import OrientationCheck
 
 __all__ = ["CROP_SIDE", "FaceTracker", "Track", "crop_face"]
 
@@ -49,6 +50,7 @@ class FaceTracker:
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
         self.too_small = 0  # faces of the latest detection that are too small to use
+        self.orientation = OrientationCheck(detector)
         self._count = 0
         self.reset()
 
@@ -112,13 +114,15 @@ class FaceTracker:
         """Return likely faces of at least MIN_SIDE pixels, and count those that are smaller."""
         shrink = min(1.0, DETECTION_SIDE / max(rgb.shape[:2]))
         detections = []
-        for face in self.detector.detect(np.ascontiguousarray(_shrink(rgb, shrink))):
+        image = np.ascontiguousarray(_shrink(rgb, shrink))
+        for face in self.detector.detect(image):
             x, y, width, height = (value / shrink for value in face.box)
             detections.append(Detection((x, y, width, height), face.score, face.eyes))
         usable = [
             face for face in detections if max(face.box[2:]) >= MIN_SIDE and face.score >= LIKELY
         ]
         self.too_small = _count_sure(detections) - _count_sure(usable)
+        self.orientation.add(image, max((face.score for face in detections), default=0.0))
         return usable
 
 

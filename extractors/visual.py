@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from extractors.speaking import MouthReader, choose_speaker
 from extractors.threads import one_thread
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
+from pipeline.core.weights import check_weights
 
 __all__ = ["CHOICES", "WEIGHTS", "FaceReading", "VisualExtractor"]
 
@@ -60,12 +61,14 @@ class FaceReading:
     # mean centre of the box, as shares of the frame's width and height
     centre: tuple[float, float] | None = None
     detector: str = ""
+    # degrees, counter-clockwise, by which the faces of the recording must be turned to be upright
+    turned: int = 0
     # (144,) mean crop at 12 x 12 pixels, of mean 0 and length 1
     picture: np.ndarray | None = field(default=None, repr=False)
 
     def quality(self) -> dict[str, Any]:
         """Return all but the vector and the picture (JSON-able)."""
-        return {
+        quality = {
             "missing": self.missing,
             "frames": self.frames,
             "faces": self.faces,
@@ -77,6 +80,7 @@ class FaceReading:
             "centre": self.centre and [round(share, 3) for share in self.centre],
             "detector": self.detector,
         }
+        return quality | ({"turned": self.turned} if self.turned else {})
 
 
 class VisualExtractor:
@@ -108,6 +112,8 @@ class VisualExtractor:
                 f"{path}: the weights of the face network are missing",
                 "install merc again, or train them with `merc pretrain visual`",
             )
+        if path == WEIGHTS:
+            check_weights("face network", path)
         self.choose, self.device = choose, device
         self._net = fold_norms(load_face_net(path)).to(device)
         self._detector = find_detector(detector)
@@ -176,7 +182,8 @@ class VisualExtractor:
                 break
         for span in current + waiting:
             readings[span.index] = self._finish(span, sound)
-        return readings
+        turned = scanner.tracker.orientation.turned
+        return [replace(reading, turned=turned) for reading in readings] if turned else readings
 
     @torch.inference_mode()
     def embed_faces(self, faces: np.ndarray) -> np.ndarray:

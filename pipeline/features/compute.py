@@ -76,7 +76,11 @@ def _text(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
     texts = [utterance.text for utterance in segmentation.utterances]
     rows: list[np.ndarray | None] = [None] * len(texts)
     quality: list[dict[str, Any]] = [_missing("no words") for _ in texts]
-    with_words = [k for k, text in enumerate(texts) if clean_text(text, extractor.cleaning)]
+    with_words = [
+        k
+        for k, text in enumerate(texts)
+        if _has_words(text) and clean_text(text, extractor.cleaning)
+    ]
     if with_words:
         batch = [texts[k] for k in with_words]
         truncated = extractor.truncated(batch)
@@ -84,6 +88,11 @@ def _text(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
             rows[k] = row
             quality[k] = {"present": True} | ({"truncated": True} if cut else {})
     return rows, quality
+
+
+def _has_words(text: str) -> bool:
+    """Whether a text has a letter or a digit; "..." and "—" have none."""
+    return any(character.isalnum() for character in text)
 
 
 def _audio(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
@@ -114,6 +123,13 @@ def _visual(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
         return [None] * len(spans), [_missing("no video stream") for _ in spans]
     sound = media.sound if media.has_audio else None
     readings = extractor.read(media.frames(), spans, sound) if spans else []
+    turned = max((reading.turned for reading in readings), default=0)
+    if turned:
+        media.warn(
+            f"faces are upright only when its picture is turned by {turned}° counter-clockwise, "
+            "which the file does not state; visual features are unreliable. State it: "
+            f"ffmpeg -display_rotation {turned} -i INPUT -c copy OUTPUT"
+        )
     quality = []
     for reading in readings:
         about = {"present": True} if reading.vector is not None else _missing("no face found")

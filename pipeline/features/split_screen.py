@@ -128,6 +128,9 @@ class _Half:
     def sound(self, start: float, end: float) -> np.ndarray:
         return self.media.sound(start, end)
 
+    def warn(self, text: str) -> None:
+        self.media.warn(text)
+
     def frames(self) -> Iterator[tuple[float, np.ndarray]]:
         for time, image in self.media.frames():
             middle = image.shape[1] // 2

@@ -1,0 +1,128 @@
+"""One timeline for picture and sound when the clock of a file restarts, jumps or starts early."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.broken_clips import concatenate, rewrite
+from support.clips import tone, write_video
+
+from pipeline.media.clock import PacketTimes, find_breaks
+from pipeline.media.decode import MediaError, open_media
+
+
+def stream(spans: list[tuple[float, float]], step: float, order: int = 0) -> PacketTimes:
+    """Packets every `step` s in each span of raw time; order by position, as if interleaved."""
+    times, place = PacketTimes(), 0.0
+    for start, end in spans:
+        for k in range(round((end - start) / step)):
+            times.add(
+                2 * round(1000 * (place + k * step)) + order, math.nan, start + k * step, step
+            )
+        place += end - start
+    return times
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        [(1.4, 4.4), (1.4, 7.4)],  # restarts
+        [(100.0, 130.0), (5.0, 20.0), (0.0, 10.0)],  # goes back twice
+        [(3.0, 8.0), (90_000.0, 90_005.0)],  # jumps ahead
+        [(26.5 * 3600, 26.5 * 3600 + 30), (0.0, 30.0)],  # wraps
+        [(0.0, 5.0), (5000.0, 5003.0), (5.0, 9.0)],  # jumps and comes back
+    ],
+)
+def test_both_streams_go_on_in_step(spans: list[tuple[float, float]]) -> None:
+    video, audio = stream(spans, 0.04), stream(spans, 0.02, 1)
+    breaks = find_breaks({0: video, 1: audio}, 10.0)
+    assert len(breaks[0]) == len(breaks[1]) == len(spans) - 1
+    due = spans[0][1]
+    for k, (start, end) in enumerate(spans[1:]):
+        assert breaks[0][k].offset == breaks[1][k].offset == pytest.approx(due - start, abs=0.05)
+        due += end - start
+
+
+def test_gaps_that_another_stream_fills_and_reordered_frames_are_no_breaks() -> None:
+    audio = stream([(0.0, 100.0)], 0.02, 1)
+    slides = PacketTimes()
+    for time in (0.0, 30.0, 31.0, 90.0):
+        slides.add(2 * round(1000 * time), math.nan, time, 0.04)
+    assert find_breaks({0: slides, 1: audio}, 10.0) == {0: [], 1: []}
+    video = PacketTimes()
+    for k in range(200):  # I P B B at 5 frames/s
+        group, place = divmod(k, 4)
+        shown = (4 * group + (0, 3, 1, 2)[place]) / 5
+        video.add(k, math.nan, shown, 0.2)
+    assert find_breaks({0: video}, 10.0) == {0: []}
+    assert find_breaks({0: stream([(0, 5), (65, 70)], 0.02)}, 3600.0) == {0: []}  # a pause
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("second", [0.0, -0.7, 500.0])
+def test_joined_transport_streams(tmp_path: Path, shared: Path, parts: int, second: float) -> None:
+    source = shared / "cases" / "dlg.mp4"
+    clips = [
+        rewrite(source, tmp_path / f"{k}.ts", lambda _, k=k: 10 + second * k) for k in range(parts)
+    ]
+    with open_media(clips[0]) as one, open_media(concatenate(tmp_path / "x.ts", clips)) as joined:
+        length = one.duration
+        assert joined.duration == pytest.approx(parts * length, abs=0.1 * parts)
+        sound, whole = one.sound(), joined.sound()
+        images = dict(joined.frames())
+        assert len(images) == pytest.approx(60 * parts, abs=parts)
+        for k in range(parts):  # sound and picture of each part lie at the same place
+            first = round(16_000 * k * length)
+            lag = best_lag(sound[16_000:32_000], whole[first + 8000 : first + 40_000]) - 8000
+            assert abs(lag) < 1600 * (k + 1)
+            picture = images[min(images, key=lambda t: abs(t - 2.0))]
+            later = images[min(images, key=lambda t: abs(t - 2.0 - k * length))]
+            assert np.abs(picture.astype(float) - later).mean() < 6
+        assert any("clock" in warning.text for warning in joined.warnings)
+
+
+def best_lag(part: np.ndarray, whole: np.ndarray) -> int:
+    return int(np.argmax(np.correlate(whole, part, "valid")))
+
+
+@pytest.mark.parametrize("start", [-0.12, -5.0, 0.0, 2.5])
+def test_a_clock_may_start_anywhere(tmp_path: Path, shared: Path, start: float) -> None:
+    """Time 0 is the first content, as players show it."""
+    source = shared / "cases" / "dlg.mp4"
+    clip = rewrite(source, tmp_path / "x.nut", lambda _: start)
+    with open_media(source) as expected, open_media(clip) as recording:
+        assert recording.duration == pytest.approx(expected.duration, abs=0.06)
+        lag = best_lag(expected.sound(1, 2), recording.sound())
+        assert lag == pytest.approx(16_000, abs=800)
+        assert next(recording.frames())[0] == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "frames"),
+    [("cat.mkv", 6.04, 60), ("cat_3_6.ts", 9.06, 90), ("neg.flv", 6.04, 60), ("neg.ts", 6.04, 60)],
+)
+def test_cases(shared: Path, name: str, seconds: float, frames: int) -> None:
+    with open_media(shared / "cases" / "media" / name) as recording:
+        assert recording.duration == pytest.approx(seconds, abs=0.03)
+        assert len(list(recording.frames())) == pytest.approx(frames, abs=1)
+        with open_media(shared / "cases" / "dlg.mp4") as clip:
+            lag = best_lag(clip.sound(4.2, 5.2), recording.sound()) / 16_000
+            assert lag == pytest.approx(4.2 + seconds - 6.04, abs=0.06)
+
+
+def test_streams_without_timestamps(shared: Path) -> None:
+    path = shared / "cases" / "media" / "raw.h264"
+    with pytest.raises(MediaError, match=r"no timestamps.*ffmpeg.*raw\.mp4"), open_media(path) as x:
+        x.sound()
+
+
+def test_durations_are_not_guessed(shared: Path, tmp_path: Path) -> None:
+    with open_media(shared / "cases" / "media" / "vbr_noxing.mp3") as recording:
+        assert recording.duration == pytest.approx(12.04, abs=0.01) and not recording.warnings
+    # a file that states its length and was cut is still reported: see test_media.py
+    path = write_video(tmp_path / "x.mkv", [0.0, 0.1, 0.2], tone(1, 16_000))
+    with open_media(path) as recording:
+        assert not recording.warnings or recording.duration

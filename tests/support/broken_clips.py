@@ -1,0 +1,68 @@
+"""Recordings as they come: joined, with broken clocks, several tracks, inverted channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def rewrite(
+    source: Path,
+    target: Path,
+    move: Callable[[float], float],
+    times: int = 1,
+) -> Path:
+    """Copy the packets of a clip `times` times, each time moved by `move(seconds of the copy)`.
+
+    The container must accept times that go backwards; MPEG-TS and FLV do, one after the other.
+    """
+    with av.open(str(target), "w") as out:
+        streams = {}
+        for copy in range(times):
+            with av.open(str(source)) as container:
+                for stream in container.streams:
+                    if stream.index not in streams:
+                        streams[stream.index] = out.add_stream_from_template(stream)
+                for packet in container.demux():
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    shift = round(move(copy) / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    packet.stream = streams[packet.stream.index]
+                    out.mux(packet)
+    return target
+
+
+def concatenate(target: Path, parts: list[Path]) -> Path:
+    """Join the bytes of files, as `cat` does."""
+    target.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return target
+
+
+def write_tracks(
+    path: Path, tracks: list[np.ndarray], rate: int = 16_000, languages: tuple[str, ...] = ()
+) -> Path:
+    """Write one FLAC stream for each (channels, n) array of samples, full scale 1."""
+    with av.open(str(path), "w") as out:
+        streams = []
+        for k, track in enumerate(tracks):
+            layout = {1: "mono", 2: "stereo", 4: "4.0", 6: "5.1"}[len(track)]
+            stream = out.add_stream("flac", rate=rate, layout=layout)
+            if languages:
+                stream.metadata["language"] = languages[k]
+            streams.append(stream)
+        for stream, track in zip(streams, tracks, strict=True):
+            for first in range(0, track.shape[1], 4096):
+                part = np.ascontiguousarray(track[:, first : first + 4096].T).reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(
+                    (part * 32767).astype(np.int16), "s16", stream.layout.name
+                )
+                frame.sample_rate, frame.pts = rate, first
+                frame.time_base = Fraction(1, rate)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    return path
