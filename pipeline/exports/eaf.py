@@ -11,7 +11,8 @@ from itertools import count
 from mimetypes import MimeTypes
 from typing import Any
 
-from pipeline.exports.rows import Span, line, tier_names, tiers
+from pipeline.exports.escapes import NO_NAME
+from pipeline.exports.rows import Span, line, speaker_of_tier, tier_names, tiers
 
 __all__ = ["write"]
 
@@ -77,7 +78,7 @@ def _add_tiers(
     order = _add(root, "TIME_ORDER")
     slots, names = count(1), count(1)
     for speaker, (text_tier, emotion_tier) in tier_names(list(spans_of)).items():
-        common = {"PARTICIPANT": speaker}
+        common = {"PARTICIPANT": speaker_of_tier(speaker) or NO_NAME}
         texts = _add(root, "TIER", LINGUISTIC_TYPE_REF="utterance", **common, TIER_ID=text_tier)
         emotion = {"LINGUISTIC_TYPE_REF": "emotion", "PARENT_REF": text_tier}
         emotions = _add(root, "TIER", **emotion, **common, TIER_ID=emotion_tier)

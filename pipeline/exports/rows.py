@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from pipeline.core.dialogue import MODALITIES
+from pipeline.exports.escapes import (
+    JOINER,
+    NO_NAME,
+    escape,
+    escape_label,
+    escape_name,
+    speaker_named,
+)
 
-__all__ = ["Span", "columns", "flat_rows", "line", "speaker_of", "tier_names", "tiers"]
+__all__ = [
+    "Span",
+    "columns",
+    "flat_rows",
+    "head_of",
+    "line",
+    "speaker_of",
+    "speaker_of_tier",
+    "tier_names",
+    "tiers",
+]
 
 PLAIN = ("start", "end", "speaker", "text", "emotion", "confidence")
 NOT_IN_XML = "\ufffe\uffff"
@@ -45,29 +65,51 @@ def speaker_of(utterance: dict[str, Any]) -> str:
     return line(utterance["speaker"]) or "unknown"
 
 
-def tiers(result: dict[str, Any]) -> dict[str, list[Span]]:
-    """Return the spans of each speaker in order of time; speakers in order of appearance.
+def head_of(utterance: dict[str, Any]) -> str:
+    """Return the "SPEAKER [emotion]:" before a text, escaped so that merc reads it back."""
+    speaker = escape_name(line(utterance["speaker"]))
+    return f"{speaker} [{escape_label(line(utterance['emotion']))}]:"
 
-    Annotation tools forbid overlaps in a tier. Where utterances of one speaker overlap, the
-    earlier one ends when the later one starts. If both start together, the second starts when the
-    first ends.
+
+def tiers(result: dict[str, Any]) -> dict[str, list[Span]]:
+    """Return the spans of each tier in order of time; tiers in order of appearance.
+
+    A tier has the name of its speaker. Annotation tools forbid overlaps in a tier: where utterances
+    of one speaker overlap, the later one is on a second tier, "SPEAKER (2)" and a word joiner.
     """
     spans_of: dict[str, list[Span]] = {}
     for utterance in sorted(result["utterances"], key=lambda u: (u["start"], u["end"])):
-        spans = spans_of.setdefault(speaker_of(utterance), [])
         start, end = round(1000 * utterance["start"]), round(1000 * utterance["end"])
-        if spans and start < spans[-1].end:
-            if start > spans[-1].start:
-                spans[-1].end = start
-            else:
-                start = spans[-1].end
-        text = line(utterance["text"])
-        spans.append(Span(start, max(end, start + 1), text, utterance["emotion"]))
+        span = Span(start, max(end, start + 1), line(utterance["text"]), utterance["emotion"])
+        speaker = line(utterance["speaker"])
+        for layer in count(1):
+            spans = spans_of.setdefault(_tier_name(speaker, layer), [])
+            if not spans or spans[-1].end <= start:
+                spans.append(span)
+                break
     return spans_of
 
 
+def _tier_name(speaker: str, layer: int) -> str:
+    if speaker == NO_NAME:
+        name = NO_NAME + JOINER
+    else:
+        name = escape(speaker, syntax=False) or NO_NAME
+    return name if layer == 1 else f"{name} ({layer}){JOINER}"
+
+
+def speaker_of_tier(name: str) -> str:
+    """Return the speaker whose utterances `tiers` puts on the tier of this name.
+
+    >>> speaker_of_tier("Ann"), speaker_of_tier("Ann (2)\u2060"), speaker_of_tier("unknown")
+    ('Ann', 'Ann', '')
+    """
+    second = re.fullmatch(rf"(.*) \(\d+\){JOINER}", name, re.DOTALL)
+    return speaker_named(second[1] if second else name)
+
+
 def tier_names(speakers: list[str]) -> dict[str, tuple[str, str]]:
-    """Name the text tier and the emotion tier of each speaker; all names differ.
+    """Name the emotion tier of each text tier; all names differ.
 
     >>> tier_names(["Ann", "emotion@Ann"])["Ann"]
     ('Ann', "emotion@Ann'")

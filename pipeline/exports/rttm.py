@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from pipeline.exports.rows import line, speaker_of
+from pipeline.exports.escapes import escape_name
+from pipeline.exports.rows import line
 
 __all__ = ["write"]
 
@@ -18,7 +19,8 @@ def write(result: dict[str, Any]) -> bytes:
         start = max(0, round(1000 * utterance["start"]))  # ms
         duration = max(1, round(1000 * utterance["end"]) - start)
         times = f"{start / 1000:.3f} {duration / 1000:.3f}"
-        speaker = _field(speaker_of(utterance))
+        speaker = _field(escape_name(line(utterance["speaker"]), syntax=False))
+        speaker = "NA" if speaker == "<NA>" else speaker  # which stands for no value
         lines.append(f"SPEAKER {recording} 1 {times} <NA> <NA> {speaker} <NA> <NA>\n")
     return "".join(lines).encode("utf-8", "replace")
 

@@ -1,4 +1,4 @@
-"""SubRip subtitles: "SPEAKER [emotion]: text".
+"""SubRip subtitles: "SPEAKER [emotion]: text", one line per cue.
 
 pysubs2 is not used here: it takes braces in a text for style tags and removes them.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.exports.rows import line, speaker_of
+from pipeline.exports.escapes import escape
+from pipeline.exports.rows import head_of, line
 
 __all__ = ["cue_times", "write"]
 
@@ -16,8 +17,7 @@ def write(result: dict[str, Any]) -> bytes:
     """Format a result as subtitles, one cue per utterance."""
     cues = []
     for number, utterance in enumerate(sorted(result["utterances"], key=lambda u: u["start"]), 1):
-        text = line(f"{speaker_of(utterance)} [{utterance['emotion']}]: {utterance['text']}")
-        text = text.replace("-->", "->")
+        text = f"{head_of(utterance)} {escape(line(utterance['text']))}".rstrip()
         cues.append(f"{number}\n{cue_times(utterance, ',')}\n{text}\n")
     return "\n".join(cues).encode("utf-8", "replace")
 

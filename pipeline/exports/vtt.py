@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from pipeline.exports.rows import line, speaker_of
+from pipeline.exports.escapes import escape, escape_label, escape_name
+from pipeline.exports.rows import line
 from pipeline.exports.srt import cue_times
 
 __all__ = ["write"]
@@ -16,7 +17,13 @@ def write(result: dict[str, Any]) -> bytes:
     cues = ["WEBVTT\n"]
     for number, utterance in enumerate(sorted(result["utterances"], key=lambda u: u["start"]), 1):
         # escaping `>` also breaks up `-->`
-        voice = html.escape(speaker_of(utterance), quote=False)
-        text = html.escape(line(f"[{utterance['emotion']}] {utterance['text']}"), quote=False)
-        cues.append(f"{number}\n{cue_times(utterance, '.')}\n<v {voice}>{text}\n")
+        voice = _entities(escape_name(line(utterance["speaker"]), syntax=False))
+        label = escape_label(line(utterance["emotion"]), syntax=False)
+        text = escape(line(utterance["text"]), syntax=False)
+        body = _entities(f"[{label}] {text}".rstrip())
+        cues.append(f"{number}\n{cue_times(utterance, '.')}\n<v {voice}>{body}\n")
     return "\n".join(cues).encode("utf-8", "replace")
+
+
+def _entities(text: str) -> str:
+    return html.escape(text, quote=False)

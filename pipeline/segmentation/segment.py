@@ -12,17 +12,29 @@ from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.progress import Stage, no_stage
 from pipeline.media.decode import Media
+from pipeline.media.frame_rate import frame_rate_of
 from pipeline.segmentation.alignment import align
 from pipeline.segmentation.recognition import Recogniser, RecognitionError
 from pipeline.segmentation.speakers import assign_by_turns, assign_by_voice_and_face
+from pipeline.segmentation.speakers_by_channel import (
+    CHANNEL_METHOD,
+    by_channel,
+    channel_changes,
+    separate_channels,
+)
 from pipeline.segmentation.speakers_by_face import face_method
-from pipeline.segmentation.speakers_by_voice import VOICE_METHOD, voice_changes
-from pipeline.segmentation.transcripts import find_transcript, read_rttm, read_transcript
+from pipeline.segmentation.speakers_by_voice import VOICE_METHOD, renumber, voice_changes
+from pipeline.segmentation.transcripts import (
+    TranscriptError,
+    find_transcript,
+    read_rttm,
+    read_transcript,
+)
 from pipeline.segmentation.turns import join_short, split_turns
 
 __all__ = ["VERSION", "segment", "segmentation_request", "transcript_source"]
 
-VERSION = 3  # of the rules of this package; part of every fingerprint
+VERSION = 4  # of the rules of this package; part of every fingerprint
 
 
 def segment(
@@ -36,8 +48,9 @@ def segment(
 ) -> Segmentation:
     """Segment a recording into utterances with text, in order of time.
 
-    transcript: SRT, VTT, CSV, TextGrid, plain text, or RTTM (speakers only); default: a file next
-        to the recording with the same name. Its times and speakers are used as they are.
+    transcript: a file in one of the formats in `transcripts.READERS`, or RTTM (speakers only);
+        default: a file next to the recording with the same name. Its times and speakers are used
+        as they are.
     recogniser: recognises speech if there is no transcript, or one without times.
     speakers: their number, if known. Voices are clustered if the transcript names no speaker.
     stage: called as stage("utterances", done) while speech is recognised.
@@ -48,15 +61,18 @@ def segment(
 
     Raises TranscriptError or RecognitionError, and MercError if a recogniser is needed but None.
     """
-    path = transcript or find_transcript(media.path)
+    near: list[MercWarning] = []
+    path = transcript or find_transcript(media.path, near, language)
     rttm = path is not None and path.suffix.lower() == ".rttm"
-    run = _Run(media, recogniser, language, stage, _initial_source(path))
+    run = _Run(media, recogniser, language, stage, _initial_source(path), near)
     if path and not rttm:
         utterances = run.from_transcript(path)
     else:
         utterances = run.from_recognition()
     if path and rttm:
-        utterances = assign_by_turns(utterances, read_rttm(path))
+        run.source["recording"] = media.path.stem  # chooses the turns if there are several
+        turns = read_rttm(path, media.path.stem, run.warnings)
+        utterances = assign_by_turns(utterances, turns)
     if rttm or not utterances or any(utterance.speaker for utterance in utterances):
         run.source["speakers"] = {"method": "given"}
     else:
@@ -87,7 +103,7 @@ def segmentation_request(
 
     Raises RecognitionError if the recogniser's weights are missing and there is no transcript.
     """
-    transcript = transcript or find_transcript(path)
+    transcript = transcript or find_transcript(path, language=language)
     try:
         words = recogniser.fingerprint
     except RecognitionError:
@@ -98,6 +114,7 @@ def segmentation_request(
         "version": VERSION,
         "transcript": sha256_of(transcript) if transcript else None,
         "kind": transcript.suffix.lower() if transcript else None,
+        "recording": path.stem if transcript and transcript.suffix.lower() == ".rttm" else None,
         "recogniser": words,
         "language": language,
         "speakers": speakers,
@@ -138,34 +155,70 @@ class _Run:
         self.warnings.append(MercWarning(subject or self.media.path.name, text))
 
     def from_transcript(self, path: Path) -> list[Utterance]:
-        """Read the utterances of a transcript; recognise speech if they have no times."""
-        utterances = read_transcript(path, self.warnings)
+        """Read the utterances of a transcript; recognise speech if they have no times.
+
+        Raises TranscriptError if no utterance can be used.
+        """
+        utterances = read_transcript(
+            path,
+            self.warnings,
+            frame_rate=frame_rate_of(self.media.path),
+            duration=self.media.duration,
+        )
         if any(math.isnan(utterance.start) for utterance in utterances):
             total = len(utterances)
             utterances, unmatched = align(utterances, self._recognise())
+            if not utterances:
+                raise TranscriptError(
+                    f"{path}: none of its {total} utterances was recognised in the recording",
+                    "check that it belongs to this recording, or provide a transcript with times",
+                )
             if unmatched:
                 self.warn(
                     f"{len(unmatched)} of {total} utterances were not recognised in the recording "
                     f"and are left out, the first of them {unmatched[0][:60]!r}",
                     path.name,
                 )
-        return self._fit_times(utterances, path.name)
+        fitted = self._fit_times(utterances, path.name)
+        if not fitted:
+            first = utterances[0].start
+            raise TranscriptError(
+                f"{path}: none of its {len(utterances)} utterances lies within the recording's "
+                f"{self.media.duration:.1f} s; the first starts at {first:.1f} s",
+                "check that it belongs to this recording, and that its times are in seconds "
+                "from the recording's start",
+            )
+        return fitted
 
     def from_recognition(self) -> list[Utterance]:
         """Recognise speech and split it into utterances."""
 
+        words = self._recognise()
+        separate = separate_channels(self.media, [(word.start, word.end) for word in words])
+
         def changes(start: float, gap: float, end: float) -> bool:
+            if separate:
+                return channel_changes(self.media, gap)
             return voice_changes(self.media, start, gap, end)
 
         utterances = []
-        for turn in split_turns(self._recognise(), changes):
+        for turn in split_turns(words, changes):
             text = "".join(word.text for word in turn).strip()
             if text:
                 utterances.append(Utterance(turn[0].start, turn[-1].end, text))
         return utterances
 
     def find_speakers(self, utterances: list[Utterance], count: int | None) -> list[Utterance]:
-        """Name speakers by their voices and, for short utterances, their faces."""
+        """Name speakers by their channels, or voices and, for short utterances, faces."""
+        spans = [(utterance.start, utterance.end) for utterance in utterances]
+        if separate_channels(self.media, spans):
+            channels = by_channel(self.media, utterances)
+            if count in (None, len(set(channels))):
+                self.source["speakers"] = CHANNEL_METHOD | {"count": count}
+                return [
+                    replace(utterance, speaker=f"S{number + 1}")
+                    for utterance, number in zip(utterances, renumber(channels), strict=True)
+                ]
         faces = face_method() if self.media.has_video else None
         self.source["speakers"] = VOICE_METHOD | {"count": count, "faces": faces}
         result = assign_by_voice_and_face(self.media, utterances, count, faces is not None)
