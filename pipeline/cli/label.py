@@ -101,6 +101,7 @@ def label(
     """Say who speaks, what is said and which emotion it carries, for every utterance."""
     from pipeline.cli.outputs import output_bases
     from pipeline.cli.progress import RunProgress
+    from pipeline.core.errors import UsageError
     from pipeline.core.failures import run_each
     from pipeline.core.files import check_folder
     from pipeline.core.temporary import remove_stale
@@ -134,7 +135,10 @@ def label(
         progress.start(len(tasks))
         for failure in failures:
             progress.report(failure)
-        results, failed = run_each(tasks, work, jobs=jobs, progress=progress)
+        try:
+            results, failed = run_each(tasks, work, jobs=jobs, progress=progress)
+        except UsageError as error:
+            fail(error)
     failures += failed
     labelled = [result for result in results if result is not None]
     if json:

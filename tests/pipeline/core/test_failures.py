@@ -11,8 +11,9 @@ import time
 import pytest
 from support.paths import ROOT
 
-from pipeline.core.errors import MercError
+from pipeline.core.errors import MercError, UsageError
 from pipeline.core.failures import Failure, failure_of, run_each, write_failures
+from pipeline.core.progress import allow_time
 
 
 def work(item, stage):
@@ -83,6 +84,26 @@ def test_a_dying_process_costs_one_item():
     assert results == [None, "A", None, "B", "C", "D"]
     assert [(f.input, f.stage) for f in failures] == [("crash", "think"), ("killed", "think")]
     assert "memory" in failures[1].reason
+
+
+def hang_or_upper(item, stage):
+    stage("open")
+    allow_time(stage, 0.1)
+    if item == "hang":
+        time.sleep(60)
+    return item.upper()
+
+
+def test_a_hanging_process_is_stopped_and_reported(monkeypatch):
+    monkeypatch.setenv("MERC_TIME_LIMIT", "0.1")  # 1.01 s for the item
+    results, failures = run_each(["hang", "a", "b"], hang_or_upper, jobs=2)
+    assert results == [None, "A", "B"]
+    assert failures[0].stage == "open" and "within 1 s" in failures[0].reason
+    assert "MERC_TIME_LIMIT" in failures[0].remedy
+    for bad in ("0", "-1", "x", "nan"):
+        monkeypatch.setenv("MERC_TIME_LIMIT", bad)
+        with pytest.raises(UsageError, match="MERC_TIME_LIMIT"):
+            run_each(["a"], hang_or_upper)
 
 
 def test_reason_and_remedy_of_an_error():

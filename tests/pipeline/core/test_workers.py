@@ -1,5 +1,6 @@
 """The process pool: messages, dying workers, and workers that end with their parent."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -119,4 +120,66 @@ def test_workers_end_with_their_parent_in_the_middle_of_an_item(tmp_path):
     deadline = time.monotonic() + 20  # the items last 60 s
     while any(map(is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert not any(map(is_running, pids))
+
+
+def die_once(item, send):
+    """Die on the first try of a path; say how many others run on the second."""
+    if isinstance(item, str):
+        return item
+    if item.exists():
+        return "second try"
+    item.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(item, send):
+    send.allow(60.0)
+    if item == "hang":
+        send.allow(0.3)
+        hold_the_interpreter(60)
+    return item
+
+
+def hold_the_interpreter(seconds):
+    """Sleep in native code that lets no Python code run meanwhile."""
+    ctypes.PyDLL(None).sleep(seconds)
+
+
+def hold(item, send):
+    Path(item).write_text(str(os.getpid()))
+    hold_the_interpreter(60)
+
+
+def test_an_item_whose_worker_dies_is_tried_again_after_the_others(tmp_path):
+    items = [tmp_path / "a", "b", "c", tmp_path / "d", "e"]
+    results = list(map_items(die_once, items, 2, tries=2))
+    assert dict(results) == {0: "second try", 1: "b", 2: "c", 3: "second try", 4: "e"}
+    assert {index for index, _ in results[-2:]} == {0, 3}
+    always = dict(map_items(work, ["kill", "a", "b"], 2, tries=2))
+    assert always[0] == WorkerDied(-signal.SIGKILL) and always[1][0] == "a"
+
+
+def test_a_worker_that_hangs_is_stopped():
+    begun = time.monotonic()
+    results = dict(map_items(hang, ["hang", "a", "b", "c"], 2, tries=2))
+    assert results == {0: WorkerDied(-signal.SIGKILL, 0.3), 1: "a", 2: "b", 3: "c"}
+    assert time.monotonic() - begun < 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere native code delays the end")
+def test_workers_in_native_code_end_with_their_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    paths = [str(path) for path in (Path(__file__).parent, ROOT, ROOT / "tests")]
+    script.write_text(PARENT.format(paths=paths).replace("sleep", "hold"))
+    marks = [tmp_path / "one", tmp_path / "two"]
+    process = subprocess.Popen([sys.executable, str(script), *map(str, marks)])
+    try:
+        pids = [wait_for(mark) for mark in marks]
+    finally:
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 5
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert not any(map(is_running, pids))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -217,3 +218,75 @@ def test_default_store(monkeypatch, tmp_path):
     monkeypatch.delenv("MERC_STORE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert default_store() == tmp_path / "cache" / "merc" / "store"
+
+
+def with_segments(root):
+    """A store of one recording with utterances, audio features and a name."""
+    store, source = Store(root), {"kind": "recognition"}
+    segmentation = Segmentation(features().utterances, source, [])
+    paths = {
+        "segments": store.write_segmentation(CHECKSUM, {"speakers": 2}, segmentation),
+        "features": store.write(features()),
+    }
+    store.add_name(CHECKSUM, "talk.mp4")
+    return store, paths | {"names": store.folder(CHECKSUM) / "names.json"}
+
+
+def replace_by_folder(path):
+    path.unlink()
+    (path / "sub").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("which", ["segments", "features", "names"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.write_bytes(path.read_bytes()[:-3]), replace_by_folder],
+    ids=["truncated", "folder"],
+)
+def test_verify_names_every_fault_and_writing_repairs_it(tmp_path, which, damage):
+    store, paths = with_segments(tmp_path)
+    before = {path: path.read_bytes() for path in paths.values()}
+    assert store.verify() == (3, [])
+    damage(paths[which])
+    checked, faults = store.verify()
+    assert checked == 3 and paths[which] in [path for path, _ in faults]
+    assert all("merc extract" in reason for _, reason in faults)
+    with_segments(tmp_path)
+    assert store.verify() == (3, [])
+    assert {path: path.read_bytes() for path in paths.values()} == before
+
+
+def test_verify_misses_deleted_utterances(tmp_path):
+    store, paths = with_segments(tmp_path)
+    paths["segments"].unlink()
+    checked, faults = store.verify()
+    assert checked == 2 and [path for path, _ in faults] == [paths["features"]]
+    assert "utterances" in faults[0][1]
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_file_in_place_of_a_folder_is_repaired(tmp_path, level):
+    store, paths = with_segments(tmp_path)
+    folder = paths["names"].parents[level - 1]
+    shutil.rmtree(folder)
+    folder.write_text("x")
+    checked, faults = store.verify()
+    assert checked == 1 and faults[0][0] == folder
+    with_segments(tmp_path)
+    assert store.verify() == (3, [])
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "5", "{}", '{"checksum": 1}', "null", "[1]"])
+def test_json_of_another_shape_is_damage(tmp_path, text):
+    store, paths = with_segments(tmp_path)
+    for name in ("segments", "names"):
+        paths[name].write_text(text)
+    assert {paths["segments"], paths["names"]} <= {path for path, _ in store.verify()[1]}
+    assert store.names(CHECKSUM) == []
+
+
+def test_temporary_files_in_a_store_are_removed(tmp_path):
+    store, paths = with_segments(tmp_path)
+    left = paths["names"].with_name(".merc-999999999-ab12.tmp")
+    left.touch()
+    assert store.remove_stale() == [left] and not left.exists()

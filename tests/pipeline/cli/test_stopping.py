@@ -1,0 +1,56 @@
+"""Ctrl-C and SIGTERM: what was finished, the exit code, two seconds."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.paths import ROOT
+
+from pipeline.cli.stopping import finished_text
+
+COMMAND = """
+import hashlib, importlib, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+app = importlib.import_module("pipeline.cli.app")
+from pipeline.cli.progress import RunProgress
+
+def work():
+    with RunProgress() as progress:
+        progress.start(3)
+        progress.finish(0, "a.mp4", None)
+        print("begun", flush=True)
+        WAIT
+app.app = work
+app.main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("native", [False, True])
+def test_signals_say_what_is_finished_and_end_at_once(native, number, code):
+    # native code that lets other threads run, and that no signal ends
+    wait = "hashlib.pbkdf2_hmac('sha512', b'a', b'b', 100_000_000)" if native else "time.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND.replace("WAIT", wait)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    begun = time.monotonic()
+    process.send_signal(number)
+    errors = process.communicate(timeout=30)[1]
+    assert time.monotonic() - begun < 4  # two, on a machine that does nothing else
+    assert process.returncode == code
+    assert "1 of 3 files finished: a.mp4" in errors and "Traceback" not in errors
+    assert ("terminated" if code == 143 else "interrupted") in errors
+
+
+def test_long_lists_are_cut():
+    assert finished_text([], 4) == "0 of 4 files finished"
+    assert finished_text(["x"] * 30, 40).endswith("x, …")
