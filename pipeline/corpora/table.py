@@ -79,7 +79,7 @@ def load_table(folder: Path, features: bool = True) -> Corpus:
         dialogues=dialogues,
         widths={modality: array.shape[1] for modality, array in arrays.items()},
         fingerprints=read_fingerprints(folder, arrays) if features else None,
-        notes=about.get("notes", []),
+        notes=_notes(about.get("notes", []), labels),
     )
 
 
@@ -103,6 +103,21 @@ def save_table(corpus: Corpus, folder: Path) -> None:
         text = json.dumps(corpus.fingerprints, indent=1, sort_keys=True)
         write_text(folder / "fingerprints.json", text + "\n")
     write_text(folder / "utterances.csv", _csv(corpus))
+
+
+def _notes(notes: list[str], labels: tuple[str, ...]) -> list[str]:
+    """Add a warning to the notes of a table for labels that differ in case or spaces only."""
+    spellings: dict[str, list[str]] = {}
+    for label in labels:
+        spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
+    alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
+    if not alike:
+        return notes
+    note = (
+        f"Labels that differ only in case or spaces are different classes: {'; '.join(alike)}. "
+        "If they are the same, give them one spelling in utterances.csv."
+    )
+    return notes if note in notes else [*notes, note]
 
 
 def check_replaceable(folder: Path, name: str) -> None:

@@ -194,3 +194,12 @@ def test_a_table_of_another_corpus_is_not_replaced(folder: Path, tmp_path: Path)
     (folder / "table.json").unlink()
     with pytest.raises(MercError, match="another table"):
         check_replaceable(folder, "synthetic")
+
+
+def test_labels_that_differ_in_case_only_are_named(shared: Path, tmp_path: Path) -> None:
+    corpus = load_table(shared / "cases" / "caps")
+    (note,) = [note for note in corpus.notes if "differ only in case" in note]
+    assert "'Joy' and 'joy'" in note and "'Sad' and 'sad'" in note
+    save_table(corpus, tmp_path / "copy")
+    assert load_table(tmp_path / "copy").notes == corpus.notes
+    assert not any("case" in note for note in load_table(shared / "data" / "mosi").notes)

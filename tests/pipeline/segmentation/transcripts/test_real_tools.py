@@ -198,20 +198,8 @@ def test_every_cue_is_accounted_for(tmp_path: Path) -> None:
         read(tmp_path / "y.srt")
 
 
-UNITS = [
-    "<v a ",
-    "{\\",
-    "&#",
-    "[",
-    "(",
-    "- ",
-    "Anna: ",
-    "<c>",
-    "00:00:01,000 --> ",
-    "\n- a",
-    '"',
-    "a@",
-]
+UNITS = ["<v a ", "{\\", "&#", "[", "(", "- ", "Anna: ", "<c>", "\n- a", '"', "a@"]
+UNITS += ["00:00:01,000 --> "]
 
 
 @pytest.mark.parametrize("unit", UNITS)
