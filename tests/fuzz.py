@@ -22,6 +22,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -170,6 +171,12 @@ def _work(first: int, count: int, seed: int, shared: Path | None, keep: Path | N
     with tempfile.TemporaryDirectory() as folder:
         targets = make_targets(Path(folder), shared)
         shares = [target.share for target in targets]
+        for target in targets:
+            # also loads what is loaded once; real files may be refused
+            with suppress(*([MercError] if shared else [])):
+                target.read(target.path)
+            target.path.parent.mkdir(parents=True, exist_ok=True)
+            target.path.write_bytes(target.content)
         for index in range(first, count):
             rng = random.Random(f"{seed} {index}")
             target = rng.choices(targets, shares)[0]

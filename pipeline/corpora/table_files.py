@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tokenize
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,19 @@ __all__ = [
 ]
 
 COLUMNS = ("dialogue", "utterance", "speaker", "text", "label", "split")
+# what numpy raises for damaged files; it parses their header as Python
+DAMAGED = (
+    ValueError,
+    EOFError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
 SPLITS = {  # name in utterances.csv -> split
     "train": "train",
     "valid": "valid",
@@ -112,8 +127,9 @@ def read_arrays(folder: Path, rows: pd.DataFrame) -> dict[str, np.ndarray]:
 def _array(path: Path, rows: pd.DataFrame) -> np.ndarray:
     """Read the features of one modality, (rows, width) float32."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        # mapped: a header that claims more than the file holds allocates nothing
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+    except DAMAGED as error:
         raise MercError(
             f"{path}: not a plain array of numbers ({error})",
             "save it with numpy.save(file, array.astype('float32'))",
@@ -130,7 +146,7 @@ def _array(path: Path, rows: pd.DataFrame) -> np.ndarray:
             "save one row for each line of utterances.csv, in the same order",
         )
     with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
+        array = np.array(array, np.float32)
     missing = np.isnan(array)
     _check_finite(
         np.isinf(array).any(1),

@@ -140,6 +140,9 @@ def packets(container: Any, streams: list[Any], errors: list[str]) -> Iterator[A
         except av.error.FFmpegError as error:
             errors.append(str(error))
             return
+        except IndexError:  # PyAV: a packet of a stream that the header does not name
+            errors.append("a packet of an unknown stream")
+            return
         yield packet
 
 

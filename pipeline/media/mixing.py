@@ -79,14 +79,14 @@ def choose(streams: list[AudioStream], levels: dict[int, Levels]) -> Choice:
 def weights_of(covariance: np.ndarray) -> tuple[float, ...]:
     """Return the weights of channels that cancel in their mean.
 
-    covariance: (c, c). Channels that are opposite to the loudest are turned over; if the rest
-    still cancels, the loudest is used alone.
+    covariance: (c, c). Channels that are opposite to a loud one are turned over; if the rest
+    still cancels, that one is used alone.
 
     >>> weights_of(np.array([[1.0, -0.9], [-0.9, 1.0]]))
     (0.5, -0.5)
     """
     power = np.diag(covariance)
-    count, reference = len(power), int(power.argmax())
+    count, reference = len(power), int((power >= 0.5 * power.max()).argmax())
     scale = np.sqrt(np.maximum(power * power[reference], 1e-30))
     signs = np.where(covariance[reference] / scale < OPPOSITE, -1.0, 1.0)
     signs *= signs[0]  # the first channel keeps its sign
@@ -109,6 +109,8 @@ def _channels(levels: Levels, expected: int) -> tuple[tuple[float, ...] | None, 
         mix = f"channel {weights.index(max(weights)) + 1} of {count}"
         return weights, mix, f"audio channels cancel each other; using {mix}"
     loudest = levels.loudest()
+    if not len(loudest):  # nothing could be decoded
+        return None, f"mean of {count} channels", None
     heard = loudest > np.maximum(SILENT, QUIET * loudest.max())
     if count > 2 and 0 < heard.sum() <= count / 2:
         used = np.flatnonzero(heard) + 1

@@ -112,6 +112,12 @@ def _predictions(run: Path, labels: list[str]) -> pd.DataFrame:
         unknown = set(table["label"]) - {*labels, ""} | set(table["prediction"]) - set(labels)
         if unknown:
             raise ValueError(f"{min(unknown)!r} is no label of this run")
+        utterances = [
+            sorted(zip(rows["dialogue"], rows["utterance"], rows["label"], strict=True))
+            for _, rows in table.groupby("seed")
+        ]
+        if any(other != utterances[0] for other in utterances):
+            raise ValueError("its seeds have different utterances")
         return table.assign(seed=table["seed"].astype(int))
     except (OSError, ValueError, OverflowError) as error:
         raise MercError(

@@ -343,7 +343,7 @@ def _check(config: DictConfig) -> Configuration:
             f"choose from {', '.join(MODALITIES)}, each once",
         )
     weights = list(config.train.weights)
-    valid = all(math.isfinite(weight) and weight >= 0 for weight in weights)
+    valid = all(isinstance(w, (int, float)) and 0 <= w < math.inf for w in weights)
     if len(weights) != 3 or not valid or not any(weights):
         raise MercError(
             f"train.weights = {weights}: not a weight for each loss",
