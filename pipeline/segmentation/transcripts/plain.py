@@ -23,12 +23,13 @@ __all__ = ["read_plain"]
 _TIME = rf"[\[(]?({CLOCK})[\])]?"
 _SPAN = re.compile(rf"[\[(]?({CLOCK})\s*(?:-{{1,2}}>|-|–|—|to)\s*({CLOCK})[\])]?\s*:?\s*(.*)")
 _NAME = r"([^\W\d_][^\n:：\[\]()]{0,60}?)(?:\s*\([^()\d]{1,40}\))?"
-_NAME_TIME = re.compile(rf"{_NAME}([\s,\-–—|]+){_TIME}\s*:?")
+_NAME_TIME = re.compile(rf"\[?{_NAME}\]?([\s,\-–—|]+){_TIME}\s*:?")
 _NAME_TIME_TEXT = re.compile(rf"{_NAME}\s*[\[(]({CLOCK})[\])]\s*[:：]?\s*(.*)")
 _TIME_FIRST = re.compile(rf"{_TIME}\s*(?:[-–—|]\s*)?(.*)")
 _FOOTER = re.compile(
     r"(?:this (?:transcript|file) was |\W*)(?:transcribed|transcript|generated|created|recorded"
-    r"|captioned|subtitles?|captions?|exported|powered)\b.{0,40}?\b(?:by|with|from|on)\b",
+    r"|captioned|subtitles?|captions?|exported|powered)\b.{0,40}?\b(?:by|with|from|on)\b"
+    r"|.{1,60} (?:started|stopped) (?:the )?transcription\W*$",
     re.IGNORECASE,
 )
 
@@ -59,12 +60,17 @@ def read_plain(source: Source) -> list[Utterance]:
         return _read_turns(lines, marks, source)
     pieces = []
     for k, line in enumerate(lines):
-        if _FOOTER.match(line):
+        if _is_note(k, lines):
             source.leave_out("a note on the transcript", line)
         else:
             pieces.append(Piece(k, (line,)))
     pieces = split_speakers(pieces, source, carry=0.0)
     return [Utterance(math.nan, math.nan, p.text, p.speaker) for p in pieces]
+
+
+def _is_note(k: int, lines: list[str]) -> bool:
+    """Whether a line at the beginning or the end says who made the transcript."""
+    return (k < 3 or k >= len(lines) - 3) and _FOOTER.match(lines[k]) is not None
 
 
 def _mark(line: str) -> _Line | None:
@@ -98,13 +104,13 @@ def _read_turns(lines: list[str], marks: list[_Line | None], source: Source) -> 
     """Read turns that begin with a time; the lines after it belong to the turn."""
     turns: list[_Line] = []
     below: list[list[str]] = []
-    for line, mark in zip(lines, marks, strict=True):
+    for k, (line, mark) in enumerate(zip(lines, marks, strict=True)):
         if mark is not None:
             turns.append(mark)
             below.append([])
         elif not turns:
             source.leave_out("before the first time", line)
-        elif _FOOTER.match(line):
+        elif _is_note(k, lines):
             source.leave_out("a note on the transcript", line)
         else:
             below[-1].append(line)

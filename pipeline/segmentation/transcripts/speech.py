@@ -25,11 +25,15 @@ _INNER_DASH = re.compile(r"(?<=[.?!…\"”]) [-–—] (?=\S)")
 
 @dataclass(frozen=True)
 class Piece:
-    """What one speaker says in a cue, line by line."""
+    """What one speaker says in a cue, line by line.
+
+    turn: whether a dash or ">>" says that another person speaks.
+    """
 
     cue: int
     lines: tuple[str, ...]
     speaker: str = ""
+    turn: bool = False
 
     @property
     def text(self) -> str:
@@ -72,7 +76,9 @@ def split_speakers(
     """
     if sounds:
         pieces = _without_sounds(pieces, source)
-    if not any(piece.speaker for piece in pieces):
+    if any(piece.speaker for piece in pieces):
+        pieces = _split_known(pieces)
+    else:
         pieces = _split_prefixes(pieces, carry, source)
     if sounds:
         pieces = _without_sounds(pieces, source)
@@ -120,7 +126,8 @@ def _dashes(piece: Piece) -> list[Piece]:
     for first, after in pairwise(edges):
         part = [_DASH.sub("", lines[first]), *lines[first + 1 : after]]
         if any(part):
-            parts.append(replace(piece, lines=tuple(part)))
+            turn = len(edges) > 2 or ">>" in lines[first][:8]
+            parts.append(replace(piece, lines=tuple(part), turn=turn))
     return parts
 
 
@@ -130,6 +137,18 @@ def _inner(line: str) -> list[str]:
         return [line]
     first, *others = _INNER_DASH.split(line)
     return [first, *(f"- {other}" for other in others)]
+
+
+def _split_known(pieces: list[Piece]) -> list[Piece]:
+    """Split names off the texts without a voice, in a file whose other texts have one."""
+    names = {piece.speaker for piece in pieces}
+    result = []
+    for piece in pieces:
+        prefix = None if piece.speaker else find_prefix(piece.text)
+        if prefix and prefix.text and (prefix.strong or prefix.speaker in names):
+            piece = replace(piece, lines=(prefix.text,), speaker=prefix.speaker)
+        result.append(piece)
+    return result
 
 
 def _split_prefixes(pieces: list[Piece], carry: float, source: Source) -> list[Piece]:
@@ -151,7 +170,7 @@ def _split_prefixes(pieces: list[Piece], carry: float, source: Source) -> list[P
                 speaker, text = prefix.speaker, prefix.text
                 if not text:
                     continue  # a name on a line of its own: the next text is this speaker's
-            elif not carried:
+            elif not carried or part.turn:
                 speaker = ""
             unnamed += not speaker
             result.append(replace(part, lines=(text,), speaker=speaker))
