@@ -214,7 +214,7 @@ def load_corpus(
 
     >>> corpus = merc.load_corpus("synthetic")
     >>> corpus.widths
-    {'text': 48, 'audio': 48, 'visual': 48}
+    {'text': 32, 'audio': 24, 'visual': 20}
     """
     from pipeline.loading import ReleaseOptions
     from pipeline.loading import load_corpus as load

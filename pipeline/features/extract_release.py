@@ -83,9 +83,11 @@ def extract_release(
 
     Raises UsageError or MercError before any work.
 
-    >>> source = find_source("meld", Path("MELD.Raw"))
-    >>> extract_release(source, Path("store"), ExtractOptions("offline")).corpus.widths
-    {'text': 384, 'audio': 1582, 'visual': 342}
+    Example::
+
+        source = find_source("meld", Path("MELD.Raw"))
+        summary = extract_release(source, Path("store"), ExtractOptions("offline"))
+        summary.corpus.widths  # {'text': 384, 'audio': 1582, 'visual': 342}
     """
     options = options or ExtractOptions()
     root = store or default_store()

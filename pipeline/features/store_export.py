@@ -53,7 +53,9 @@ def export(
     Raises MercError if the store is empty or damaged, or if the choice of features is ambiguous;
     the message lists what to choose from.
 
-    >>> corpus, notes = export(Store(Path("store")), Path("table"))
+    Example::
+
+        corpus, notes = export(Store(Path("store")), Path("table"))
     """
     if format not in FORMATS:
         raise UsageError(f"--format {format}: unknown", f"choose {', '.join(FORMATS)}")

@@ -126,7 +126,7 @@ class Media:
 
         >>> with open_media("examples/dialogue.mp4") as media:
         ...     media.sound_source
-        {'streams': [1], 'mix': 'mono'}
+        {'streams': [1], 'mix': 'mean of 2 channels'}
         """
         self._decode_sound()
         return {"streams": list(self._track.streams), "mix": self._track.mix}

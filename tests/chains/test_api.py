@@ -1,44 +1,14 @@
-"""The Python API as a user calls it: every example of its docstrings runs."""
+"""The Python API as a user calls it. tests/test_docstrings.py runs its examples."""
 
 from __future__ import annotations
 
-import doctest
 import inspect
-import shutil
 import subprocess
 import sys
 
-import pytest
 from support.paths import ROOT
 
 import merc
-from pipeline import labelling
-
-FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-
-
-def examples():
-    finder = doctest.DocTestFinder(exclude_empty=True)
-    for module in (merc, labelling):
-        names = {"merc": merc, "Labeller": labelling.Labeller}
-        for test in finder.find(module, module.__name__, extraglobs=names):
-            yield pytest.param(test, id=test.name)
-
-
-@pytest.mark.parametrize("test", examples())
-def test_examples_of_the_docstrings(test, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    report: list[str] = []
-    result = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append)
-    assert result.attempted and not result.failed, "".join(report)
-
-
-def test_every_public_name_has_an_example():
-    for name in merc.__all__:
-        value = getattr(merc, name)
-        if callable(value):
-            assert ">>>" in (inspect.getdoc(value) or ""), name
 
 
 def test_import_is_light():
