@@ -56,7 +56,8 @@ def kill_one(recordings: Path, store: Path, delay: float) -> tuple[int, bool]:
     time.sleep(delay)
     ended = process.poll() is not None
     process.kill()
-    process.wait()
+    if process.wait() > 0:
+        raise SystemExit("a run failed before it was killed")
     if not all_end(process.pid, 2.0):
         raise SystemExit("a worker outlived its parent")
     return count(store), ended

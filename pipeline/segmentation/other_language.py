@@ -13,8 +13,8 @@ from pipeline.core.dialogue import Word
 __all__ = ["doubtful_spans"]
 
 EXPECTED = 0.65  # between the mean probabilities of English and of other languages
-EVIDENCE = 1.3  # sum above which words are reported; at most 0.81 in English, see tests
-FEWEST = 5  # words
+EVIDENCE = 1.5  # sum above which words are reported
+FEWEST = 10  # words; in fewer, unclear English is as improbable
 _SILENCE = 5.0  # s; longer silence ends a span
 
 
@@ -22,9 +22,9 @@ def doubtful_spans(words: list[Word]) -> list[tuple[float, float]]:
     """Return the spans (start, end), in seconds, whose words are probably not English.
 
     >>> sure = [Word(k, k + 1.0, "yes", 0.9) for k in range(5)]
-    >>> unsure = [Word(k, k + 1.0, "may", 0.3) for k in range(5, 12)]
+    >>> unsure = [Word(k, k + 1.0, "may", 0.3) for k in range(5, 17)]
     >>> doubtful_spans(sure + unsure)
-    [(5, 12.0)]
+    [(5, 17.0)]
     """
     spans = []
     first, last, total, best = 0, 0, 0.0, 0.0

@@ -37,10 +37,10 @@ def test_spanish_after_english(recogniser, shared):
 
 
 @pytest.mark.parametrize("pause", [0.2, 1.0])
-@pytest.mark.parametrize("voice", ["03", "08", "14"])
+@pytest.mark.parametrize("voice", ["03", "08"])
 def test_german_between_english(recogniser, shared, tmp_path, voice, pause):
     english = read(shared / "media" / "jfk.flac", 0.0, 10.6)
-    files = sorted((shared / "data" / "speech" / "emodb").glob(f"{voice}*.flac"))[:3]
+    files = sorted((shared / "data" / "speech" / "emodb").glob(f"{voice}*.flac"))[:5]
     silence = np.zeros(round(pause * RATE), np.float32)
     parts = [english]
     for path in files:
