@@ -45,7 +45,8 @@ def find_media(paths: Sequence[Path]) -> tuple[list[Input], list[Failure]]:
 
     Raises UsageError if the only path fails.
     """
-    recordings: dict[Path, Input] = {}
+    recordings: dict[str, Input] = {}
+    folders: dict[Path, str] = {}  # resolved once each, which 100,000 files in one folder need
     failures: list[Failure] = []
     for path in paths:
         try:
@@ -60,7 +61,7 @@ def find_media(paths: Sequence[Path]) -> tuple[list[Input], list[Failure]]:
             reason, remedy = "no recordings in this folder", "check the path"
             failures.append(Failure(printable(path), "find", reason, remedy))
         for item in inputs:
-            recordings.setdefault(item.path.resolve(), item)
+            recordings.setdefault(_identity(item.path, folders), item)
     if failures and not recordings and len(paths) == 1:
         *others, last = failures
         lines = [f"{failure.input}: {failure.reason}; {failure.remedy}" for failure in others]
@@ -80,6 +81,16 @@ def check_transcript(transcript: Path | None, inputs: Sequence[Input]) -> None:
         raise UsageError(f"--transcript {transcript}: no such file", "check the path")
 
 
+def _identity(path: Path, folders: dict[Path, str]) -> str:
+    """Return the real path of a file. folders: those that are known, real path by path."""
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    parent = path.parent
+    if parent not in folders:
+        folders[parent] = os.path.realpath(parent)
+    return os.path.join(folders[parent], path.name)
+
+
 def _walk(root: Path) -> tuple[list[Input], list[Failure]]:
     inputs, failures = [], []
 
@@ -89,9 +100,10 @@ def _walk(root: Path) -> tuple[list[Input], list[Failure]]:
 
     for parent, folders, names in os.walk(root, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folder = Path(parent)
+        relative = str(folder.relative_to(root))
         for name in sorted(names):
             extension = name.rpartition(".")[2].lower()
             if extension in EXTENSIONS and not name.startswith(".") and ".merc." not in name:
-                folder = Path(parent)
-                inputs.append(Input(folder / name, str(folder.relative_to(root))))
+                inputs.append(Input(folder / name, relative))
     return inputs, failures

@@ -19,10 +19,10 @@ from pipeline.media.sound import LONGEST, SoundFile, SoundWriter
 __all__ = ["Soundtrack", "decode_soundtrack"]
 
 # A constant offset is removed if it is larger than both. Recordings of sound cards and cameras
-# have offsets up to 0.0015, which do no harm.
-MIN_OFFSET = 0.002  # full scale is 1
-MIN_OFFSET_SHARE = 0.03  # of the effective value of the sound
-CUTOFF = 5.0  # Hz, of the high-pass filter that removes it
+# have offsets up to 0.002, which do no harm.
+MIN_OFFSET = 0.004  # full scale is 1
+MIN_OFFSET_SHARE = 0.05  # of the effective value of the sound
+CUTOFF = 5.0  # Hz, of the high-pass filter that removes an offset that changes
 
 
 @dataclass
@@ -143,7 +143,10 @@ def _mean(sounds: list[SoundFile]) -> tuple[SoundFile, list[int]]:
 
 
 def _without_offset(sound: SoundFile) -> tuple[SoundFile, float]:
-    """Remove a constant offset, if there is one, and return it: 0 if there is none to remove."""
+    """Remove an offset, if there is one, and return its size: 0 if there is none to remove.
+
+    A constant offset is subtracted; one that changes is removed by a high-pass filter.
+    """
     if not sound.samples:
         return sound, 0.0
     means, powers = [], []
@@ -154,13 +157,18 @@ def _without_offset(sound: SoundFile) -> tuple[SoundFile, float]:
     effective = math.sqrt(max(0.0, float(np.mean(powers)) - offset**2))
     if offset < max(MIN_OFFSET, MIN_OFFSET_SHARE * effective):
         return sound, 0.0
-    from scipy.signal import lfilter
+    constant, result = float(np.mean(means)), SoundFile()
+    if np.std(means) < max(MIN_OFFSET, 0.1 * offset):
+        for block in sound.blocks():
+            result.append(block - np.float32(constant))
+    else:
+        from scipy.signal import lfilter
 
-    pole = math.exp(-2 * math.pi * CUTOFF / RATE)
-    state, result = np.array([-means[0]]), SoundFile()  # as if the offset had always been there
-    for block in sound.blocks():
-        filtered, state = lfilter([1.0, -1.0], [1.0, -pole], block.astype(np.float64), zi=state)
-        result.append(filtered.astype(np.float32))
+        pole = math.exp(-2 * math.pi * CUTOFF / RATE)
+        state = np.array([-means[0]])  # as if the first offset had always been there
+        for block in sound.blocks():
+            filtered, state = lfilter([1.0, -1.0], [1.0, -pole], block.astype(float), zi=state)
+            result.append(filtered.astype(np.float32))
     result.finish()
     sound.close()
     return result, offset
@@ -169,7 +177,7 @@ def _without_offset(sound: SoundFile) -> tuple[SoundFile, float]:
 def _warnings(writers: list[SoundWriter], offset: float) -> list[str]:
     warnings = []
     if offset:
-        warnings.append(f"its sound has a constant offset of {offset:.2g}; it is removed")
+        warnings.append(f"its sound has an offset of {offset:.2g} from zero; it is removed")
     for writer in writers:
         if writer.refused is not None:
             warnings.append(

@@ -67,3 +67,18 @@ def test_output_folder(tmp_path):
     assert not (tmp_path / "new").exists()
     with pytest.raises(UsageError, match="is a file"):
         check_folder(touch(tmp_path / "file") / "below" / "it")
+
+
+def test_time_is_linear_in_the_number_of_files(tmp_path):
+    import time
+
+    seconds = []
+    for count in (2000, 8000):
+        folder = tmp_path / str(count)
+        for k in range(count):
+            touch(folder / f"{k}.mp4")
+        start = time.process_time()
+        inputs, _ = find_media([folder])
+        seconds.append(time.process_time() - start)
+        assert len(inputs) == count
+    assert seconds[1] < 4 * 3 * seconds[0] + 0.2
