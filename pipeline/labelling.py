@@ -13,7 +13,7 @@ import numpy as np
 from pipeline import __version__
 from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
 from pipeline.core.errors import MercWarning, UsageError
-from pipeline.core.progress import Stage, no_stage
+from pipeline.core.progress import Stage, allow_time, no_stage
 from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import build_extractors, check_device, options_of
 from pipeline.media.decode import Media, open_media
@@ -162,6 +162,7 @@ class Labeller:
         """
         path = Path(path)
         with open_media(path) as media:
+            allow_time(stage, media.duration)
             stage("utterances")
             segmentation = segment(
                 media,
