@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import published_files
 
+from pipeline.core.errors import MercError
+from pipeline.corpora.published import read_published
 from pipeline.corpora.unpickle import PickleRefused, load
 
 GIGA = b"J\x00\xca\x9a\x3b"  # BININT 10**9
@@ -249,3 +253,41 @@ def test_damage_is_refused_or_harmless(tmp_path, data, protocol):
         load(put(tmp_path, bytes(raw)))
     except PickleRefused:
         pass
+
+
+def read_seconds(path):
+    began = time.process_time()
+    with pytest.raises(MercError):
+        read_published(path)
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("kind", ["repeated ids", "wide text", "many splits"])
+def test_time_is_linear(tmp_path, kind):
+    """Twice the input takes about twice the time."""
+    seconds = []
+    for size in (100_000, 200_000):
+        values = published_files.content("mmgcn9")
+        if kind == "repeated ids":
+            values["train"] = [f"d{k}" for k in range(size)] + [f"d{size - 1}"]
+        elif kind == "wide text":
+            values["sentences"] = {name: ["x" * size * 20] for name in values["labels"]}
+        else:
+            values["test"] = [f"d{k}" for k in range(size)]
+        path = published_files.write(values, tmp_path / f"{size}.pkl")
+        seconds.append(min(read_seconds(path) for _ in range(3)))
+    assert seconds[1] < 3 * seconds[0] + 0.2
+
+
+def test_hostile_files_take_no_time(shared):
+    for name in ("pkl_dup_ids.pkl", "pkl_train_U0.pkl"):
+        assert read_seconds(shared / "cases" / "hostile" / name) < 5
+
+
+@pytest.mark.parametrize("protocol", (3, 4))
+def test_an_array_that_claims_rows_in_zero_bytes_is_refused(tmp_path, protocol):
+    for array in (np.zeros((7, 0)), np.array(["a", "b"])):
+        raw = pickle.dumps(array, protocol).replace(b"U1", b"U0")
+        with pytest.raises(PickleRefused):
+            load(put(tmp_path, raw))
+    assert load(put(tmp_path, pickle.dumps(np.zeros((0, 7)), protocol))).shape == (0, 7)

@@ -71,8 +71,55 @@ def test_yes_and_no_are_words() -> None:
         ("train=3", "section.key"),
         ("train.epochs.x=3", "epochs"),
         ("train.epochs=${oc.env:HOME}", "epochs|interpolation"),
+        ("[1,1", "section.key=value"),
+        ("=@x", "section.key=value"),
+        ("[[text]]", "section.key=value"),
+        ("a[0]=0", "section.key=value"),
+        ("5", "section.key=value"),
+        ("???", "section.key=value"),
+        ("train.lr=???", "no value"),
+        ("train.weights=[1,1", "not YAML"),
+        ("train.weights=[[1],1,1]", "three numbers"),
+        ("data.modalities=[[text]]", "modalities"),
+        ("train.lr=@x", "not YAML"),
+        ("train.lr=1}, model: {d: 4", "not YAML"),
+        ("train.lr=1\nmodel.d=4", "section.key=value"),
+        ("train.lr=*x", "refers to"),
+        ("train.bf16=!!python/object:os.system x", "not YAML"),
+        ("data.modalities=" + "[" * 2000, "nested"),
+        ("train.epochs=" + "9" * 400, "out of bounds"),
+        ("train.lr=" + "9" * 400, "too large"),
+        ("train.lr=" + "9" * 5000, "4300|too large"),
+        ("model.order=" + "9" * 400, "order"),
+        ("model.dropout=.inf", "dropout"),
+        ("train.device='\x1b[31m'", "not YAML"),
     ],
 )
 def test_a_wrong_override_is_refused(override: str, message: str) -> None:
     with pytest.raises(MercError, match=message):
         load_configuration("meld", [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("5", "sections"),
+        ("???", "sections"),
+        ("- 1", "sections"),
+        ("[1,1", "not YAML"),
+        ("train:\n\tepochs: 2", "not YAML"),
+        ("train: {epochs: 1}\ntrain: {epochs: 2}", "duplicate"),
+        ("train:\n  epochs: 1\n  epochs: 2", "duplicate"),
+        ("a: &a [x]\nb: [*a]", "refers to"),
+        ("{" * 5000, "nested"),
+        ("train: {epochs: " + "9" * 400 + "}", "out of bounds"),
+        ("train: null", "no keys"),
+        ("1: {2: 3}", "section"),
+        ("#" * 200_000, "too long"),
+    ],
+)
+def test_a_malformed_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(MercError, match=message) as caught:
+        load_configuration(str(tmp_path))
+    assert len(str(caught.value)) < 600
