@@ -315,3 +315,15 @@ def test_fingerprint(extractor):
     }
     assert len(prints) == 3 and fingerprint_id(extractor.fingerprint) in prints
     assert "/" not in json.dumps(extractor.fingerprint)
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_a_picture_that_lies_on_its_side_is_noticed(media: Path, quarters: int) -> None:
+    """Turned faces are found too, so the readings say how the picture must be turned."""
+    from pipeline.media.decode import open_media
+
+    with open_media(media / "grid" / "lwbsza.mpg") as recording:
+        frames = [(t, np.ascontiguousarray(np.rot90(f, quarters))) for t, f in recording.frames()]
+    (reading,) = VisualExtractor().read(frames, [(0.0, 3.0)])
+    assert reading.turned == (-90 * quarters) % 360
+    assert ("turned" in reading.quality()) == (quarters > 0)
