@@ -40,7 +40,9 @@ def test_spanish_after_english(recogniser, shared):
 @pytest.mark.parametrize("voice", ["03", "08"])
 def test_german_between_english(recogniser, shared, tmp_path, voice, pause):
     english = read(shared / "media" / "jfk.flac", 0.0, 10.6)
-    files = sorted((shared / "data" / "speech" / "emodb").glob(f"{voice}*.flac"))[:5]
+    clips = sorted((shared / "data" / "speech" / "emodb").glob(f"{voice}*.flac"))
+    # one clip per sentence: a second hearing of the same words makes Whisper surer of them
+    files = list({path.stem[2:5]: path for path in clips}.values())[:5]
     silence = np.zeros(round(pause * RATE), np.float32)
     parts = [english]
     for path in files:
