@@ -33,6 +33,7 @@ COLUMNS = {
     ),
 }
 _UNITS = {"ms": 0.001, "msec": 0.001, "milliseconds": 0.001, "millis": 0.001}
+MAX_NAME = 100  # characters; a longer name has no unit
 _UNIT = re.compile(r"[ _(\[]*(ms|msec|milliseconds|millis|s|sec|seconds)[)\]]*$", re.IGNORECASE)
 _WORDS = {"start", "end", "duration", "dur", "begin", "onset", "offset", "time"}
 
@@ -83,9 +84,12 @@ def is_own(names: Sequence[str]) -> bool:
 
 def _find_columns(names: Sequence[str], source: Source) -> dict[str, _Column]:
     columns: dict[str, _Column] = {}
+    first: dict[str, str] = {}  # what is compared -> the first column of that name
+    for name in names:
+        first.setdefault(_key(name), name)
     for role, known in COLUMNS.items():
         for wanted in known:
-            found = next((name for name in names if _key(name) == wanted), None)
+            found = first.get(wanted)
             if found is not None:
                 columns[role] = _Column(found, _unit(found))
                 break
@@ -112,7 +116,7 @@ def _unit(name: str) -> float:
 
 def _split_unit(name: str) -> tuple[str, str]:
     """Split "start (ms)", "start_ms" and "startMs" into name and unit."""
-    match = _UNIT.search(name.strip())
+    match = _UNIT.search(name.strip()) if len(name) <= MAX_NAME else None
     if match:
         stem, unit = name.strip()[: match.start()], match[1]
         separated = len(match[0]) > len(unit) or unit[0].isupper()
