@@ -114,7 +114,7 @@ class Configuration:
 
 MAX_YAML = 100_000  # characters of a settings file
 MAX_DEPTH = 16
-KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,8}", re.ASCII)
 # what OmegaConf and YAML raise for values that they cannot convert or print
 WRONG_VALUES = (
     OmegaConfBaseException,

@@ -85,6 +85,7 @@ def test_yes_and_no_are_words() -> None:
         ("train.lr=1}, model: {d: 4", "not YAML"),
         ("train.lr=1\nmodel.d=4", "section.key=value"),
         ("train.lr=*x", "refers to"),
+        ("a" + ".a" * 25_000 + "=1", "section.key=value"),
         ("train.bf16=!!python/object:os.system x", "not YAML"),
         ("data.modalities=" + "[" * 2000, "nested"),
         ("train.epochs=" + "9" * 400, "out of bounds"),
