@@ -218,7 +218,7 @@ def test_transcripts_in_both_encodings(tmp_path: Path, encoding: str):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n", "lacks the column"),
+        ("a,b\n1,2\n", "it has no column Utterance"),
         (HEAD + "1,Hi,Joey,bliss,positive,0,0\n", "row 2"),
         (HEAD + "1,Hi,Joey,joy,positive,x,0\n", "row 2"),
     ],
@@ -226,7 +226,7 @@ def test_transcripts_in_both_encodings(tmp_path: Path, encoding: str):
 def test_other_tables_are_refused(tmp_path: Path, content: str, message: str):
     file = tmp_path / "train_sent_emo.csv"
     file.write_text(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(MercError, match=message):
         read_meld_csv(file)
 
 
