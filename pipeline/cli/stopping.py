@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,7 +43,6 @@ class Stopping:
         if self._printed.acquire(blocking=False):
             verb = "terminated" if self.signal == signal.SIGTERM else "interrupted"
             print_line(f"merc: {verb}; {self.describe()}", error=True)
-            sys.stderr.flush()
 
     def watch(self, pipe: int) -> None:
         """Wait for the number of a signal; end the process if it does not end by itself.

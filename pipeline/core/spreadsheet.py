@@ -10,9 +10,12 @@ import csv
 import io
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["csv_bytes"]
+__all__ = ["check_width", "csv_bytes"]
+
+MAX_COLUMNS = 1000
 
 FORMULA = "=+-@"
 # letters and symbols that look like nothing: Hangul fillers, the braille pattern without dots
@@ -32,6 +35,17 @@ def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     for row in (header, *rows):
         writer.writerow([_neutral(value) for value in row])
     return table.getvalue().encode("utf-8-sig", "replace")
+
+
+def check_width(path: Path) -> None:
+    """Raise ValueError if the first line of a CSV file has more than 1000 columns.
+
+    pandas takes minutes for thousands of columns, and longer if their names repeat.
+    """
+    with open(path, "rb") as file:
+        columns = file.readline(1 << 20).count(b",") + 1
+    if columns > MAX_COLUMNS:
+        raise ValueError(f"{columns} columns")
 
 
 def _neutral(value: Any) -> Any:

@@ -14,6 +14,7 @@ from pipeline.core.control_characters import has_control_characters
 from pipeline.core.dialogue import MODALITIES
 from pipeline.core.errors import MercError
 from pipeline.core.schemas import About, Fingerprints, read_json
+from pipeline.core.spreadsheet import check_width
 
 __all__ = [
     "COLUMNS",
@@ -60,10 +61,11 @@ def read_rows(path: Path) -> pd.DataFrame:
             "visual.npy",
         )
     try:
+        check_width(path)
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise MercError(f"{path}: not UTF-8 ({error})", "save it as UTF-8") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+    except ValueError as error:  # pandas' errors are ValueErrors
         reason = f"{path}: not a CSV table ({str(error).strip()})"
         raise MercError(reason, f"save it with the columns {columns}") from error
     missing = [column for column in COLUMNS if column not in rows.columns]

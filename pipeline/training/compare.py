@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.core.errors import MercError
 from pipeline.core.schemas import Metrics, read_json
+from pipeline.core.spreadsheet import check_width
 from pipeline.training.metrics import dialogue_confusions, interval, randomisation_test
 
 __all__ = ["compare", "confusions_of_run"]
@@ -105,6 +106,7 @@ def _metrics(run: Path) -> dict[str, Any]:
 def _predictions(run: Path, labels: list[str]) -> pd.DataFrame:
     path = Path(run) / "predictions-per-seed.csv"
     try:
+        check_width(path)
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         missing = [column for column in PREDICTIONS if column not in table]
         if missing or table.empty:
