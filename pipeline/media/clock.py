@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.media.containers import open_container, packets
 
-__all__ = ["Break", "Clock", "PacketTimes", "find_breaks", "read_clock"]
+__all__ = ["APART", "Break", "Clock", "PacketTimes", "find_breaks", "read_clock"]
 
 BACK = 1.0  # s that a clock must step back to count as restarted; B-frames step back by less
 REORDERED = 8  # frames that one may be decoded before it is shown
@@ -28,6 +28,7 @@ TOGETHER = 5.0  # s between the first packets of two streams after one break
 # are those of broadcasts, shorter jumps are breaks than in files that state their times.
 AHEAD = {"mpegts": 10.0, "mpeg": 10.0, "flv": 10.0}
 AHEAD_IN_FILES = 3600.0
+APART = 3600.0  # s; no two streams of one recording start that far apart
 
 
 @dataclass
@@ -112,6 +113,12 @@ class Clock:
             result += [time + offset for time in times[first:last] if not math.isnan(time)]
             first = last
         return result
+
+    def start(self) -> float:
+        """Return when the first packet is shown, on the one timeline; NaN if unknown."""
+        return min(
+            (min(times) for key in self.streams if (times := self.shown(key))), default=math.nan
+        )
 
     def corrected(self, packets: Iterator[Any]) -> Iterator[Any]:
         """Yield packets with their times moved to the one timeline."""
@@ -207,6 +214,17 @@ def _goes_on(other: PacketTimes, first: int, last: int, start: float, end: float
     return any(start + 1 < other.decoded[k] < end - 1 for k in between)
 
 
+def _strays(sizes: dict[int, int], spans: dict[int, tuple[float, float]]) -> dict[int, float]:
+    """Find streams that start hours from the one with most packets: damaged clocks.
+
+    Returns index of the stream -> seconds to add, so that it starts with the largest one.
+    """
+    if not spans:
+        return {}
+    start = spans[max(spans, key=lambda index: sizes[index])][0]
+    return {index: start - span[0] for index, span in spans.items() if abs(span[0] - start) > APART}
+
+
 def _near(time: float, part: dict[int, int], streams: dict[int, PacketTimes]) -> bool:
     starts = [streams[index].decoded[k] for index, k in part.items()]
     return any(abs(time - start) <= TOGETHER for start in starts)
@@ -219,14 +237,19 @@ def _offsets(
     breaks: dict[int, list[Break]] = {index: [] for index in streams}
     ends: dict[int, float] = {}
     for number, part in enumerate(parts):
-        spans = {}
+        spans, sizes = {}, {}
         for index, first in part.items():
             later = [other[index] for other in parts[number + 1 :] if index in other]
-            span = streams[index].span(first, min(later, default=len(streams[index].order)))
+            last = min(later, default=len(streams[index].order))
+            span = streams[index].span(first, last)
             if span:
-                spans[index] = span
+                spans[index], sizes[index] = span, last - first
         offset = 0.0
-        if number and spans:
+        if number == 0:
+            for index, shift in _strays(sizes, spans).items():
+                breaks[index].append(Break(0, shift))
+                spans[index] = (spans[index][0] + shift, spans[index][1] + shift)
+        elif spans:
             moves = [ends[index] - span[0] for index, span in spans.items() if index in ends]
             earliest = min(span[0] for span in spans.values())
             offset = max(moves) if moves else max(ends.values(), default=earliest) - earliest

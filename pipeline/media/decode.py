@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import sha256_of
-from pipeline.media.clock import Clock, read_clock
+from pipeline.media.clock import APART, Clock, read_clock
 from pipeline.media.containers import (
     MediaError,
     check_local,
@@ -232,6 +232,9 @@ class Media:
         A start below 0 is either a clock that starts there, or a lead-in that decoders remove. The
         first decoded content tells which.
         """
+        start = self._clock.start()
+        if start - self._zero > APART:  # stated by a stream whose clock is damaged
+            return start
         if self._zero >= 0:
             return self._zero
         firsts: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""Every `$ merc …` of the README is run as written, and what it shows of errors is what a user gets."""
+"""Every `$ merc …` of the README runs as written; the errors it shows are those a user gets."""
 
 import re
 import shlex
