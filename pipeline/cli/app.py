@@ -111,5 +111,5 @@ def main() -> None:
         except (KeyboardInterrupt, SystemExit):
             if not stop.signal:
                 raise
-            stop.print()
+            stop.announce()
             raise SystemExit(stop.exit_code) from None

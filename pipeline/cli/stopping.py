@@ -38,7 +38,7 @@ class Stopping:
     def exit_code(self) -> int:
         return 128 + self.signal
 
-    def print(self) -> None:
+    def announce(self) -> None:
         """Print once what was finished."""
         if self._printed.acquire(blocking=False):
             verb = "terminated" if self.signal == signal.SIGTERM else "interrupted"
@@ -57,7 +57,7 @@ class Stopping:
                 return
         time.sleep(PATIENCE)
         self.signal = self.signal or numbers[0]
-        self.print()
+        self.announce()
         os._exit(self.exit_code)
 
 

@@ -167,7 +167,7 @@ def test_one_bad_input_stops_no_other(clips, tmp_path):
     rows = list(
         csv.DictReader((tmp_path / "s" / "failures.csv").open(encoding="utf-8-sig", newline=""))
     )
-    assert {Path(row["input"]).name for row in rows} == {"notes\n.mp4", "nowhere.mp4", "empty.mp4"}
+    assert {Path(row["input"]).name for row in rows} == {"notes\\n.mp4", "nowhere.mp4", "empty.mp4"}
     assert all(row["stage"] and row["reason"] and row["remedy"] for row in rows)
     result = run(paths[0], *out)
     assert result.exit_code == 0 and "nothing to do" in result.stdout

@@ -55,5 +55,5 @@ def test_the_normaliser_stores_the_columns(dialogue):
         assert normaliser.inputs == {"audio": 30}
     with pytest.raises(ValueError, match="expected 30"):
         restored.apply({"audio": rows[:, :29]}, dialogue.speakers)
-    with pytest.raises(ValueError, match="belong together"):
+    with pytest.raises(ValueError, match="do not agree"):
         Normaliser.from_parts({"method": "corpus"}, selecting.tensors())
