@@ -28,6 +28,7 @@ TOGETHER = 5.0  # s between the first packets of two streams after one break
 # are those of broadcasts, shorter jumps are breaks than in files that state their times.
 AHEAD = {"mpegts": 10.0, "mpeg": 10.0, "flv": 10.0}
 AHEAD_IN_FILES = 3600.0
+LONGEST_DELAY = 60.0  # s between decoding and showing a packet; more is a damaged timestamp
 APART = 3600.0  # s; no two streams of one recording start that far apart
 
 
@@ -126,6 +127,7 @@ class Clock:
         for packet in packets:
             index = packet.stream.index
             if packet.size:
+                _repair(packet)
                 number = counts.get(index, 0)
                 counts[index] = number + 1
                 offset = self.offset(index, number) if self.breaks.get(index) else 0.0
@@ -145,6 +147,7 @@ def read_clock(path: Path, indices: list[int]) -> Clock:
         chosen = [container.streams[index] for index in indices]
         for order, packet in enumerate(packets(container, chosen, [])):
             if packet.size:
+                _repair(packet)
                 base = packet.time_base
                 streams[packet.stream.index].add(
                     order,
@@ -155,6 +158,13 @@ def read_clock(path: Path, indices: list[int]) -> Clock:
         names = container.format.name.split(",")
     ahead = min((AHEAD[name] for name in names if name in AHEAD), default=AHEAD_IN_FILES)
     return Clock(streams, find_breaks(streams, ahead))
+
+
+def _repair(packet: Any) -> None:
+    """Show a packet when it is decoded if its own time is far from that."""
+    if packet.pts is not None and packet.dts is not None:
+        if abs(packet.pts - packet.dts) * packet.time_base > LONGEST_DELAY:
+            packet.pts = packet.dts
 
 
 def find_breaks(streams: dict[int, PacketTimes], ahead: float) -> dict[int, list[Break]]:
