@@ -68,7 +68,7 @@ Speakers = Annotated[
 Transcript = Annotated[
     Path | None,
     typer.Option(
-        help="Subtitle or annotation file (SRT, VTT, CSV, TextGrid, RTTM). "
+        help="Subtitle or annotation file (SRT, VTT, CSV, TSV, TextGrid, EAF, RTTM, JSON, text). "
         "Default: a file next to the recording with the same name; otherwise speech is "
         "transcribed.",
         rich_help_panel=SPEECH,
