@@ -19,16 +19,14 @@ def write(result: dict[str, Any]) -> bytes:
         start = max(0, round(1000 * utterance["start"]))  # ms
         duration = max(1, round(1000 * utterance["end"]) - start)
         times = f"{start / 1000:.3f} {duration / 1000:.3f}"
-        speaker = _field(escape_name(line(utterance["speaker"]), syntax=False))
-        speaker = "NA" if speaker == "<NA>" else speaker  # which stands for no value
+        name = line(utterance["speaker"])
+        name = name.strip("<>") if name.casefold() == "<na>" else name  # which means no value
+        speaker = _field(escape_name(name, syntax=False))
         lines.append(f"SPEAKER {recording} 1 {times} <NA> <NA> {speaker} <NA> <NA>\n")
     return "".join(lines).encode("utf-8", "replace")
 
 
 def _field(text: str) -> str:
-    """Replace white space, which separates the fields, by underscores.
-
-    <NA> stands for a field without a value, so it cannot be a name.
-    """
+    """Replace white space, which separates the fields, by underscores."""
     field = "_".join(line(text).split())
     return "unknown" if field.casefold() in ("", "<na>") else field

@@ -61,6 +61,7 @@ def test_the_same_utterances(
 
 @settings(max_examples=40, deadline=None)
 @given(content=results())
+@example(content=result([(0.0, 1.0, "<NA>", ""), (1.0, 2.0, "<na>", ""), (2.0, 3.0, "NA", "")]))
 def test_the_same_turns(tmp_path_factory: pytest.TempPathFactory, content: dict) -> None:
     """RTTM has no words; white space in a name becomes an underscore."""
     path = tmp_path_factory.mktemp("own") / "x.merc.rttm"
@@ -69,7 +70,7 @@ def test_the_same_turns(tmp_path_factory: pytest.TempPathFactory, content: dict)
     spoken = [
         (u["start"], u["end"], "_".join(line(u["speaker"]).split())) for u in content["utterances"]
     ]
-    names = {"<NA>": "NA"}
+    names = {"<NA>": "NA", "<na>": "na"}  # <NA> means no value
     assert turns == Counter(key(a, b, names.get(name, name), "") for a, b, name in spoken)
 
 
