@@ -84,6 +84,7 @@ def label(
     speakers: int | None = None,
     model: str | Path | Run = "merc-offline",
     prior: str = "train",
+    min_confidence: float = 0.0,
     language: str | None = None,
     whisper: str = "tiny.en",
     text_model: str | Path | None = None,
@@ -98,6 +99,7 @@ def label(
         speakers: number of speakers, if known.
         model: a run, a run folder, a model file, or the name of the model that ships with merc.
         prior: "train": classes as frequent as in training; "uniform": all classes equally likely.
+        min_confidence: utterances below it are marked as uncertain, 0 to 1.
         language: language spoken, such as "en" or "de"; default: English.
         whisper: Whisper model by name or folder; names other than tiny.en need a network.
         text_model: folder of the fine-tuned text encoder that the run was trained with.
@@ -119,6 +121,7 @@ def label(
         language=language,
         speakers=speakers,
         prior=prior,
+        min_confidence=min_confidence,
         device=device,
         text_model=text_model,
     )
@@ -241,15 +244,17 @@ def train(
     protocol: str = "clean",
     seeds: int = 5,
     settings: Sequence[str] = (),
+    model: str | None = None,
     tensorboard: bool = False,
     report: Report | None = None,
 ) -> Run:
-    """Train CSS on a corpus and write a run folder. An interrupted run continues where it stopped.
+    """Train a model on a corpus and write a run folder. An interrupted run continues.
 
     Args:
         out: the run folder.
         protocol: "clean": select on valid; "published": select on test, leaky; "both".
         settings: overrides such as "train.epochs=2".
+        model: "css" (default), or a model that the paper compares it with, such as "sdt".
         report: is called with a dict of losses and scores after every epoch.
 
     Raises MercError or OSError.
@@ -261,7 +266,7 @@ def train(
     from pipeline.training.config import load_configuration
     from pipeline.training.train import train as run
 
-    config = load_configuration(corpus.settings, list(settings))
+    config = load_configuration(corpus.settings, list(settings), model)
     run(corpus, config, protocol, seeds, Path(out), report=report, tensorboard=tensorboard)
     return Run(Path(out))
 

@@ -12,18 +12,26 @@ from extractors.faces import Track
 from extractors.speaking import MouthSignal
 from pipeline.core.errors import MercError
 
-__all__ = ["MAX_CROPS", "FaceSpan", "SpanFace", "open_spans"]
+__all__ = ["MAX_CROPS", "FaceSpan", "SpanBox", "SpanFace", "open_spans"]
 
 MAX_CROPS = 100  # of one face in one utterance; of more, every second one is dropped
 MAX_FACES = 32  # of one utterance, those visible in most frames
+BOX_STEP = 0.5  # s between the boxes that are noted
 MIN_DURATION = 0.2  # s: a shorter utterance is widened, to contain frames at 10 frames/s
+
+# seconds; left, top, width and height as shares of the frame
+SpanBox = tuple[float, float, float, float, float]
 
 
 @dataclass
 class SpanFace:
-    """One face in one utterance: sums over its frames, and every `stride`-th crop."""
+    """One face in one utterance: sums over its frames, and every `stride`-th crop.
+
+    boxes: where it is, about every half second; the last one is that of its last frame.
+    """
 
     mouth: MouthSignal = field(default_factory=MouthSignal)
+    boxes: list[SpanBox] = field(default_factory=list)
     crops: list[np.ndarray] = field(default_factory=list)
     stride: int = 1
     frames: int = 0
@@ -47,6 +55,10 @@ class SpanFace:
                 self.crops, self.stride = self.crops[::2], 2 * self.stride
         left, top, width, height = track.box
         x, y = (left + width / 2) / shape[1], (top + height / 2) / shape[0]
+        if len(self.boxes) > 1 and time - self.boxes[-2][0] < BOX_STEP:
+            self.boxes.pop()
+        high, wide = shape[:2]
+        self.boxes.append((time, left / wide, top / high, width / wide, height / high))
         self.frames += 1
         self.score += track.score
         self.side += max(width, height)

@@ -20,7 +20,7 @@ import torch
 
 from extractors.densenet import DIM, fold_norms, load_face_net
 from extractors.detectors import find_detector
-from extractors.face_span import FaceSpan, SpanFace, open_spans
+from extractors.face_span import FaceSpan, SpanBox, SpanFace, open_spans
 from extractors.faces import CROP_SIDE, DETECT_EVERY, MARGIN, MIN_SIDE, FaceTracker, crop_face
 from extractors.speaking import MouthReader, choose_speaker
 from extractors.threads import one_thread
@@ -61,13 +61,14 @@ class FaceReading:
     # mean centre of the box, as shares of the frame's width and height
     centre: tuple[float, float] | None = None
     detector: str = ""
+    boxes: tuple[SpanBox, ...] = ()  # of the chosen face, about every half second
     # degrees, counter-clockwise, by which the faces of the recording must be turned to be upright
     turned: int = 0
     # (144,) mean crop at 12 x 12 pixels, of mean 0 and length 1
     picture: np.ndarray | None = field(default=None, repr=False)
 
     def quality(self) -> dict[str, Any]:
-        """Return all but the vector and the picture (JSON-able)."""
+        """Return all but the vector, the boxes and the picture (JSON-able)."""
         quality = {
             "missing": self.missing,
             "frames": self.frames,
@@ -255,6 +256,7 @@ class VisualExtractor:
             score=score,
             side=side,
             centre=(x, y),
+            boxes=tuple(chosen[0].boxes) if len(chosen) == 1 else (),
             picture=_picture(crops, weights),
             **facts,
         )

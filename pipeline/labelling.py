@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pipeline import __version__
+from pipeline.core.control_characters import escape_bytes
 from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
 from pipeline.core.errors import MercWarning, UsageError
 from pipeline.core.progress import Stage, allow_time, no_stage
@@ -19,6 +17,7 @@ from pipeline.features.profiles import build_extractors, check_device, options_o
 from pipeline.media.decode import Media, open_media
 from pipeline.segmentation.recognition import Recogniser
 from pipeline.segmentation.segment import segment
+from pipeline.training.evidence import Evidence, conflicts, describe, weigh
 from pipeline.training.predictor import PRIORS, Predictor
 
 if TYPE_CHECKING:
@@ -65,20 +64,16 @@ class Result:
         """Return one row per utterance.
 
         Columns: start and end (seconds), speaker, text, emotion, confidence, p_<label> for each
-        label, has_<modality> for each modality.
+        label, has_<modality> for each modality, uncertain, agree (whether the modalities say the
+        same), decisive (the modalities without which the emotion would be another), and for each
+        modality emotion_<modality> (what it says alone) and shift_<modality> (by how much it
+        raises the probability of the emotion).
         """
         import pandas
 
-        rows = []
-        for utterance in self.utterances:
-            row = {name: utterance[name] for name in COLUMNS}
-            for label, probability in utterance["probabilities"].items():
-                row[f"p_{label}"] = probability
-            for modality, quality in utterance["modalities"].items():
-                row[f"has_{modality}"] = quality["present"]
-            rows.append(row)
-        columns = [*COLUMNS, *(f"p_{label}" for label in self.content["labels"])]
-        return pandas.DataFrame(rows, columns=None if rows else columns)
+        from pipeline.exports.rows import columns, flat_rows
+
+        return pandas.DataFrame(flat_rows(self.content), columns=columns(self.content))
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the result in the format that the file's extension names; return the path.
@@ -106,6 +101,7 @@ class Labeller:
         language: language spoken, such as "en"; default: English.
         speakers: number of speakers, if known.
         prior: "train" (classes as frequent as in training) or "uniform".
+        min_confidence: utterances below it are marked as uncertain, 0 to 1.
         device: "cpu", "cuda" or "cuda:N".
         text_model: folder of the fine-tuned text encoder that the run was trained with. A run
             knows its checksum, not its place.
@@ -125,13 +121,19 @@ class Labeller:
         language: str | None = None,
         speakers: int | None = None,
         prior: str = "train",
+        min_confidence: float = 0.0,
         device: str = "cpu",
         text_model: str | Path | None = None,
     ) -> None:
         if prior not in PRIORS:
             raise UsageError(f"unknown prior {prior!r}", f"choose {' or '.join(PRIORS)}")
+        if not 0 <= min_confidence <= 1:
+            raise UsageError(
+                f"minimum confidence {min_confidence}", "choose a number from 0 to 1, such as 0.5"
+            )
         check_device(device)
         self.prior, self.language, self.speakers = prior, language, speakers
+        self.min_confidence = min_confidence
         self.predictor = Predictor.load(model, device)
         self.profile = self.predictor.profile
         # refuse unknown features before any other model is loaded
@@ -175,50 +177,56 @@ class Labeller:
             features = compute_features(media, segmentation, self.extractors, stage)
             stage("emotions")
             dialogue = Dialogue.from_segmentation(path.stem, segmentation, features.vectors)
-            probabilities = self.predictor.probabilities(dialogue, self.prior)
-            return Result(self._content(media, segmentation, features, probabilities), path)
+            evidence = weigh(self.predictor, dialogue, self.prior)
+            return Result(self._content(media, segmentation, features, evidence), path)
 
     def _content(
         self,
         media: Media,
         segmentation: Segmentation,
         features: DialogueFeatures,
-        probabilities: np.ndarray,
+        evidence: Evidence,
     ) -> dict[str, Any]:
         utterances = []
         for index, utterance in enumerate(segmentation.utterances):
             modalities = {name: rows[index] for name, rows in features.quality.items()}
-            utterances.append(self._utterance(utterance, probabilities[index], modalities))
-        warnings = [*media.warnings, *segmentation.warnings, *self._substitutes(media.path.name)]
+            if features.boxes and features.boxes[index]:
+                modalities["visual"] = modalities["visual"] | {"boxes": features.boxes[index]}
+            utterances.append(self._utterance(utterance, index, evidence, modalities))
+        subject = media.path.name
+        warnings = [*media.warnings, *segmentation.warnings, *self._substitutes(subject)]
+        starts = [utterance.start for utterance in segmentation.utterances]
+        warnings += conflicts(evidence, starts, self.predictor.labels, subject)
         return {
-            "media": media.path.name,
+            "media": escape_bytes(media.path.name),
             "sha256": media.sha256,
             "duration": round(media.duration, 3),
             "merc": __version__,
             "model": self.predictor.name,
             "profile": self.profile,
             "prior": self.prior,
+            "min_confidence": self.min_confidence,
             "sound": media.sound_source,
             "segmentation": segmentation.source,
             "fingerprints": features.fingerprints,
             "labels": list(self.predictor.labels),
-            "warnings": [str(warning) for warning in warnings],
+            "warnings": [escape_bytes(str(warning)) for warning in warnings],
             "utterances": utterances,
         }
 
     def _utterance(
-        self, utterance: Utterance, probabilities: np.ndarray, modalities: dict[str, Any]
+        self, utterance: Utterance, index: int, evidence: Evidence, modalities: dict[str, Any]
     ) -> dict[str, Any]:
-        labels: Sequence[str] = self.predictor.labels
-        best = int(probabilities.argmax())
+        decided = describe(evidence, index, self.predictor.labels)
+        for name, about in decided.pop("modalities").items():
+            modalities[name] = modalities[name] | about
         return {
             "start": round(utterance.start, 3),
             "end": round(utterance.end, 3),
             "speaker": utterance.speaker,
             "text": utterance.text,
-            "emotion": labels[best],
-            "confidence": float(probabilities[best]),
-            "probabilities": dict(zip(labels, map(float, probabilities), strict=True)),
+            **decided,
+            "uncertain": decided["confidence"] < self.min_confidence,
             "modalities": modalities,
         }
 

@@ -78,6 +78,15 @@ def label(
         ),
     ] = None,
     prior: Prior = "train",
+    min_confidence: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Utterances below this confidence are marked as uncertain.",
+            rich_help_panel=MODEL,
+        ),
+    ] = 0.0,
     language: Language = None,
     whisper: Whisper = "tiny.en",
     text_model: Annotated[
@@ -114,6 +123,7 @@ def label(
         "language": language,
         "speakers": speakers,
         "prior": prior,
+        "min_confidence": min_confidence,
         "device": device,
         "text_model": text_model,
     }

@@ -18,6 +18,7 @@ __all__ = [
     "show_utterances",
 ]
 
+WIDE = 100  # columns
 COLOURS = {
     "neutral": "white",
     "joy": "yellow",
@@ -35,7 +36,11 @@ COLOURS = {
 
 
 def show_utterances(result: dict[str, Any], console: Console) -> None:
-    """Print one line per utterance. Its last cell has the initials of the modalities present."""
+    """Print one line per utterance.
+
+    The column "from" has the initials of the modalities present, in capitals where the emotion
+    depends on them. On a wide terminal "but" has the modalities that say something else alone.
+    """
     title = f"{result['media']}  ({result['model']}, profile {result['profile']})"
     table = _table(title)
     table.add_column("time", justify="right")
@@ -43,18 +48,25 @@ def show_utterances(result: dict[str, Any], console: Console) -> None:
         table.add_column(name)
     table.add_column("p", justify="right")
     table.add_column("from")
+    wide = console.width >= WIDE
+    if wide:
+        table.add_column("but")
     for row in result["utterances"]:
         colour = COLOURS.get(row["emotion"], "white")
-        initials = ""
-        for modality, quality in row["modalities"].items():
-            initials += modality[0] if quality["present"] else "-"
+        initials, others = "", []
+        for modality, about in row["modalities"].items():
+            initial = modality[0].upper() if modality in row.get("decisive", ()) else modality[0]
+            initials += initial if about["present"] else "-"
+            if about.get("emotion", row["emotion"]) != row["emotion"]:
+                others.append(f"{modality[0]} {about['emotion']}")
         table.add_row(
             f"{row['start']:.1f}-{row['end']:.1f}",
             plain(row["speaker"]),
             plain(row["text"]),
-            plain(row["emotion"], style=colour),
+            plain(row["emotion"] + "?" * row.get("uncertain", False), style=colour),
             f"{row['confidence']:.2f}",
             initials,
+            *([plain(", ".join(others))] if wide else []),
         )
     console.print(table)
     for warning in result["warnings"]:

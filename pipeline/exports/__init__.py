@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.control_characters import escape_bytes
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import cache_folder, write_bytes
 from pipeline.exports import audacity, csv, eaf, json, jsonl, parquet, rttm, srt, textgrid, vtt
@@ -126,9 +127,10 @@ def save(
 
 
 def _render(result: dict[str, Any], format: Format, path: Path, media: Path | None) -> bytes:
-    if format.links_media and media is not None:
-        result = result | {"media": _relative(media, path)}
-    return format.write(result)
+    name, form = result["media"], r"\x{:02x}"
+    if format.links_media:
+        name, form = _relative(media, path) if media else name, "%{:02X}"  # as in URLs
+    return format.write(result | {"media": escape_bytes(name, form)})
 
 
 def _relative(media: Path, path: Path) -> str:

@@ -50,8 +50,11 @@ def write(result: dict[str, Any]) -> bytes:
     """Format a result; `result["media"]` is the recording's path relative to the file."""
     root = ET.Element("ANNOTATION_DOCUMENT", DOCUMENT)
     header = _add_header(root, result["media"])
-    vocabulary = {label: f"cve{index}" for index, label in enumerate(result["labels"])}
-    annotations = _add_tiers(root, tiers(result), vocabulary)
+    spans_of = tiers(result)
+    used = [span.emotion for spans in spans_of.values() for span in spans]
+    labels = dict.fromkeys([*result["labels"], *used])  # used: also "uncertain"
+    vocabulary = {label: f"cve{index}" for index, label in enumerate(labels)}
+    annotations = _add_tiers(root, spans_of, vocabulary)
     _add(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(annotations)
     _add(root, "LINGUISTIC_TYPE", **TEXT_TYPE)
     _add(root, "LINGUISTIC_TYPE", **EMOTION_TYPE)

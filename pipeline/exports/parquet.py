@@ -14,7 +14,8 @@ from pipeline.exports.rows import columns, flat_rows
 
 __all__ = ["write"]
 
-TEXTS = ("speaker", "text", "emotion")
+TEXTS = ("speaker", "text", "emotion", "decisive")
+FLAGS = ("uncertain", "agree")
 
 
 def write(result: dict[str, Any]) -> bytes:
@@ -24,9 +25,9 @@ def write(result: dict[str, Any]) -> bytes:
 
     fields = [("media", pyarrow.string()), ("utterance", pyarrow.int32())]
     for name in columns(result):
-        if name in TEXTS:
+        if name in TEXTS or name.startswith("emotion_"):
             fields.append((name, pyarrow.string()))
-        elif name.startswith("has_"):
+        elif name in FLAGS or name.startswith("has_"):
             fields.append((name, pyarrow.bool_()))
         else:
             fields.append((name, pyarrow.float64()))

@@ -18,10 +18,12 @@ from pipeline.exports.escapes import (
 )
 
 __all__ = [
+    "UNCERTAIN",
     "Span",
     "columns",
     "flat_rows",
     "head_of",
+    "label_of",
     "line",
     "speaker_of",
     "speaker_of_tier",
@@ -29,7 +31,9 @@ __all__ = [
     "tiers",
 ]
 
+UNCERTAIN = "uncertain"  # written instead of an emotion of too little confidence
 PLAIN = ("start", "end", "speaker", "text", "emotion", "confidence")
+EVIDENCE = ("uncertain", "agree", "decisive")
 # control characters that are no white space, lone surrogates, and what else XML forbids
 NOT_PRINTABLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -61,10 +65,15 @@ def speaker_of(utterance: dict[str, Any]) -> str:
     return line(utterance["speaker"]) or "unknown"
 
 
+def label_of(utterance: dict[str, Any]) -> str:
+    """Return the emotion, or "uncertain" if its confidence is below what the user asked for."""
+    return UNCERTAIN if utterance.get("uncertain") else utterance["emotion"]
+
+
 def head_of(utterance: dict[str, Any]) -> str:
     """Return the "SPEAKER [emotion]:" before a text, escaped so that merc reads it back."""
     speaker = escape_name(line(utterance["speaker"]))
-    return f"{speaker} [{escape_label(line(utterance['emotion']))}]:"
+    return f"{speaker} [{escape_label(line(label_of(utterance)))}]:"
 
 
 def tiers(result: dict[str, Any]) -> dict[str, list[Span]]:
@@ -76,7 +85,7 @@ def tiers(result: dict[str, Any]) -> dict[str, list[Span]]:
     spans_of: dict[str, list[Span]] = {}
     for utterance in sorted(result["utterances"], key=lambda u: (u["start"], u["end"])):
         start, end = round(1000 * utterance["start"]), round(1000 * utterance["end"])
-        span = Span(start, max(end, start + 1), line(utterance["text"]), utterance["emotion"])
+        span = Span(start, max(end, start + 1), line(utterance["text"]), label_of(utterance))
         speaker = line(utterance["speaker"])
         for layer in count(1):
             spans = spans_of.setdefault(_tier_name(speaker, layer), [])
@@ -124,18 +133,33 @@ def tier_names(speakers: list[str]) -> dict[str, tuple[str, str]]:
 
 def columns(result: dict[str, Any]) -> list[str]:
     """Return the keys of `flat_rows` in order."""
-    probabilities = [f"p_{label}" for label in result["labels"]]
-    return [*PLAIN, *probabilities, *(f"has_{modality}" for modality in MODALITIES)]
+    return [
+        *PLAIN,
+        *(f"p_{label}" for label in result["labels"]),
+        *(f"has_{modality}" for modality in MODALITIES),
+        *EVIDENCE,
+        *(f"emotion_{modality}" for modality in MODALITIES),
+        *(f"shift_{modality}" for modality in MODALITIES),
+    ]
 
 
 def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one flat dict per utterance, with `p_<label>` and `has_<modality>`."""
+    """Return one flat dict per utterance.
+
+    p_<label>: probability. has_<modality>: whether the feature is present. emotion_<modality>: what
+    the modality alone says. shift_<modality>: by how much it raises the probability of the emotion.
+    uncertain, agree, decisive: see `training.evidence`. None if not known.
+    """
     rows = []
     for utterance in result["utterances"]:
+        about = {m: utterance["modalities"].get(m, {}) for m in MODALITIES}
         row = {key: utterance[key] for key in PLAIN}
-        for label in result["labels"]:
-            row[f"p_{label}"] = utterance["probabilities"][label]
-        for modality in MODALITIES:
-            row[f"has_{modality}"] = utterance["modalities"].get(modality, {}).get("present", False)
+        row |= {f"p_{label}": utterance["probabilities"][label] for label in result["labels"]}
+        row |= {f"has_{m}": about[m].get("present", False) for m in MODALITIES}
+        row["uncertain"] = utterance.get("uncertain", False)
+        row["agree"] = utterance.get("agree")
+        row["decisive"] = "+".join(utterance.get("decisive", []))
+        row |= {f"emotion_{m}": about[m].get("emotion") for m in MODALITIES}
+        row |= {f"shift_{m}": about[m].get("shift") for m in MODALITIES}
         rows.append(row)
     return rows

@@ -6,7 +6,7 @@ import html
 from typing import Any
 
 from pipeline.exports.escapes import escape, escape_label, escape_name
-from pipeline.exports.rows import line
+from pipeline.exports.rows import label_of, line
 from pipeline.exports.srt import cue_times
 
 __all__ = ["write"]
@@ -18,7 +18,7 @@ def write(result: dict[str, Any]) -> bytes:
     for number, utterance in enumerate(sorted(result["utterances"], key=lambda u: u["start"]), 1):
         # escaping `>` also breaks up `-->`
         voice = _entities(escape_name(line(utterance["speaker"]), syntax=False))
-        label = escape_label(line(utterance["emotion"]), syntax=False)
+        label = escape_label(line(label_of(utterance)), syntax=False)
         text = escape(line(utterance["text"]), syntax=False)
         body = _entities(f"[{label}] {text}".rstrip())
         cues.append(f"{number}\n{cue_times(utterance, '.')}\n<v {voice}>{body}\n")

@@ -5,7 +5,7 @@ A feature that cannot be made is missing: a row of NaN and a reason, never a zer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,14 @@ class DialogueFeatures:
     vectors: modality -> (n, width) float32; a row of NaN is a missing feature.
     quality: modality -> n dicts, each with `present` and, if the feature is missing, `reason`.
     fingerprints: modality -> what made the vectors.
+    boxes: for each utterance the speaker's face, about every half second: seconds, then left, top,
+        width and height as shares of the frame.
     """
 
     vectors: dict[str, np.ndarray]
     quality: dict[str, list[dict[str, Any]]]
     fingerprints: dict[str, dict[str, Any]]
+    boxes: list[list[tuple[float, ...]]] = field(default_factory=list)
 
 
 def compute_features(
@@ -67,7 +70,9 @@ def compute_features(
                 matrix[index] = row
         vectors[modality] = matrix
     fingerprints = {name: extractor.fingerprint for name, extractor in extractors.items()}
-    return DialogueFeatures(vectors, quality, fingerprints)
+    # not part of the quality, which the store keeps: they describe the picture, not the feature
+    boxes = [about.pop("boxes", []) for about in quality.get("visual", [])]
+    return DialogueFeatures(vectors, quality, fingerprints, boxes)
 
 
 def _text(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
@@ -133,7 +138,10 @@ def _visual(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
     quality = []
     for reading in readings:
         about = {"present": True} if reading.vector is not None else _missing("no face found")
-        quality.append(about | reading.quality())
+        boxes = [
+            (round(box[0], 3), *(round(share, 4) for share in box[1:])) for box in reading.boxes
+        ]
+        quality.append(about | reading.quality() | {"boxes": boxes})
     return [reading.vector for reading in readings], quality
 
 

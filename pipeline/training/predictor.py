@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import resources
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from css_model import CSS, Normaliser, collate, load_checkpoint
+from css_model import EmotionModel, Normaliser, collate, load_checkpoint, make_model
 from pipeline.core.dialogue import MODALITIES, Dialogue
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import profile_of, sha256_of
@@ -24,6 +25,7 @@ __all__ = [
     "Predictor",
     "apply_temperature",
     "compute_logits",
+    "keep_modalities",
     "modality_sets",
     "prepare",
 ]
@@ -52,6 +54,15 @@ def prepare(dialogue: Dialogue, widths: dict[str, int], normaliser: Normaliser) 
     return replace(dialogue, features=normaliser.apply(features, dialogue.speakers))
 
 
+def keep_modalities(dialogue: Dialogue, visible: Collection[str]) -> Dialogue:
+    """Return the dialogue with the features of all other modalities missing."""
+    features = {
+        modality: rows if modality in visible else np.full_like(rows, np.nan)
+        for modality, rows in dialogue.features.items()
+    }
+    return replace(dialogue, features=features)
+
+
 def modality_sets(dialogue: Dialogue) -> list[str]:
     """Name the present modalities of every utterance.
 
@@ -67,7 +78,7 @@ def modality_sets(dialogue: Dialogue) -> list[str]:
 
 
 @torch.inference_mode()
-def compute_logits(model: CSS, dialogues: list[Dialogue]) -> list[np.ndarray]:
+def compute_logits(model: EmotionModel, dialogues: list[Dialogue]) -> list[np.ndarray]:
     """Return the (n, classes) float64 logits of each prepared dialogue.
 
     The model is in eval mode afterwards.
@@ -119,7 +130,7 @@ class Predictor:
         self.widths: dict[str, int] = dict(checkpoint.config.widths) | checkpoint.normaliser.inputs
         self.fingerprints: dict[str, dict[str, Any]] | None = checkpoint.fingerprints
         self.profile = profile_of(self.fingerprints)
-        self.model = CSS(checkpoint.config)
+        self.model = make_model(checkpoint.config)
         self.model.load_state_dict(checkpoint.state)
         self.model.to(device).eval()
 
@@ -212,11 +223,15 @@ class Predictor:
 
         An utterance without any feature gets the prior (see `modality_sets`).
         """
-        if prior not in PRIORS:
-            raise UsageError(f"unknown prior {prior!r}", f"choose {' or '.join(PRIORS)}")
         if not dialogue.utterances:
             return np.zeros((0, len(self.labels)))
         prepared = prepare(dialogue, self.widths, self.checkpoint.normaliser)
+        return self.prepared_probabilities(prepared, prior)
+
+    def prepared_probabilities(self, prepared: Dialogue, prior: str = "train") -> np.ndarray:
+        """Return the probabilities of a dialogue that `prepare` has normalised."""
+        if prior not in PRIORS:
+            raise UsageError(f"unknown prior {prior!r}", f"choose {' or '.join(PRIORS)}")
         present = modality_sets(prepared)
         temperatures = np.array([self.checkpoint.temperatures.get(s, 1.0) for s in present])
         log_prior = np.asarray(self.checkpoint.log_prior, np.float64)

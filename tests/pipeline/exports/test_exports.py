@@ -116,6 +116,48 @@ def test_subtitles():
     assert "<v B&lt;&amp;&gt;\"'>" in data and "<b>" not in data and "&lt;b&gt;left" in data
 
 
+def with_evidence():
+    """The second utterance is uncertain, and its audio says something else."""
+    content = result()
+    second = content["utterances"][1] | {"uncertain": True, "agree": False, "decisive": ["text"]}
+    own = {"text": {"emotion": "joy", "shift": 0.25}, "audio": {"emotion": "anger", "shift": -0.1}}
+    second["modalities"] = {m: {"present": True} | about for m, about in own.items()}
+    content["utterances"][1] = second
+    return content
+
+
+def test_an_uncertain_emotion_is_written_as_uncertain(tmp_path):
+    content = with_evidence()
+    for name in ("srt", "vtt", "audacity", "textgrid"):
+        before, after = (FORMATS[name].write(c).decode() for c in (result(), content))
+        assert (before.count("joy"), after.count("joy")) == (2, 1), name
+        assert after.count("uncertain") == 1, name
+    path = tmp_path / "x.eaf"
+    path.write_bytes(FORMATS["eaf"].write(content))
+    eaf = Eaf(str(path))
+    tier = "emotion@B<&>\"'"
+    assert [value for _, _, value, *_ in eaf.get_ref_annotation_data_for_tier(tier)] == [
+        "uncertain",
+        "joy",
+    ]
+    root = ET.parse(path).getroot()
+    entries = {e.get("CVE_ID"): e.find("CVE_VALUE").text for e in root.iter("CV_ENTRY_ML")}
+    assert sorted(entries.values()) == sorted([*LABELS, "uncertain"])
+
+
+def test_tables_hold_the_evidence():
+    content = with_evidence()
+    table = pandas.read_csv(io.BytesIO(FORMATS["csv"].write(content)), keep_default_na=False)
+    typed = pandas.read_parquet(io.BytesIO(FORMATS["parquet"].write(content)))
+    assert list(typed.columns[2:]) == list(table.columns)
+    row = typed.loc[1]
+    assert row.emotion == "joy" and row.uncertain and row.agree is False and row.decisive == "text"
+    assert row.emotion_text == "joy" and row.emotion_audio == "anger"
+    assert row.shift_audio == -0.1 and typed.shift_visual.isna().all()
+    assert typed.loc[0, "agree"] is None and not typed.uncertain[0]
+    assert table.loc[1, ["agree", "emotion_audio"]].tolist() == ["False", "anger"]
+
+
 def test_textgrid_covers_the_recording(tmp_path):
     content = result()
     path = tmp_path / "x.TextGrid"
