@@ -19,9 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from css_model.config import CSSConfig
-from css_model.model import CSS
+from css_model.config import BaseConfig
+from css_model.interface import EmotionModel
 from css_model.normalise import Normaliser
+from css_model.registry import config_class, make_model
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -35,14 +36,14 @@ _FIELDS = {"format", "config", "normaliser", "fingerprints", "temperatures", "ex
 class Checkpoint:
     """All that a trained model consists of.
 
-    state: of `CSS(config)`, float32.
+    config: of CSS or of a comparison model. state: of `make_model(config)`, float32.
     fingerprints: modality -> what made its features; None if unknown.
     log_prior: (c,), log of the label distribution in training.
     temperatures: set of present modalities, such as "text+audio+visual" -> what divides the logits.
     extra: anything JSON-able, such as seed, corpus and metrics.
     """
 
-    config: CSSConfig
+    config: BaseConfig
     state: dict[str, Tensor]
     normaliser: Normaliser
     fingerprints: dict[str, Any] | None
@@ -50,10 +51,10 @@ class Checkpoint:
     temperatures: dict[str, float] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def model(self) -> CSS:
+    def model(self) -> EmotionModel:
         """Return a new model in evaluation mode, with a copy of the weights."""
         with torch.device("meta"):  # skips the random initialisation
-            model = CSS(self.config)
+            model = make_model(self.config)
         state = {name: tensor.clone() for name, tensor in self.state.items()}
         model.load_state_dict(state, assign=True)
         return model.eval()
@@ -87,6 +88,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> N
         "temperatures": checkpoint.temperatures,
         "extra": checkpoint.extra,
     }
+    if checkpoint.config.MODEL != "css":  # files of CSS have no name, as those of older versions
+        header["model"] = checkpoint.config.MODEL
     text = json.dumps(header, sort_keys=True, ensure_ascii=False, allow_nan=False)
     _write(Path(path), save(tensors, metadata={"merc": text}))
 
@@ -130,20 +133,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
 
 
-def _check_shapes(header: Any, shapes: dict[str, tuple[int, ...]]) -> CSSConfig:
+def _check_shapes(header: Any, shapes: dict[str, tuple[int, ...]]) -> BaseConfig:
     """Check that the dimensions agree with the tensors, before anything of their size is allocated.
 
     shapes: name of a tensor -> its shape in the file.
     """
-    if not isinstance(header, dict) or set(header) != _FIELDS:
+    if not isinstance(header, dict) or set(header) - {"model"} != _FIELDS:
         raise ValueError("its header has missing or unknown fields")
     if not isinstance(header["config"], dict):
         raise ValueError("its dimensions are malformed")
     if header["format"] != FORMAT:
         raise ValueError(f"its format is {header['format']!r}; this version of merc reads {FORMAT}")
-    config = CSSConfig.from_dict(header["config"])
+    config = _config(header.get("model", "css"), header["config"])
     with torch.device("meta"):
-        state = CSS(config).state_dict()
+        state = make_model(config).state_dict()
     expected = {f"model.{name}": tuple(tensor.shape) for name, tensor in state.items()}
     expected["log_prior"] = (len(config.labels),)
     actual = {name: shape for name, shape in shapes.items() if not name.startswith("normaliser.")}
@@ -161,7 +164,13 @@ def _check_shapes(header: Any, shapes: dict[str, tuple[int, ...]]) -> CSSConfig:
     return config
 
 
-def _assemble(header: dict[str, Any], config: CSSConfig, tensors: dict[str, Tensor]) -> Checkpoint:
+def _config(model: Any, values: dict[str, Any]) -> BaseConfig:
+    if not isinstance(model, str):
+        raise ValueError("the name of its model is malformed")
+    return config_class(model).from_dict(values)
+
+
+def _assemble(header: dict[str, Any], config: BaseConfig, tensors: dict[str, Tensor]) -> Checkpoint:
     for name, tensor in tensors.items():
         is_float = tensor.dtype in (torch.float32, torch.float16)
         if not is_float or not bool(torch.isfinite(tensor).all()):
@@ -181,7 +190,7 @@ def _assemble(header: dict[str, Any], config: CSSConfig, tensors: dict[str, Tens
     )
 
 
-def _check_header(header: dict[str, Any], config: CSSConfig) -> None:
+def _check_header(header: dict[str, Any], config: BaseConfig) -> None:
     temperatures, normaliser = header["temperatures"], header["normaliser"]
     if not isinstance(temperatures, dict) or not all(map(_positive, temperatures.values())):
         raise ValueError("its temperatures are not positive numbers")
@@ -202,7 +211,7 @@ def _check_header(header: dict[str, Any], config: CSSConfig) -> None:
         raise ValueError("its widths before the selection of columns are malformed")
 
 
-def _check_fingerprints(fingerprints: Any, config: CSSConfig) -> None:
+def _check_fingerprints(fingerprints: Any, config: BaseConfig) -> None:
     """Raise ValueError unless each modality has an object, whose options are one too."""
     if fingerprints is None:
         return

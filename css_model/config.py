@@ -1,4 +1,4 @@
-"""The dimensions and options that rebuild a CSS model from its checkpoint."""
+"""The dimensions and options that rebuild a model from its checkpoint."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
-__all__ = ["CSSConfig"]
+__all__ = ["BaseConfig", "CSSConfig"]
 
-_CHOICES = {
-    "fusion": ("spf", "concat", "mlp", "lmf", "mfb", "ptp", "gate"),
-    "iae_input": ("serial", "parallel"),
-    "gate": ("matrix", "pair", "scalar"),
-}
 # limits, so that a forged checkpoint cannot allocate any amount of memory
 _LIMITS = {
     "d": 16384,
@@ -24,60 +19,34 @@ _LIMITS = {
     "order": 16,
     "rank": 8192,
     "speakers": 65536,
+    "window": 100_000,
 }
+_LIMIT = 4096  # of other whole numbers
 _MAX_WIDTH = 1 << 20
 _MAX_LABELS = 100_000
 
 
+Config = TypeVar("Config", bound="BaseConfig")
+
+
 @dataclass(frozen=True)
-class CSSConfig:
-    """Dimensions and options of a model. The defaults are the paper's for IEMOCAP.
+class BaseConfig:
+    """What the configuration of every model has. A subclass adds its dimensions and options.
 
     widths: (modality, feature width) pairs, in a fixed order.
     labels: class names, in the order of the logits.
-    d: width of the shared space.
-    heads, hidden, layers: of each stack of encoder blocks; hidden is the feed-forward width.
-    dropout: in the encoder blocks and the unimodal heads.
-    feature_dropout: share of the standardised feature values set to zero in training, before the
-        projection. The paper has none; small corpora benefit from it.
-    order, rank: p and r of eqs. 7-9.
-    speakers: rows of the speaker table. The i-th speaker to appear in a dialogue uses row i modulo
-        `speakers`. 3 serves the two of IEMOCAP with one to spare, as in the code of SDT; corpora
-        with larger groups need more.
-    fusion: "spf" or one of `css_model.comparators`.
-    modality_specific: False means one W_j for all modalities and no static gate ("without MSP").
-    mae, iae: False removes the modality-aware (eq. 2) or interaction-aware encoder (eqs. 3-5).
-    iae_input: the h of eqs. 3-5: the output of the modality-aware encoder ("serial") or its input
-        ("parallel").
-    gate: eq. 3 with a d×d matrix per gated modality ("matrix"), per ordered pair ("pair"), or with
-        one number per gated modality ("scalar").
+
+    Fields of a subclass are whole numbers from 1 on, numbers from 0 on (dropout: below 1), true or
+    false, or one of `CHOICES`.
 
     Raises ValueError with the name of the field for values out of range.
-
-    >>> config = CSSConfig(widths={"text": 384, "audio": 1582}, labels=("joy", "anger"), d=64)
-    >>> config.modalities, config.order, config.rank
-    (('text', 'audio'), 3, 16)
-    >>> CSSConfig.from_dict(config.to_dict()) == config
-    True
     """
+
+    MODEL: ClassVar[str]  # the name in `css_model.registry`
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     widths: tuple[tuple[str, int], ...]
     labels: tuple[str, ...]
-    d: int = 1024
-    heads: int = 8
-    hidden: int = 1024
-    layers: int = 1
-    dropout: float = 0.5
-    feature_dropout: float = 0.0
-    order: int = 3
-    rank: int = 16
-    speakers: int = 3
-    fusion: str = "spf"
-    modality_specific: bool = True
-    mae: bool = True
-    iae: bool = True
-    iae_input: str = "serial"
-    gate: str = "matrix"
 
     def __post_init__(self) -> None:
         widths = self.widths.items() if isinstance(self.widths, Mapping) else self.widths
@@ -85,24 +54,11 @@ class CSSConfig:
         object.__setattr__(self, "labels", tuple(self.labels))
         self._check_widths()
         self._check_labels()
-        for field, limit in _LIMITS.items():
-            value = getattr(self, field)
-            if not _is_count(value, limit):
-                raise ValueError(f"{field} must be a whole number from 1 to {limit}, not {value!r}")
-        if self.d % self.heads:
-            raise ValueError(f"d ({self.d}) must be a multiple of heads ({self.heads})")
-        for field in ("dropout", "feature_dropout"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-                raise ValueError(f"{field} must be in [0, 1), not {value!r}")
-        for field, choices in _CHOICES.items():
-            value = getattr(self, field)
-            if value not in choices:
-                raise ValueError(f"{field} must be one of {', '.join(choices)}, not {value!r}")
-        for field in ("modality_specific", "mae", "iae"):
-            value = getattr(self, field)
-            if not isinstance(value, bool):
-                raise ValueError(f"{field} must be true or false, not {value!r}")
+        for item in fields(self)[2:]:
+            _check_value(item.name, str(item.type), getattr(self, item.name), self.CHOICES)
+        d, heads = getattr(self, "d", 1), getattr(self, "heads", 1)
+        if d % heads:
+            raise ValueError(f"d ({d}) must be a multiple of heads ({heads})")
 
     def _check_widths(self) -> None:
         if not self.widths or len(dict(self.widths)) != len(self.widths):
@@ -136,7 +92,7 @@ class CSSConfig:
         return asdict(self) | {"widths": widths, "labels": list(self.labels)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CSSConfig:
+    def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
         """Read what `to_dict` returned.
 
         Raises ValueError for unknown or missing fields and for values out of range.
@@ -150,6 +106,83 @@ class CSSConfig:
             return cls(**values)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"malformed model fields: {error}") from error
+
+
+@dataclass(frozen=True)
+class CSSConfig(BaseConfig):
+    """Dimensions and options of a model. The defaults are the paper's for IEMOCAP.
+
+    widths: (modality, feature width) pairs, in a fixed order.
+    labels: class names, in the order of the logits.
+    d: width of the shared space.
+    heads, hidden, layers: of each stack of encoder blocks; hidden is the feed-forward width.
+    dropout: in the encoder blocks and the unimodal heads.
+    feature_dropout: share of the standardised feature values set to zero in training, before the
+        projection. The paper has none; small corpora benefit from it.
+    order, rank: p and r of eqs. 7-9.
+    speakers: rows of the speaker table. The i-th speaker to appear in a dialogue uses row i modulo
+        `speakers`. 3 serves the two of IEMOCAP with one to spare, as in the code of SDT; corpora
+        with larger groups need more.
+    fusion: "spf" or one of `css_model.comparators`.
+    modality_specific: False means one W_j for all modalities and no static gate ("without MSP").
+    mae, iae: False removes the modality-aware (eq. 2) or interaction-aware encoder (eqs. 3-5).
+    iae_input: the h of eqs. 3-5: the output of the modality-aware encoder ("serial") or its input
+        ("parallel").
+    gate: eq. 3 with a d×d matrix per gated modality ("matrix"), per ordered pair ("pair"), or with
+        one number per gated modality ("scalar").
+
+    Raises ValueError with the name of the field for values out of range.
+
+    >>> config = CSSConfig(widths={"text": 384, "audio": 1582}, labels=("joy", "anger"), d=64)
+    >>> config.modalities, config.order, config.rank
+    (('text', 'audio'), 3, 16)
+    >>> CSSConfig.from_dict(config.to_dict()) == config
+    True
+    """
+
+    MODEL: ClassVar[str] = "css"
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "fusion": ("spf", "concat", "mlp", "lmf", "mfb", "ptp", "gate"),
+        "iae_input": ("serial", "parallel"),
+        "gate": ("matrix", "pair", "scalar"),
+    }
+
+    d: int = 1024
+    heads: int = 8
+    hidden: int = 1024
+    layers: int = 1
+    dropout: float = 0.5
+    feature_dropout: float = 0.0
+    order: int = 3
+    rank: int = 16
+    speakers: int = 3
+    fusion: str = "spf"
+    modality_specific: bool = True
+    mae: bool = True
+    iae: bool = True
+    iae_input: str = "serial"
+    gate: str = "matrix"
+
+
+def _check_value(
+    name: str, kind: str, value: object, choices: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Raise ValueError unless the value of a field has its type and range."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "int":
+        limit = _LIMITS["layers"] if name.endswith("layers") else _LIMITS.get(name, _LIMIT)
+        if not _is_count(value, limit):
+            raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+    elif kind == "float" and name.endswith("dropout"):
+        if not number or not 0 <= value < 1:  # type: ignore[operator]
+            raise ValueError(f"{name} must be in [0, 1), not {value!r}")
+    elif kind == "float":
+        if not number or not 0 <= value <= 1e6:  # type: ignore[operator]
+            raise ValueError(f"{name} must be a number from 0 to 1e6, not {value!r}")
+    elif kind == "str" and value not in choices[name]:
+        raise ValueError(f"{name} must be one of {', '.join(choices[name])}, not {value!r}")
+    elif kind == "bool" and not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, not {value!r}")
 
 
 def _is_count(value: object, limit: int) -> bool:

@@ -13,7 +13,14 @@ from css_model.fusion import wide
 from css_model.min_norm import min_norm_weights
 from css_model.model import CSS, Output
 
-__all__ = ["ParetoGradientModulator", "gram_matrix", "mean_over_ranks", "min_norm_weights"]
+__all__ = [
+    "ParetoGradientModulator",
+    "gram_matrix",
+    "mean_over_ranks",
+    "min_norm_weights",
+    "shares_of_rank",
+    "sum_over_ranks",
+]
 
 NEGLIGIBLE = 1e-6  # a gradient shorter than this share of the longest gets γ = 0
 
@@ -106,7 +113,7 @@ class ParetoGradientModulator:
 
         Raises FloatingPointError if a gradient is not finite.
         """
-        shares = _shares(losses)
+        shares = shares_of_rank(losses)
         if self.weights is not None:
             fixed = [w if i in self.objectives else 0.0 for i, w in enumerate(self.weights)]
             return self._fixed(fixed, losses, shares)
@@ -125,10 +132,10 @@ class ParetoGradientModulator:
                 for n, rows in enumerate(at_hidden)
             ]
             for gradients in compared:
-                _reduce(gradients)
+                sum_over_ranks(gradients)
         gram = gram_matrix(compared)
         if self.theta == "repr":
-            _reduce([gram])  # of samples that lie on different ranks: inner products add up
+            sum_over_ranks([gram])  # of samples that lie on different ranks: inner products add up
         gamma, coefficients = self._weigh(gram.cpu())
         if not any(coefficients):
             self._clear()
@@ -137,9 +144,9 @@ class ParetoGradientModulator:
             trunk = _combine(compared, coefficients, in_place=True)
         else:
             trunk = _grad(hidden, self.trunk, retain=False, at=_combine(at_hidden, coefficients))
-            _reduce(trunk)
+            sum_over_ranks(trunk)
         head = _combine(at_head, coefficients if self.scale_heads else [1.0] * len(coefficients))
-        _reduce(head)
+        sum_over_ranks(head)
         self._assign(trunk, head)
         return gamma
 
@@ -180,7 +187,7 @@ class ParetoGradientModulator:
             self._clear()
             return gamma
         gradients = _grad(total, self.trunk + self.head, retain=False)
-        _reduce(gradients)
+        sum_over_ranks(gradients)
         self._assign(gradients[: len(self.trunk)], gradients[len(self.trunk) :])
         return gamma
 
@@ -266,13 +273,13 @@ def mean_over_ranks(losses: Sequence[Tensor]) -> list[float]:
     """Return the values of the losses on the data of all ranks."""
     values = torch.stack([loss.detach().double() for loss in losses])
     if _distributed():
-        shares = torch.tensor(_shares(losses), dtype=torch.float64, device=values.device)
+        shares = torch.tensor(shares_of_rank(losses), dtype=torch.float64, device=values.device)
         values = torch.where(shares > 0, values * shares, 0)
-        _reduce([values])
+        sum_over_ranks([values])
     return values.tolist()
 
 
-def _shares(losses: Sequence[Tensor]) -> list[float]:
+def shares_of_rank(losses: Sequence[Tensor]) -> list[float]:
     """Return the weight of this rank in the average over all ranks, for each loss.
 
     It is the rank's share of the labelled utterances.
@@ -283,11 +290,11 @@ def _shares(losses: Sequence[Tensor]) -> list[float]:
         getattr(losses, "weights", (1.0, 1.0, 1.0)), dtype=torch.float64, device=losses[0].device
     )
     total = weights.clone()
-    _reduce([total])
+    sum_over_ranks([total])
     return torch.where(total > 0, weights / total.clamp(min=1e-300), 0).tolist()
 
 
-def _reduce(tensors: Sequence[Tensor]) -> None:
+def sum_over_ranks(tensors: Sequence[Tensor]) -> None:
     """Sum over the ranks, in place."""
     if _distributed():
         for tensor in tensors:

@@ -35,6 +35,7 @@ EPILOGS = {
         "merc train --dataset iemocap --data iemocap_multimodal_features.pkl --out runs/iemocap",
         "merc train --dataset meld --data MELD.Raw --profile offline --out runs/meld",
         "merc train --dataset mytable --set train.epochs=20 --out runs/mine",
+        "merc train --dataset mytable --model sdt --out runs/sdt",
     ),
     "evaluate": example("merc evaluate runs/mine --dataset mytable --json"),
     "compare": example("merc compare runs/mine runs/other"),
@@ -73,6 +74,14 @@ def train(
         ),
     ],
     data: Data = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="css (default), or a model that the paper compares it with, such as sdt.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
     protocol: Annotated[
         str,
         typer.Option(
@@ -129,7 +138,7 @@ def train(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Train CSS and write a run: model, predictions, metrics, pictures, card.
+    """Train CSS or another model and write a run: model, predictions, metrics, pictures, card.
 
     If --data is a raw release of IEMOCAP or MELD, its features are extracted first.
     """
@@ -147,7 +156,7 @@ def train(
         from pipeline.training.train import train as run
 
         check_options(out, protocol, seeds, tensorboard)
-        corpus, config, summary = _load(dataset, data, set or [], release, finetune)
+        corpus, config, summary = _load(dataset, data, set or [], release, finetune, model)
         if summary:
             failures.extend(summary.failures)
             recordings = len(summary.files)
@@ -272,6 +281,7 @@ def _load(
     overrides: list[str],
     release: ReleaseOptions | None,
     finetune: Path | None = None,
+    model: str | None = None,
 ) -> tuple[Corpus, Any, Any]:
     """Load the corpus, the settings to train it with, and the summary of an extraction.
 
@@ -281,11 +291,11 @@ def _load(
     from pipeline.training.config import load_configuration
 
     if dataset == "paired" and not (Path(dataset) / "utterances.csv").is_file():
-        return _load_paired(data, overrides, release, finetune)
+        return _load_paired(data, overrides, release, finetune, model)
     from pipeline.corpora import find_source
 
     source = find_source(dataset, data)
-    config = load_configuration(source.settings, overrides)
+    config = load_configuration(source.settings, overrides, model)
     if finetune and release:
         release = _finetune(source, release, finetune)
     from pipeline.cli.progress import RunProgress
@@ -301,7 +311,11 @@ def _load(
 
 
 def _load_paired(
-    data: Path | None, overrides: list[str], release: ReleaseOptions | None, finetune: Path | None
+    data: Path | None,
+    overrides: list[str],
+    release: ReleaseOptions | None,
+    finetune: Path | None,
+    model: str | None,
 ) -> tuple[Corpus, Any, None]:
     from pipeline.recipes.paired import load_paired
     from pipeline.training.config import load_configuration
@@ -310,7 +324,7 @@ def _load_paired(
     if given or finetune:
         options = ", ".join([*given, *(["--finetune"] if finetune else [])])
         fail(f"{options}: only for a raw release, and paired is none; leave them out")
-    config = load_configuration("offline", overrides)
+    config = load_configuration("offline", overrides, model)
     corpus = load_paired(data, lambda line: print_line(f"paired: {line}", error=True))
     return corpus, config, None
 

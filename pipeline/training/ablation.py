@@ -67,7 +67,7 @@ def ablate(
         if name == "mean-gamma":
             row_settings = _mean_gamma(out / "rows" / "css")
         try:
-            config = load_configuration(settings, [*overrides, *row_settings])
+            config = load_configuration(settings, [*overrides, *row_settings], "css")
             row_report = _with_row(name, report) if report else no_report
             runs[name] = train_corpus(corpus, config, protocol, seeds, folder, row_report)
         except UsageError:

@@ -64,9 +64,11 @@ def _introduction(metrics: dict[str, Any]) -> str:
     seeds = len(metrics["seeds"])
     selected_on = "valid" if "valid" in metrics else "test"
     protocol = metrics["protocol"]
+    model = "CSS" if metrics["model"] == "css" else metrics["model"]
+    title = "Cross-Space Synergy" if model == "CSS" else "A comparison model"
     return (
-        f"# CSS on {metrics['dataset']}\n\n"
-        f"Cross-Space Synergy, {metrics['parameters']:,} parameters, {seeds} "
+        f"# {model} on {metrics['dataset']}\n\n"
+        f"{title}, {metrics['parameters']:,} parameters, {seeds} "
         f"seed{'s' * (seeds > 1)}; reads {', '.join(metrics['modalities'])}. "
         f"`model.safetensors` is seed {metrics['best_seed']}, the best on {selected_on}.\n\n"
         f"Protocol `{protocol}`. {PROTOCOLS[protocol]}\n"

@@ -1,7 +1,7 @@
 """Settings of a training: typed sections, YAML defaults per corpus, `--set section.key=value`.
 
-The section `model` has the fields of `css_model.CSSConfig` except those that the corpus decides
-(widths and labels).
+The section `model` has the fields of the model's configuration, such as `css_model.CSSConfig`,
+except those that the corpus decides (widths and labels), and its name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import difflib
 import math
 import re
 from dataclasses import dataclass, field, fields, make_dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -18,18 +19,19 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from css_model import CSSConfig
+from css_model import MODELS, BaseConfig, config_class
 from pipeline.core.dialogue import MODALITIES
 from pipeline.core.errors import MercError
 
 __all__ = [
+    "CSSTrainConfig",
     "Configuration",
     "DataConfig",
-    "ModelConfig",
     "TrainConfig",
     "build_configuration",
     "check_values",
     "load_configuration",
+    "model_section",
     "to_yaml",
 ]
 
@@ -61,16 +63,6 @@ class TrainConfig:
     lr: float = 1e-3
     batch: int = 32  # dialogues
     weight_decay: float = 1e-5
-    temperature: float = 1.0  # of L3, eq. 13
-    detach_teacher: bool = True  # no gradient of L3 through the fused branch
-    objective: str = "pgm"
-    # of L1, L2, L3; 0 switches a loss off; other values than 0 and 1 for objective static only
-    weights: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
-    literal: bool = False  # eq. 13 as printed: softmax of probabilities / T
-    theta: str = "trunk"  # parameters on which PGM compares the gradients
-    gamma: str = "raw"  # raw: γ weighs the losses (eq. 16); unit: rescaled unit gradients
-    # gradient of fusion and unimodal heads: scaled by γ (eq. 16), or unscaled (Sener and Koltun)
-    heads: str = "scaled"
     # none; mild: frequency to the power of -1/4; inverse: frequency to the power of -1
     class_weights: str = "none"
     # decay per step of a moving average of the weights, which is then evaluated; 0: no average
@@ -83,20 +75,53 @@ class TrainConfig:
     seed: int = 0  # of the first run; --seeds N trains this one and the N - 1 that follow
 
 
-def _model_section() -> type:
-    hints = get_type_hints(CSSConfig)
-    of_corpus = ("widths", "labels")
+@dataclass
+class CSSTrainConfig(TrainConfig):
+    """The losses of CSS and how PGM weighs them. Other models have losses of their own."""
+
+    temperature: float = 1.0  # of L3, eq. 13
+    detach_teacher: bool = True  # no gradient of L3 through the fused branch
+    objective: str = "pgm"
+    # of L1, L2, L3; 0 switches a loss off; other values than 0 and 1 for objective static only
+    weights: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
+    literal: bool = False  # eq. 13 as printed: softmax of probabilities / T
+    theta: str = "trunk"  # parameters on which PGM compares the gradients
+    gamma: str = "raw"  # raw: γ weighs the losses (eq. 16); unit: rescaled unit gradients
+    # gradient of fusion and unimodal heads: scaled by γ (eq. 16), or unscaled (Sener and Koltun)
+    heads: str = "scaled"
+
+
+@dataclass
+class ModelSection:
+    """The section `model`; `model_section` adds the fields of a model."""
+
+    name: str = "css"  # chosen by --model
+
+
+@cache
+def model_section(name: str) -> Any:
+    """Return the dataclass of the section `model` for a model of `css_model.MODELS`."""
+    config = config_class(name)
+    hints = get_type_hints(config)
     options: list[Any] = [
         (item.name, hints[item.name], item.default)
-        for item in fields(CSSConfig)
-        if item.name not in of_corpus
+        for item in fields(config)
+        if item.name not in ("widths", "labels")
     ]
-    section = make_dataclass("ModelConfig", options)
-    section.__module__ = __name__  # makes it picklable, for the worker processes
+    section = make_dataclass(
+        f"{SECTION}{name}", [("name", str, name), *options], bases=(ModelSection,)
+    )
+    section.__module__ = __name__  # with __getattr__, this makes it picklable for worker processes
     return section
 
 
-ModelConfig: Any = _model_section()
+SECTION = "model section "
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith(SECTION):
+        return model_section(name.removeprefix(SECTION))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass
@@ -108,8 +133,13 @@ class Configuration:
     """
 
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    model: Any = field(default_factory=lambda: model_section("css")())
+    train: Any = field(default_factory=CSSTrainConfig)  # TrainConfig for other models
+
+    def model_config(self, widths: tuple[tuple[str, int], ...], labels: Any) -> BaseConfig:
+        """Return the configuration of the model for a corpus. Raises ValueError if impossible."""
+        options = {name: value for name, value in vars(self.model).items() if name != "name"}
+        return config_class(self.model.name)(widths=widths, labels=labels, **options)
 
 
 MAX_YAML = 100_000  # characters of a settings file
@@ -128,13 +158,15 @@ WRONG_VALUES = (
 CHOICES = {
     **{f"data.normalise_{m}": ("corpus", "speaker", "none") for m in MODALITIES},
     "data.left": ("letter", "other"),
+    "train.class_weights": ("none", "mild", "inverse"),
+    "train.bf16": ("auto", "yes", "no"),
+    "train.device": ("auto", "cpu", "cuda"),
+}
+CSS_CHOICES = {
     "train.objective": ("pgm", "static", "equal", "l1", "mgda", "pcgrad", "cagrad"),
     "train.theta": ("trunk", "last", "repr"),
     "train.gamma": ("raw", "unit"),
     "train.heads": ("scaled", "unscaled"),
-    "train.class_weights": ("none", "mild", "inverse"),
-    "train.bf16": ("auto", "yes", "no"),
-    "train.device": ("auto", "cpu", "cuda"),
 }
 BOUNDS = {  # smallest, largest
     "data.split_seed": (0, 2**31),
@@ -143,31 +175,66 @@ BOUNDS = {  # smallest, largest
     "train.lr": (1e-12, 10.0),
     "train.batch": (1, 100_000),
     "train.weight_decay": (0.0, 10.0),
-    "train.temperature": (1e-3, 1e3),
     "train.clip": (0.0, 1e9),
     "train.average": (0.0, 0.99999),
     "train.threads": (0, 1024),
     "train.seed": (0, 2**31),
 }
+CSS_BOUNDS = {"train.temperature": (1e-3, 1e3)}
 
 
-def load_configuration(settings: str, overrides: list[str] | None = None) -> Configuration:
-    """Load the default settings of a corpus and apply overrides.
+def load_configuration(
+    settings: str, overrides: list[str] | None = None, model: str | None = None
+) -> Configuration:
+    """Load the default settings of a corpus and a model, and apply overrides.
 
     Args:
         settings: a name in configs/ ("iemocap", "meld", "offline", "synthetic", "table"), or a
             table folder: its own config.yaml, else configs/table.yaml.
         overrides: strings such as "train.epochs=2".
+        model: a name of `css_model.MODELS`; default: that of the settings, else CSS. If the
+            settings are for another model, only their section `data` applies, and the rest comes
+            from configs/baselines/MODEL.yaml.
 
     Raises:
-        MercError: an unknown key (names the closest one), or a value of the wrong type or out of
-            bounds.
+        MercError: an unknown model or key (names the closest one), or a value of the wrong type or
+            out of bounds.
 
     >>> load_configuration("meld", ["train.lr=1e-4"]).train.lr
     0.0001
+    >>> load_configuration("meld", model="sdt").model.temperature
+    8.0
     """
-    layer = _read_defaults(settings)
-    return _check(build_configuration(Configuration, [layer], overrides or []))
+    source, text = _read_defaults(settings)
+    layers = [(source, text)]
+    layer = _parse(text, source)
+    of_layer = _model_name(layer)
+    name = of_layer if model is None else model
+    if name not in MODELS:
+        place = f"{source}: model.name" if model is None else "--model"
+        raise MercError(f"{place} {_short(name)}: no such model", f"choose {', '.join(MODELS)}")
+    if name != of_layer:
+        data = OmegaConf.to_yaml(OmegaConf.masked_copy(layer, ["data"])) if layer else "{}"
+        layers = [_model_defaults(name, settings), (source, data)]
+    schema = Configuration(
+        model=model_section(name)(), train=CSSTrainConfig() if name == "css" else TrainConfig()
+    )
+    return _check(build_configuration(schema, layers, overrides or []), name)
+
+
+def _model_name(layer: Any) -> str:
+    name = OmegaConf.select(layer, "model.name") if isinstance(layer, DictConfig) else None
+    return "css" if name is None else str(name)
+
+
+def _model_defaults(model: str, settings: str) -> tuple[str, str]:
+    """Return (name, text) of the settings of a model for a corpus it is known on, else "table"."""
+    if model == "css":
+        return "configs/table.yaml", (resources.files("configs") / "table.yaml").read_text("utf-8")
+    name = f"configs/baselines/{model}.yaml"
+    text = (resources.files("configs") / "baselines" / f"{model}.yaml").read_text("utf-8")
+    corpus = settings if settings in ("iemocap", "meld") else "table"
+    return f"{name}: {corpus}", OmegaConf.to_yaml(OmegaConf.create(yaml.safe_load(text)[corpus]))
 
 
 def _read_defaults(settings: str) -> tuple[str, str]:
@@ -192,11 +259,11 @@ def to_yaml(configuration: Any) -> str:
 
 
 def build_configuration(
-    schema: type, layers: list[tuple[str, str]], overrides: list[str]
+    schema: Any, layers: list[tuple[str, str]], overrides: list[str]
 ) -> DictConfig:
     """Merge a typed schema, layers of YAML and `section.key=value` overrides, the last one wins.
 
-    layers: (name for messages, text) pairs.
+    schema: a dataclass or an instance of one. layers: (name for messages, text) pairs.
 
     Raises MercError for an unknown key (names the closest one) or a value of the wrong type.
     """
@@ -333,7 +400,7 @@ def _suggestion(wrong: str, known: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
 
 
-def _check(config: DictConfig) -> Configuration:
+def _check(config: DictConfig, model: str) -> Configuration:
     check_values(config, CHOICES, BOUNDS)
     modalities = list(config.data.modalities)
     repeated = any(modality in modalities[:k] for k, modality in enumerate(modalities))
@@ -342,6 +409,24 @@ def _check(config: DictConfig) -> Configuration:
             f"data.modalities = {modalities}: unknown, repeated or empty",
             f"choose from {', '.join(MODALITIES)}, each once",
         )
+    if OmegaConf.get_type(config.train) is CSSTrainConfig:
+        _check_css(config)
+    result = OmegaConf.to_object(config)
+    assert isinstance(result, Configuration)
+    if result.model.name != model:
+        raise MercError(
+            f"model.name = {_short(result.model.name)}: this is the section of {model}",
+            "choose the model with --model",
+        )
+    try:
+        result.model_config((("text", 1),), ("a", "b"))
+    except (ValueError, OverflowError) as error:
+        raise MercError(f"model: {_short(str(error))}", "correct the section model") from error
+    return result
+
+
+def _check_css(config: DictConfig) -> None:
+    check_values(config, CSS_CHOICES, CSS_BOUNDS)
     weights = list(config.train.weights)
     valid = all(isinstance(w, (int, float)) and 0 <= w < math.inf for w in weights)
     if len(weights) != 3 or not valid or not any(weights):
@@ -354,10 +439,3 @@ def _check(config: DictConfig) -> Configuration:
             f"train.weights = {weights}: weights other than 0 and 1 need fixed weights",
             "set train.objective=static",
         )
-    result = OmegaConf.to_object(config)
-    assert isinstance(result, Configuration)
-    try:
-        CSSConfig(widths=(("text", 1),), labels=("a", "b"), **vars(result.model))
-    except (ValueError, OverflowError) as error:
-        raise MercError(f"model: {_short(str(error))}", "correct the section model") from error
-    return result

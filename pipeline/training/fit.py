@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from css_model import CSS, Checkpoint, save_checkpoint
+from css_model import Checkpoint, EmotionModel, save_checkpoint
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.errors import MercError
 from pipeline.core.files import write_text
@@ -99,7 +99,9 @@ def _row(epoch: int, means: np.ndarray, score: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _score(model: CSS, dialogues: list[Dialogue], labels: tuple[str, ...]) -> dict[str, Any]:
+def _score(
+    model: EmotionModel, dialogues: list[Dialogue], labels: tuple[str, ...]
+) -> dict[str, Any]:
     truth = np.concatenate([d.labels for d in dialogues])
     guess = np.concatenate([logits.argmax(1) for logits in compute_logits(model, dialogues)])
     return scores(truth[truth >= 0], guess[truth >= 0], labels)

@@ -81,8 +81,11 @@ def split_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
 
 
 def speaker_notes(corpus: Corpus, rows: int) -> list[str]:
-    """Note dialogues with more speakers than the model has embeddings for (`model.speakers`)."""
-    dialogues = [d for d in corpus.dialogues if len(set(d.speakers)) > rows]
+    """Note dialogues with more speakers than the model has embeddings for (`model.speakers`).
+
+    rows: 0 if the model has no embeddings.
+    """
+    dialogues = [d for d in corpus.dialogues if len(set(d.speakers)) > rows > 0]
     if not dialogues:
         return []
     example = dialogues[0]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from css_model import CSS, CSSConfig
+from css_model import EmotionModel, make_model
 from css_model.allocator import keep_freed_memory
 from pipeline.core.files import write_bytes
 from pipeline.training.config import Configuration
@@ -32,17 +32,17 @@ class TrainingState:
     best: the epoch with the highest score, the first one among equals, and its weights.
     """
 
-    model: CSS
+    model: EmotionModel
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=lambda: {"score": -1.0, "epoch": 0, "state": {}})
 
     @property
-    def evaluated(self) -> CSS:
+    def evaluated(self) -> EmotionModel:
         """The model that is scored and saved: the average of the weights if there is one."""
         model = self.model if self.average is None else self.average.module
-        assert isinstance(model, CSS)
+        assert isinstance(model, EmotionModel)
         return model
 
     def record(self, row: dict[str, Any], score: float) -> None:
@@ -65,7 +65,7 @@ def new_state(
     if device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(seed)
-    model = CSS(CSSConfig(widths=widths, labels=labels, **vars(config.model))).to(device)
+    model = make_model(config.model_config(widths, labels)).to(device)
     options = config.train
     optimizer = torch.optim.Adam(
         model.parameters(), options.lr, weight_decay=options.weight_decay, fused=True

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from css_model import collate, losses, make_modulator
+from css_model import CSS, EmotionModel, Output, WeightedSum, collate, losses, make_modulator
+from css_model.baselines import Baseline
+from css_model.batch import Batch
+from css_model.objectives import Losses
 from css_model.pareto import ParetoGradientModulator, mean_over_ranks
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.errors import MercError
-from pipeline.training.config import Configuration, TrainConfig
+from pipeline.training.config import Configuration, CSSTrainConfig
 from pipeline.training.inputs import Inputs, class_weights
 from pipeline.training.state import TrainingState
 
@@ -24,8 +27,9 @@ __all__ = ["TrainingStep", "choose_device", "share_of_rank", "shuffled_batches"]
 class TrainingStep:
     """Call it with the prepared dialogues of a batch: it updates the weights of `state`.
 
-    A call returns (6,) float64: L1, L2, L3 and their weights γ1, γ2, γ3 (eqs. 11-16). It raises
-    FloatingPointError if a loss or gradient is NaN or infinite.
+    A call returns (6,) float64: L1, L2, L3 and their weights γ1, γ2, γ3 (eqs. 11-16). Another model
+    than CSS has its own three losses and fixed weights. It raises FloatingPointError if a loss or
+    gradient is NaN or infinite.
     """
 
     def __init__(
@@ -36,8 +40,8 @@ class TrainingStep:
         self.options = config.train
         self.device = device
         self.class_weights = class_weights(inputs.counts, config.train.class_weights)
-        self.modulator = _modulator(state, config.train)
-        self.autocast = _autocast(config.train.bf16, config.model.d, device)
+        self.modulator = _modulator(state.model, config.train)
+        self.autocast = _autocast(config.train.bf16, state.model, device)
 
     def __call__(self, dialogues: list[Dialogue]) -> np.ndarray:
         options, model = self.options, self.state.model
@@ -46,14 +50,7 @@ class TrainingStep:
             output = model(batch)
         if any(d.odds is not None for d in dialogues):
             output = output.shifted(_class_odds(dialogues, output.logits))
-        terms = losses(
-            output,
-            batch,
-            options.temperature,
-            options.detach_teacher,
-            options.literal,
-            self.class_weights,
-        )
+        terms = self._losses(output, batch)
         values = mean_over_ranks(terms)
         if not np.isfinite(values).all():
             raise FloatingPointError(f"losses {values}")
@@ -65,6 +62,19 @@ class TrainingStep:
         if self.state.average is not None:
             self.state.average.update_parameters(model)
         return np.array([*values, *(float(weight) for weight in gamma)], np.float64)
+
+    def _losses(self, output: Output, batch: Batch) -> Losses:
+        model, options = self.state.model, self.options
+        if isinstance(model, Baseline):
+            return model.losses(output, batch, self.class_weights)
+        return losses(
+            output,
+            batch,
+            options.temperature,
+            options.detach_teacher,
+            options.literal,
+            self.class_weights,
+        )
 
 
 def shuffled_batches(
@@ -94,11 +104,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 
-def _modulator(state: TrainingState, options: TrainConfig) -> ParetoGradientModulator:
+def _modulator(
+    model: EmotionModel, options: CSSTrainConfig
+) -> ParetoGradientModulator | WeightedSum:
+    if isinstance(model, Baseline):
+        return WeightedSum(model, model.loss_weights)
+    assert isinstance(model, CSS)
     try:
         return make_modulator(
             options.objective,
-            state.model,
+            model,
             options.theta,
             options.gamma,
             heads=options.heads,
@@ -121,15 +136,18 @@ def _class_odds(dialogues: list[Dialogue], like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(rows)).to(like)
 
 
-def _autocast(choice: str, d: int, device: torch.device) -> Callable[[], Any]:
+def _autocast(choice: str, model: EmotionModel, device: torch.device) -> Callable[[], Any]:
     """Return the context for a forward pass.
 
-    auto: bf16 if the processor has it and the matrices are large enough to gain from it.
+    auto: bf16 if the processor has it, the matrices are large enough to gain from it, and the model
+    was tested with it.
     """
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported()
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    if choice == "no" or (choice == "auto" and not (native and d >= 512)):
+    tested = not isinstance(model, Baseline) or model.autocast
+    gains = native and tested and getattr(model.config, "d", 0) >= 512
+    if choice == "no" or (choice == "auto" and not gains):
         return nullcontext
     return lambda: torch.autocast(device.type, torch.bfloat16)

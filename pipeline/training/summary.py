@@ -44,6 +44,7 @@ def summarise(
     dialogues = {"train": train, "valid": parts.valid, "test": parts.test}
     metrics: dict[str, Any] = {
         "dataset": parts.corpus.name,
+        "model": config.model.name,
         "protocol": parts.protocol,
         "labels": list(labels),
         "seeds": list(folders),

@@ -1,4 +1,4 @@
-"""Train CSS: a corpus in, a run folder out."""
+"""Train a model: a corpus in, a run folder out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from css_model import CSSConfig
 from pipeline.core.dialogue import Corpus, Dialogue
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import checksum
@@ -58,8 +57,8 @@ def train(
     """Train several seeds and write a run folder. An interrupted run continues where it stopped.
 
     Args:
-        protocol: "clean"; "published", which also trains with the teacher of L3 not detached, in
-            `out/attached`; or "both": the clean run, with the published one in `out/published`.
+        protocol: "clean"; "published", which also trains CSS with the teacher of L3 not detached,
+            in `out/attached`; or "both": the clean run, with the published one in `out/published`.
         report: is called with a dict after every epoch: seed, epoch, epochs, loss1 to loss3,
             gamma1 to gamma3, select_accuracy, select_weighted_f1.
         tensorboard: also write event files to `out/tensorboard`.
@@ -93,7 +92,7 @@ def _train(
     if protocol == "both":
         name = "published"
         other = _train(corpus, config, name, seeds, out / name, report, tensorboard)
-    elif protocol == "published" and config.train.detach_teacher:
+    elif protocol == "published" and getattr(config.train, "detach_teacher", False):
         name = "attached"
         attached = replace(config, train=replace(config.train, detach_teacher=False))
         other = train_corpus(corpus, attached, protocol, seeds, out / name, report, tensorboard)
@@ -116,7 +115,7 @@ def train_corpus(
     A finished run of the same corpus and settings is not trained again.
     """
     parts = split_corpus(corpus, config.data, protocol)
-    parts.notes.extend(speaker_notes(corpus, config.model.speakers))
+    parts.notes.extend(speaker_notes(corpus, getattr(config.model, "speakers", 0)))
     _check_model(corpus, config)
     identity = _identity(corpus, config, protocol, seeds)
     finished = find_run(out, identity)
@@ -161,7 +160,7 @@ def _reporting(report: Report, events: Path | None) -> Iterator[Report]:
 def _check_model(corpus: Corpus, config: Configuration) -> None:
     """Raise MercError for an impossible model, before a run folder is made."""
     try:
-        CSSConfig(tuple(corpus.widths.items()), corpus.labels, **vars(config.model))
+        config.model_config(tuple(corpus.widths.items()), corpus.labels)
     except ValueError as error:
         raise MercError(f"settings of the model: {error}", "change them with --set") from error
 

@@ -1,0 +1,191 @@
+"""Comparison models: sizes of the papers, masks, batches, what they learn and what they cannot."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from css_model import (
+    MODELS,
+    Checkpoint,
+    Normaliser,
+    WeightedSum,
+    collate,
+    config_class,
+    load_checkpoint,
+    make_model,
+    save_checkpoint,
+)
+from css_model.baselines import BASELINES
+from pipeline.training.config import load_configuration
+
+from .conftest import LABELS, WIDTHS, make_dialogue
+
+NAMES = list(BASELINES)
+TEXT_AND_FACE = (("text", 1024), ("visual", 342))
+CORPORA = {  # widths of the published features that the sizes were counted with
+    "iemocap": ((("audio", 1582), *TEXT_AND_FACE), 6),
+    "meld": ((("audio", 300), *TEXT_AND_FACE), 7),
+}
+SIZES = {  # name -> parameters for IEMOCAP, MELD; None where no figure is known
+    "sdt": (79_687_704, 78_386_204),
+}
+EXACT = {"sdt"}
+SMALL = {  # what keeps a model small
+    "sdt": {"d": 24, "heads": 4},
+}
+WITHOUT_SPEAKERS: set[str] = set()
+WITHOUT_CONTEXT: set[str] = set()
+
+
+def small(name: str, **fields):
+    dropouts = {"dropout": 0.0} if "dropout" in config_class(name).__dataclass_fields__ else {}
+    config = {"widths": WIDTHS, "labels": LABELS} | dropouts | SMALL[name] | fields
+    return make_model(config_class(name)(**config))
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+@pytest.mark.parametrize("name", NAMES)
+def test_number_of_parameters(name: str, corpus: str) -> None:
+    widths, classes = CORPORA[corpus]
+    config = load_configuration(corpus, model=name).model_config(widths, tuple("abcdefg"[:classes]))
+    with torch.device("meta"):
+        count = make_model(config).parameter_count()
+    expected = SIZES[name][list(CORPORA).index(corpus)]
+    if expected is not None:
+        assert count == pytest.approx(expected, rel=0 if name in EXACT else 0.02)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_small_settings_for_other_corpora(name: str) -> None:
+    config = load_configuration("table", model=name).model_config(WIDTHS, LABELS)
+    assert make_model(config).parameter_count() < 5_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_do_not_depend_on_the_batch(name: str) -> None:
+    model = small(name).eval()
+    dialogues = [make_dialogue(seed, length) for seed, length in enumerate((5, 1, 13, 2))]
+    together = model(collate(dialogues, WIDTHS)).logits
+    start = 0
+    for one in dialogues:
+        alone = model(collate([one], WIDTHS)).logits
+        assert torch.allclose(alone, together[start : start + len(alone)], atol=1e-5)
+        start += len(alone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_lies_behind_a_mask_is_not_read(name: str) -> None:
+    model, batch = small(name).eval(), collate([make_dialogue(1, 9, missing=0.4)], WIDTHS)
+    before = model(batch).logits
+    for modality, rows in batch.features.items():
+        rows[~batch.present[modality]] = 1e3
+    assert torch.equal(model(batch).logits, before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_undeclared_modality_is_missing(name: str) -> None:
+    model, one = small(name).eval(), make_dialogue(1, 8)
+    one.features["visual"][:] = np.nan
+    expected = model(collate([one], WIDTHS)).logits
+    del one.features["visual"]
+    assert torch.equal(model(collate([one])).logits, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_number_of_modalities(name: str) -> None:
+    for widths in (WIDTHS[:1], WIDTHS[:2]):
+        model = small(name, widths=widths)
+        batch = collate([make_dialogue(1, 6, widths=widths)], widths)
+        terms = model.losses(model(batch), batch)
+        assert all(term.isfinite() for term in terms)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_and_gradients_are_finite(name: str) -> None:
+    """Also without any feature in a dialogue, and with a batch without labels."""
+    model = small(name).train()
+    batch = collate([make_dialogue(1, 7), make_dialogue(2, 4, missing=1.0), make_dialogue(3, 1)])
+    output = model(batch)
+    terms = model.losses(output, batch, torch.tensor([0.5, 1.0, 2.0, 1.0]))
+    assert all(term.isfinite() and term.shape == () for term in terms)
+    WeightedSum(model, model.loss_weights).backward(terms, output)
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    batch.labels[:] = -1
+    assert model.losses(model(batch), batch)[0] == 0
+    batch.labels[:] = 99
+    with pytest.raises(ValueError, match="99 is out of range"):
+        model.losses(model(batch), batch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_modalities_context_and_speakers(name: str) -> None:
+    model, one = small(name).eval(), make_dialogue(1, 8, missing=0.0)
+    base = model(collate([one])).logits
+    for modality, rows in one.features.items():
+        changed = SimpleNamespace(**vars(one) | {"features": one.features | {modality: -rows}})
+        assert (model(collate([changed])).logits - base).abs().max() > 1e-4
+    first = {m: np.concatenate([-rows[:1], rows[1:]]) for m, rows in one.features.items()}
+    changed = SimpleNamespace(**vars(one) | {"features": first})
+    context = (model(collate([changed])).logits - base)[1:].abs().max()
+    assert (context == 0) == (name in WITHOUT_CONTEXT)
+    other = SimpleNamespace(**vars(one) | {"speakers": ["x"] * 8})
+    speakers = (model(collate([other])).logits - base).abs().max()
+    assert (speakers == 0) == (name in WITHOUT_SPEAKERS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_rebuilds_it(name: str, tmp_path) -> None:
+    model, one = small(name).eval(), make_dialogue(1, 8)
+    normaliser = Normaliser().fit([one])
+    checkpoint = Checkpoint(model.config, model.state_dict(), normaliser, None, np.zeros(4))
+    save_checkpoint(tmp_path / "model.safetensors", checkpoint)
+    loaded = load_checkpoint(tmp_path / "model.safetensors")
+    assert loaded.config == model.config
+    assert torch.equal(loaded.model()(collate([one])).logits, model(collate([one])).logits)
+
+
+def mood_dialogue(seed: int) -> SimpleNamespace:
+    """Return two speakers in turn; the label is the mood that the previous utterance showed."""
+    generator = np.random.default_rng(seed)
+    moods = generator.integers(0, 3, 7)
+    features = {
+        modality: (np.eye(width)[moods] * 2 + generator.normal(0, 0.1, (7, width))).astype("f")
+        for modality, width in WIDTHS
+    }
+    speakers = ["a", "b"] * 3 + ["a"]
+    return SimpleNamespace(
+        id="", features=features, speakers=speakers, labels=np.append(-1, moods[:-1])
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_mood_of_the_previous_speaker(name: str) -> None:
+    """A model with context learns it; one without cannot."""
+    model = small(name).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    train, test = (collate(map(mood_dialogue, seeds)) for seeds in (range(40), range(100, 120)))
+    modulator = WeightedSum(model, model.loss_weights)
+    known = test.labels >= 0
+    for step in range(200):
+        output = model(train)
+        modulator.backward(model.losses(output, train), output)
+        optimizer.step()
+        if step % 20 == 19:
+            guess = model.eval()(test).logits.argmax(1)
+            accuracy = (guess == test.labels)[known].float().mean()
+            model.train()
+            if accuracy > 0.9:
+                break
+    assert (accuracy > 0.9) == (name not in WITHOUT_CONTEXT)
+    assert accuracy > 0.9 or accuracy < 0.6  # chance is 1/3
+
+
+def test_unknown_models_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown model 'x'; choose css, sdt"):
+        config_class("x")
+    assert MODELS == ("css", *BASELINES)
+    assert set(SIZES) == set(SMALL) == set(BASELINES)
