@@ -84,6 +84,7 @@ def label(
     speakers: int | None = None,
     model: str | Path | Run = "merc-offline",
     prior: str = "train",
+    min_confidence: float = 0.0,
     language: str | None = None,
     whisper: str = "tiny.en",
     text_model: str | Path | None = None,
@@ -98,6 +99,7 @@ def label(
         speakers: number of speakers, if known.
         model: a run, a run folder, a model file, or the name of the model that ships with merc.
         prior: "train": classes as frequent as in training; "uniform": all classes equally likely.
+        min_confidence: utterances below it are marked as uncertain, 0 to 1.
         language: language spoken, such as "en" or "de"; default: English.
         whisper: Whisper model by name or folder; names other than tiny.en need a network.
         text_model: folder of the fine-tuned text encoder that the run was trained with.
@@ -119,6 +121,7 @@ def label(
         language=language,
         speakers=speakers,
         prior=prior,
+        min_confidence=min_confidence,
         device=device,
         text_model=text_model,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -12,7 +10,12 @@ from scipy.special import log_softmax
 
 from css_model import EmotionModel
 from pipeline.core.dialogue import MODALITIES, Dialogue
-from pipeline.training.predictor import apply_temperature, compute_logits, modality_sets
+from pipeline.training.predictor import (
+    apply_temperature,
+    compute_logits,
+    keep_modalities,
+    modality_sets,
+)
 
 __all__ = ["fit_temperature", "fit_temperatures"]
 
@@ -33,7 +36,7 @@ def fit_temperatures(
     for size in range(1, len(modalities) + 1):
         for visible in combinations(modalities, size):
             name = "+".join(visible)
-            masked = [_hide_others(dialogue, visible) for dialogue in dialogues]
+            masked = [keep_modalities(dialogue, visible) for dialogue in dialogues]
             logits, labels = _labelled_logits(model, masked, name)
             if len(labels) >= MIN_UTTERANCES:
                 temperatures[name] = fit_temperature(logits, labels, log_prior)
@@ -52,14 +55,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, log_prior: np.ndarra
 
     result = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded")
     return round(float(np.exp(result.x)), 4)
-
-
-def _hide_others(dialogue: Dialogue, visible: Collection[str]) -> Dialogue:
-    features = {
-        modality: rows if modality in visible else np.full_like(rows, np.nan)
-        for modality, rows in dialogue.features.items()
-    }
-    return replace(dialogue, features=features)
 
 
 def _labelled_logits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import resources
@@ -24,6 +25,7 @@ __all__ = [
     "Predictor",
     "apply_temperature",
     "compute_logits",
+    "keep_modalities",
     "modality_sets",
     "prepare",
 ]
@@ -50,6 +52,15 @@ def prepare(dialogue: Dialogue, widths: dict[str, int], normaliser: Normaliser) 
                 "use features from the extractor that the model was trained with",
             )
     return replace(dialogue, features=normaliser.apply(features, dialogue.speakers))
+
+
+def keep_modalities(dialogue: Dialogue, visible: Collection[str]) -> Dialogue:
+    """Return the dialogue with the features of all other modalities missing."""
+    features = {
+        modality: rows if modality in visible else np.full_like(rows, np.nan)
+        for modality, rows in dialogue.features.items()
+    }
+    return replace(dialogue, features=features)
 
 
 def modality_sets(dialogue: Dialogue) -> list[str]:
@@ -212,11 +223,15 @@ class Predictor:
 
         An utterance without any feature gets the prior (see `modality_sets`).
         """
-        if prior not in PRIORS:
-            raise UsageError(f"unknown prior {prior!r}", f"choose {' or '.join(PRIORS)}")
         if not dialogue.utterances:
             return np.zeros((0, len(self.labels)))
         prepared = prepare(dialogue, self.widths, self.checkpoint.normaliser)
+        return self.prepared_probabilities(prepared, prior)
+
+    def prepared_probabilities(self, prepared: Dialogue, prior: str = "train") -> np.ndarray:
+        """Return the probabilities of a dialogue that `prepare` has normalised."""
+        if prior not in PRIORS:
+            raise UsageError(f"unknown prior {prior!r}", f"choose {' or '.join(PRIORS)}")
         present = modality_sets(prepared)
         temperatures = np.array([self.checkpoint.temperatures.get(s, 1.0) for s in present])
         log_prior = np.asarray(self.checkpoint.log_prior, np.float64)
