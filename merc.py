@@ -34,12 +34,14 @@ __all__ = [
     "Run",
     "__version__",
     "ablate",
+    "agree",
     "compare",
     "evaluate",
     "extract",
     "label",
     "load_corpus",
     "load_model",
+    "load_result",
     "train",
 ]
 
@@ -126,6 +128,42 @@ def label(
         text_model=text_model,
     )
     return labeller.label(recording, transcript)
+
+
+def load_result(path: str | Path) -> Result:
+    """Read a result of merc, corrected or not, in any of its formats but RTTM.
+
+    Save it in another format with `Result.save`. Raises MercError or OSError.
+
+    >>> merc.label("examples/dialogue.mp4").save("dialogue.eaf", overwrite=True)
+    PosixPath('dialogue.eaf')
+    >>> merc.load_result("dialogue.eaf").utterances[0]["emotion"]
+    'joy'
+    """
+    from pipeline.labelling import Result
+    from pipeline.segmentation.annotations import find_recording, read_annotation
+
+    content = read_annotation(Path(path))
+    return Result(content, find_recording(Path(path), content["media"]))
+
+
+def agree(one: str | Path, other: str | Path) -> dict[str, Any]:
+    """Compare two annotations of the same recordings: two files, or two folders of files.
+
+    Returns:
+        agreement, kappa, alpha, confusion, speakers, segmentation, disagreements, ...; see
+        `merc agree --json` and docs/results.md.
+
+    Needs the extra `agree`. Raises MercError or OSError.
+
+    >>> merc.label("examples/dialogue.mp4").save("dialogue.eaf", overwrite=True)
+    PosixPath('dialogue.eaf')
+    >>> merc.agree("dialogue.eaf", "dialogue.eaf")["kappa"]
+    1.0
+    """
+    from pipeline.agreement import agree as compare
+
+    return compare(one, other)
 
 
 def extract(

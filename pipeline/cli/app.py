@@ -9,7 +9,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline.cli import doctor, extract, finetune, import_table, label, recipes, train
+from pipeline.cli import (
+    agree,
+    doctor,
+    export,
+    extract,
+    finetune,
+    import_table,
+    label,
+    recipes,
+    train,
+)
 from pipeline.cli.corpus import corpus_app
 from pipeline.cli.stopping import stopping
 from pipeline.cli.store import store_app
@@ -44,7 +54,7 @@ def _clean_usage_errors() -> Iterator[None]:
 app = typer.Typer(
     name="merc",
     cls=_Commands,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,7 +64,12 @@ app = typer.Typer(
 COMMANDS: dict[
     str, dict[str, Any]
 ] = {  # panel of the help -> name -> the module that defines it, the function
-    "Label": {"label": (label, label.label), "doctor": (doctor, doctor.doctor)},
+    "Label": {
+        "label": (label, label.label),
+        "export": (export, export.export),
+        "agree": (agree, agree.agree),
+        "doctor": (doctor, doctor.doctor),
+    },
     "Train and evaluate": {
         "train": (train, train.train),
         "evaluate": (train, train.evaluate),
@@ -91,6 +106,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _merc(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -100,7 +116,9 @@ def _merc(
             help="Print the version and exit.",
         ),
     ] = False,
-) -> None: ...
+) -> None:
+    if context.invoked_subcommand is None:
+        print_line(context.get_help())
 
 
 def main() -> None:

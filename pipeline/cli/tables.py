@@ -12,6 +12,7 @@ from pipeline.cli.terminal import plain
 
 __all__ = [
     "show_ablation",
+    "show_agreement",
     "show_figures",
     "show_finetuning",
     "show_run",
@@ -150,6 +151,42 @@ def show_ablation(result: dict[str, Any]) -> None:
         table.add_row(plain(row["title"]), *cells, f"{row['difference']:+.4f}", p)
     console.print(table)
     _show_notes(console, [f"{name} was not run: {why}" for name, why in result["not_run"].items()])
+
+
+def show_agreement(result: dict[str, Any]) -> None:
+    """Print the figures of two annotations, their confusion and where they disagree."""
+    console = make_console()
+    counts = result["utterances"]
+    table = _table(f"{counts['pairs']} pairs of {counts['a']} (A) and {counts['b']} (B) utterances")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    figures = {
+        "same emotion": result["agreement"],
+        "Cohen's kappa": result["kappa"],
+        "Krippendorff's alpha": result["alpha"],
+        **{f"speakers: {name}": value for name, value in (result["speakers"] or {}).items()},
+        **{f"times: {name}": value for name, value in result["segmentation"].items()},
+    }
+    for name, value in figures.items():
+        table.add_row(name, "not defined" if value is None else f"{value:.3f}")
+    console.print(table)
+    table = _table("emotions (rows A, columns B)")
+    for title in ("", *result["labels"]):
+        table.add_column(plain(title), justify="right" if title else "left")
+    for label, row in zip(result["labels"], result["confusion"], strict=True):
+        table.add_row(plain(label), *map(str, row))
+    console.print(table)
+    if result["disagreements"]:
+        table = _table("disagreements")
+        for title in ("recording", "time", "speaker", "text", "A", "B"):
+            table.add_column(title)
+        for row in result["disagreements"]:
+            time = f"{row['start']:.1f}-{row['end']:.1f}"
+            names = ("recording", "speaker", "text", "a", "b")
+            cells = [plain(row[name]) for name in names]
+            table.add_row(cells[0], time, *cells[1:])
+        console.print(table)
+    _show_notes(console, result["warnings"])
 
 
 def _table(title: str) -> Table:

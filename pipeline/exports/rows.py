@@ -154,7 +154,7 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     for utterance in result["utterances"]:
         about = {m: utterance["modalities"].get(m, {}) for m in MODALITIES}
         row = {key: utterance[key] for key in PLAIN}
-        row |= {f"p_{label}": utterance["probabilities"][label] for label in result["labels"]}
+        row |= {f"p_{label}": utterance["probabilities"].get(label) for label in result["labels"]}
         row |= {f"has_{m}": about[m].get("present", False) for m in MODALITIES}
         row["uncertain"] = utterance.get("uncertain", False)
         row["agree"] = utterance.get("agree")

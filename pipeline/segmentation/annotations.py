@@ -1,0 +1,144 @@
+"""Read an annotated dialogue from any file that merc writes, corrected or not, as a result.
+
+The content has the fields of the JSON file of `merc label`, as far as the file holds them. What it
+does not hold is empty: confidence None, no probabilities, no modalities.
+"""
+
+from __future__ import annotations
+
+import struct
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.core.errors import MercError, MercWarning
+from pipeline.core.schemas import read_json
+from pipeline.media.inputs import EXTENSIONS
+from pipeline.segmentation.labels import READERS, labels_of
+from pipeline.segmentation.transcripts import read_transcript
+from pipeline.segmentation.transcripts.source import Source
+
+__all__ = ["UNLABELLED", "find_recording", "read_annotation", "stem_of"]
+
+UNLABELLED = "unlabelled"  # the emotion of an utterance that has none
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Utterance(_Schema):
+    start: Annotated[float, Field(ge=0)]
+    end: Annotated[float, Field(ge=0)]
+    speaker: str = ""
+    text: str = ""
+    emotion: str = ""
+    confidence: float | None = None
+    probabilities: dict[str, float] = {}
+    modalities: dict[str, dict[str, Any]] = {}
+
+
+class _Result(_Schema):
+    media: str = ""
+    labels: list[str] = []
+    warnings: list[str] = []
+    utterances: list[_Utterance]
+
+
+def read_annotation(path: Path) -> dict[str, Any]:
+    """Read a result of `merc label`, a corrected file, or any transcript with emotions.
+
+    Utterances are in order of time. One without an emotion has the emotion "unlabelled".
+
+    Raises MercError if the file has no utterances or no emotion, or if an utterance ends before it
+    starts; OSError if it cannot be read.
+    """
+    path = Path(path)
+    content = _from_json(path) if path.suffix.lower() == ".json" else _from_transcript(path)
+    utterances = content["utterances"] = sorted(
+        content["utterances"], key=lambda u: (u["start"], u["end"])
+    )
+    for utterance in utterances:
+        if utterance["end"] < utterance["start"]:
+            raise MercError(
+                f"{path}: an utterance ends at {utterance['end']} s, before it starts at "
+                f"{utterance['start']} s",
+                "correct its times",
+            )
+    if utterances and all(utterance["emotion"] == UNLABELLED for utterance in utterances):
+        raise MercError(
+            f"{path}: no emotions in this file",
+            "give a result of `merc label`, or a table with the columns start, end, speaker, "
+            "text, emotion",
+        )
+    used = [utterance["emotion"] for utterance in utterances]
+    content["labels"] = list(dict.fromkeys([*content["labels"], *used]))
+    return content
+
+
+def find_recording(path: Path, media: str) -> Path | None:
+    """Return the recording of an annotation file that lies next to it, or None."""
+    named = path.parent / media
+    if media and named.is_file():
+        return named
+    stem = stem_of(path)
+    for other in sorted(path.parent.glob("*")):
+        if other.stem == stem and other.suffix[1:].lower() in EXTENSIONS:
+            return other
+    return None
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of an annotation file without merc's extensions.
+
+    >>> stem_of(Path("out/my.talk.merc.TextGrid"))
+    'my.talk'
+    """
+    return path.stem.removesuffix(".merc")
+
+
+def _from_json(path: Path) -> dict[str, Any]:
+    content = read_json(path, _Result, "give a JSON file of `merc label`")
+    defaults = {"media": stem_of(path), "labels": [], "warnings": [], "model": "", "profile": ""}
+    fields = _Utterance.model_fields
+    utterances = []
+    for utterance in content["utterances"]:
+        known = {name: field.default for name, field in fields.items() if not field.is_required()}
+        utterances.append(known | utterance | {"emotion": utterance.get("emotion") or UNLABELLED})
+    return defaults | content | {"utterances": utterances}
+
+
+def _from_transcript(path: Path) -> dict[str, Any]:
+    warnings: list[MercWarning] = []
+    spoken = read_transcript(path, warnings)
+    if any(u.start != u.start for u in spoken):
+        raise MercError(f"{path}: no times in this file", "give a file with times")
+    reader = READERS.get(path.suffix.lower())
+    try:
+        spans = reader(Source(path)) if reader else []
+    except (ValueError, ET.ParseError, StopIteration, RuntimeError, struct.error) as error:
+        raise MercError(f"{path}: its emotions cannot be read: {error}", "save it again") from error
+    utterances: list[dict[str, Any]] = [
+        {
+            "start": utterance.start,
+            "end": utterance.end,
+            "speaker": utterance.speaker,
+            "text": utterance.text,
+            "emotion": label or UNLABELLED,
+            "confidence": None,
+            "probabilities": {},
+            "modalities": {},
+        }
+        for utterance, label in zip(spoken, labels_of(spoken, spans), strict=True)
+    ]
+    return {
+        "media": stem_of(path),
+        "model": "",
+        "profile": "",
+        "labels": [],
+        # the emotions are used here
+        "warnings": [str(w) for w in warnings if "emotion" not in w.text],
+        "utterances": utterances,
+    }

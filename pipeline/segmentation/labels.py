@@ -1,0 +1,204 @@
+"""Read the emotions in annotation files: merc's own, corrected in other tools, and tables.
+
+The transcript readers give words and speakers; these give spans with a label. They understand what
+merc writes (tiers "emotion@SPEAKER", "SPEAKER [emotion]: text") and tables with a column `emotion`
+or `label`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.dialogue import Utterance
+from pipeline.exports.escapes import speaker_named, unescape
+from pipeline.exports.rows import line, speaker_of_tier
+from pipeline.segmentation.transcripts.clock import FrameRateNeeded, seconds
+from pipeline.segmentation.transcripts.cue import find_times
+from pipeline.segmentation.transcripts.markup import plain
+from pipeline.segmentation.transcripts.source import Source
+
+__all__ = ["READERS", "LabelSpan", "labels_of"]
+
+TIER = "emotion@"
+COLUMNS = ("emotion", "label")
+_HEAD = re.compile(r"(?P<speaker>.{1,200}?) \[(?P<label>(?:[^\]]|\](?![:\s]|$)){1,200})\]:(?:\s|$)")
+_LABEL = re.compile(r"\[(?P<label>(?:[^\]]|\](?!\s|$)){1,200})\](?:\s|$)")
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]+([^<>]+)>")
+
+
+@dataclass(frozen=True)
+class LabelSpan:
+    """An emotion with its time in seconds. speaker: None if the file does not say."""
+
+    start: float
+    end: float
+    speaker: str | None
+    label: str
+
+
+def labels_of(utterances: list[Utterance], spans: list[LabelSpan]) -> list[str]:
+    """Return the label of each utterance, "" for none.
+
+    It is that of the span of the same times and speaker, or else of the span that covers most of
+    the utterance, if it covers half of it.
+    """
+    exact: dict[tuple[int, int, str | None], list[str]] = {}
+    for span in spans:
+        exact.setdefault(_key(span.start, span.end, span.speaker), []).append(span.label)
+    ordered = sorted(spans, key=lambda span: span.start)
+    longest = max((span.end - span.start for span in spans), default=0.0)
+    labels = []
+    first = 0
+    for index in sorted(range(len(utterances)), key=lambda k: utterances[k].start):
+        utterance = utterances[index]
+        while first < len(ordered) and ordered[first].start < utterance.start - longest:
+            first += 1
+        best, most = "", 0.5 * (utterance.end - utterance.start)
+        for span in ordered[first:]:
+            if span.start >= utterance.end:
+                break
+            shared = min(span.end, utterance.end) - max(span.start, utterance.start)
+            if shared >= most and span.speaker in (None, utterance.speaker):
+                best, most = span.label, shared
+        # utterances of the same times and speaker take their labels in turn
+        same = exact.get(_key(utterance.start, utterance.end, utterance.speaker))
+        labels.append((index, same.pop(0) if same else best))
+    return [label for _, label in sorted(labels)]
+
+
+def _key(start: float, end: float, speaker: str | None) -> tuple[int, int, str | None]:
+    return round(1000 * start), round(1000 * end), speaker
+
+
+def _eaf(source: Source) -> list[LabelSpan]:
+    root = ET.fromstring(source.data)
+    times = {
+        slot.get("TIME_SLOT_ID"): int(slot.get("TIME_VALUE", "")) / 1000
+        for slot in root.iter("TIME_SLOT")
+        if slot.get("TIME_VALUE", "").isdigit()
+    }
+    aligned: dict[str | None, tuple[float, float]] = {}
+    for annotation in root.iter("ALIGNABLE_ANNOTATION"):
+        start, end = (times.get(annotation.get(f"TIME_SLOT_REF{n}")) for n in (1, 2))
+        if start is not None and end is not None:
+            aligned[annotation.get("ANNOTATION_ID")] = (start, end)
+    spans = []
+    for tier in root.iter("TIER"):
+        name = tier.get("TIER_ID", "")
+        if not name.startswith(TIER):
+            continue
+        # ELAN keeps the parent's name where a user renames the tier of emotions
+        speaker = speaker_of_tier(tier.get("PARENT_REF") or name.removeprefix(TIER))
+        for kind, reference in (
+            ("REF_ANNOTATION", "ANNOTATION_REF"),
+            ("ALIGNABLE_ANNOTATION", "ANNOTATION_ID"),
+        ):
+            for annotation in tier.iter(kind):
+                span = aligned.get(annotation.get(reference))
+                label = line(annotation.findtext("ANNOTATION_VALUE") or "")
+                if span and label:
+                    spans.append(LabelSpan(*span, speaker, label))
+    return spans
+
+
+def _textgrid(source: Source) -> list[LabelSpan]:
+    from pipeline.segmentation.transcripts import textgrid
+
+    binary = source.data.startswith(b"ooBinaryFile")
+    tiers = textgrid._binary_tiers(source.data) if binary else textgrid._text_tiers(source.text)
+    spans = []
+    for tier in tiers:
+        if tier.name.startswith(TIER):
+            speaker = speaker_of_tier(tier.name.removeprefix(TIER))
+            for interval in tier.intervals:
+                if interval.text:
+                    spans.append(LabelSpan(interval.start, interval.end, speaker, interval.text))
+    return spans
+
+
+def _cues(source: Source) -> list[LabelSpan]:
+    """Read SubRip and WebVTT: the line after the times begins with the label."""
+    lines = source.text.split("\n")
+    spans = []
+    for number, row in enumerate(lines[:-1]):
+        times = find_times(row)
+        if times is None:
+            continue
+        text, speaker = lines[number + 1], None
+        voice = _VOICE.match(text)
+        if voice:
+            speaker = speaker_named(line(plain(voice[1], styles=False)))
+            text = plain(text[voice.end() :], styles=False)
+        spans += _of_line(text, seconds(times[0]), seconds(times[1]), speaker)
+    return spans
+
+
+def _audacity(source: Source) -> list[LabelSpan]:
+    spans = []
+    for row in source.text.split("\n"):
+        cells = row.split("\t", 2)
+        if len(cells) == 3:
+            spans += _of_line(cells[2], seconds(cells[0]), seconds(cells[1]), None)
+    return spans
+
+
+def _of_line(text: str, start: float, end: float, speaker: str | None) -> list[LabelSpan]:
+    head = _LABEL.match(text) if speaker is not None else _HEAD.match(text)
+    if head is None or not (math.isfinite(start) and math.isfinite(end)):
+        return []
+    if speaker is None:
+        speaker = speaker_named(head["speaker"])
+    return [LabelSpan(start, end, speaker, unescape(head["label"]))]
+
+
+def _csv(source: Source) -> list[LabelSpan]:
+    first, _, _ = source.text.partition("\n")
+    separator = max("\t;,", key=first.count)
+    return _rows(csv.DictReader(io.StringIO(source.text, newline=""), delimiter=separator))
+
+
+def _parquet(source: Source) -> list[LabelSpan]:
+    from pyarrow import parquet
+
+    return _rows(parquet.read_table(io.BytesIO(source.data)).to_pylist())
+
+
+def _jsonl(source: Source) -> list[LabelSpan]:
+    rows = [json.loads(text) for text in source.text.split("\n") if text.strip()]
+    return _rows(row for row in rows if isinstance(row, dict))
+
+
+def _rows(rows: Iterable[Mapping[str, Any]]) -> list[LabelSpan]:
+    spans = []
+    for row in rows:
+        by_name = {str(name).strip().lower(): value for name, value in row.items()}
+        label = next((by_name[name] for name in COLUMNS if by_name.get(name)), None)
+        try:
+            start, end = (seconds(str(by_name.get(name, ""))) for name in ("start", "end"))
+        except FrameRateNeeded:
+            continue
+        if label and math.isfinite(start) and math.isfinite(end):
+            speaker = by_name.get("speaker")
+            spans.append(LabelSpan(start, end, line(speaker or ""), line(str(label))))
+    return spans
+
+
+READERS: dict[str, Callable[[Source], list[LabelSpan]]] = {
+    ".eaf": _eaf,
+    ".textgrid": _textgrid,
+    ".srt": _cues,
+    ".vtt": _cues,
+    ".txt": _audacity,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+    ".jsonl": _jsonl,
+}

@@ -1,0 +1,116 @@
+"""Labelled dialogues are read back from every format, as written and as corrected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from pympi import Eaf
+from support.results import result, results
+
+from pipeline.core.errors import MercError
+from pipeline.exports import FORMATS
+from pipeline.exports.rows import line
+from pipeline.segmentation.annotations import find_recording, read_annotation, stem_of
+
+UTTERANCES = [
+    (0.5, 2.0, "Ann", "Hello: [you]"),
+    (1.5, 3.25, "Ben", 'He said "no" --> <b>left</b>'),
+    (1.5, 3.25, "", "both at once"),
+    (2.5, 4.0, "Ben", ""),
+]
+READABLE = [name for name in FORMATS if name != "rttm"]  # it has no emotions
+
+
+def write(folder: Path, name: str, content: dict) -> Path:
+    path = folder / f"talk.merc.{FORMATS[name].extension}"
+    path.write_bytes(FORMATS[name].write(content))
+    return path
+
+
+def essence(content: dict) -> list[tuple]:
+    return sorted(
+        (
+            round(1000 * u["start"]),
+            round(1000 * u["end"]),
+            line(u["speaker"]),
+            line(u["text"]),
+            line(u["emotion"]),
+        )
+        for u in content["utterances"]
+    )
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_every_format_gives_the_emotions_back(tmp_path, name):
+    content = result(UTTERANCES)
+    annotation = read_annotation(write(tmp_path, name, content))
+    assert essence(annotation) == essence(content)
+    assert set(annotation["labels"]) >= {"neutral", "joy", "anger"}
+    assert not annotation["warnings"]
+    # what was read is written again with the same result, in all formats
+    for other in READABLE:
+        assert essence(read_annotation(write(tmp_path, other, annotation))) == essence(content)
+
+
+@pytest.mark.parametrize("name", READABLE)
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(results())
+def test_any_result_gives_its_emotions_back(tmp_path, name, content):
+    path = write(tmp_path, name, content)
+    wanted = sorted(row[4] for row in essence(content))
+    assert sorted(row[4] for row in essence(read_annotation(path))) == wanted
+
+
+def test_a_label_corrected_in_elan_is_used(tmp_path):
+    path = write(tmp_path, "eaf", result(UTTERANCES))
+    eaf = Eaf(str(path))
+    (words,) = eaf.get_annotation_data_for_tier("Ann")
+    eaf.remove_all_annotations_from_tier("emotion@Ann")
+    eaf.add_ref_annotation("emotion@Ann", "Ann", 600, "contempt")
+    eaf.to_file(str(path))
+    annotation = read_annotation(path)
+    assert (500, 2000, "Ann", words[2], "contempt") in essence(annotation)
+    assert "contempt" in annotation["labels"]
+
+
+def test_a_table_of_other_origin(tmp_path):
+    path = tmp_path / "talk.csv"
+    path.write_text("Start;End;Speaker;Text;Label\n0:00,5;0:02;Ann;Hi;joy\n3;4;Ben;No;\n")
+    assert essence(read_annotation(path)) == [
+        (500, 2000, "Ann", "Hi", "joy"),
+        (3000, 4000, "Ben", "No", "unlabelled"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda c: c["utterances"][0].update(end=0.25), "before it starts at 0.5 s; correct"),
+        (lambda c: c["utterances"][0].update(start="0"), "talk.merc.json: utterances, item 1"),
+        (lambda c: c["utterances"][0].pop("end"), "end"),
+        (lambda c: c.pop("utterances"), "utterances"),
+        (lambda c: [u.update(emotion="") for u in c["utterances"]], "no emotions in this file"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, change, reason):
+    content = json.loads(json.dumps(result(UTTERANCES)))
+    change(content)
+    path = tmp_path / "talk.merc.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(MercError, match=reason):
+        read_annotation(path)
+
+
+def test_the_recording_next_to_a_file(tmp_path):
+    path = tmp_path / "my.talk.merc.eaf"
+    assert stem_of(path) == "my.talk"
+    assert find_recording(path, "my.talk.mp4") is None
+    (tmp_path / "my.talk.mkv").touch()
+    assert find_recording(path, "moved.mp4") == tmp_path / "my.talk.mkv"
+    (tmp_path / "other.mp4").touch()
+    assert find_recording(path, "other.mp4") == tmp_path / "other.mp4"
