@@ -109,6 +109,10 @@ def example(*commands: str) -> str:
 
 def fail(message: object, code: int = 2) -> NoReturn:
     """Print an error to standard error and exit."""
+    if isinstance(message, OSError):
+        from pipeline.core.os_errors import os_error
+
+        message = os_error(message)
     print_line(f"merc: {message}", error=True)
     raise typer.Exit(code)
 
@@ -134,6 +138,7 @@ def report_result(
 
 def finish(failures: Sequence[Failure], total: int, folder: Path) -> int:
     """Write `failures.csv` into folder, say how many inputs failed, return the exit code."""
+    from pipeline.core.counts import counted
     from pipeline.core.failures import write_failures
 
     try:
@@ -142,6 +147,6 @@ def finish(failures: Sequence[Failure], total: int, folder: Path) -> int:
         print_line(f"merc: {error}", error=True)
         return 1
     if path:
-        message = f"{len(failures)} of {total} inputs failed, see {path}"
+        message = f"{len(failures)} of {counted(total, 'input')} failed, see {path}"
         print_line(f"merc: {message}", error=True)
     return 1 if failures else 0

@@ -57,6 +57,7 @@ def _show(result: dict[str, Any]) -> None:
 
     from pipeline.cli.terminal import console as make_console
     from pipeline.cli.terminal import plain
+    from pipeline.core.counts import counted
 
     console = make_console()
     table = Table(title=plain(f"{result['dataset']} in {result['path']}"), title_justify="left")
@@ -78,7 +79,7 @@ def _show(result: dict[str, Any]) -> None:
     for line in [*result["against"], *result["notes"], classes]:
         console.print(plain(line), soft_wrap=True)
     console.print(
-        f"{result['utterances']} utterances, {result['usable_clips']} with a usable clip"
+        f"{counted(result['utterances'], 'utterance')}, {result['usable_clips']} with a usable clip"
         + ("" if result["probed"] else " (clips not opened: --no-probe)")
     )
     console.print(

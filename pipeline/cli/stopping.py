@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from pipeline.cli.terminal import print_line
+from pipeline.core.counts import counted
 
 __all__ = ["Stopping", "describe_finished", "finished_text", "stopping"]
 
@@ -111,4 +112,4 @@ def finished_text(names: list[str], total: int) -> str:
     '1 of 3 files finished: a.mp4'
     """
     shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-    return f"{len(names)} of {total} files finished" + (f": {shown}" if names else "")
+    return f"{len(names)} of {counted(total, 'file')} finished" + (f": {shown}" if names else "")

@@ -53,6 +53,8 @@ def ls(store: Root = None, json: Json = False) -> None:
 @store_app.command(epilog=example("merc store verify store"))
 def verify(store: Root = None, json: Json = False) -> None:
     """Check every file of a store; exit with code 1 if any is damaged."""
+    from pipeline.core.counts import counted
+
     opened = _open(store)
     checked, faults = opened.verify()
     damaged = [{"file": str(path), "reason": reason} for path, reason in faults]
@@ -61,7 +63,7 @@ def verify(store: Root = None, json: Json = False) -> None:
     else:
         for row in damaged:
             print_line(row["reason"])
-        print_line(f"{opened.root}: {checked} files checked, {len(damaged)} damaged")
+        print_line(f"{opened.root}: {counted(checked, 'file')} checked, {len(damaged)} damaged")
     raise typer.Exit(1 if damaged else 0)
 
 
@@ -96,6 +98,14 @@ def export(
             show_default=False,
         ),
     ] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split of every dialogue: train, valid or test. In a table, the column split can "
+            "be edited.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "test",
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=OUTPUT),
@@ -103,16 +113,18 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a whole store as a table dataset (with empty labels) or in another format."""
+    from pipeline.core.counts import counted
     from pipeline.core.files import check_folder
     from pipeline.features.store_export import export as run
 
     try:
         check_folder(out.parent if out.suffix else out)
-        corpus, notes = run(_open(store), out, format, fingerprint or [], overwrite)
+        corpus, notes = run(_open(store), out, format, fingerprint or [], overwrite, split)
     except (ValueError, OSError) as error:
         fail(error)
     utterances = sum(len(dialogue.utterances) for dialogue in corpus.dialogues)
     dialogues = len(corpus.dialogues)
+    counts = f"{counted(utterances, 'utterance')} of {counted(dialogues, 'dialogue')}"
     if json:
         print_json(
             {
@@ -120,13 +132,14 @@ def export(
                 "dialogues": dialogues,
                 "widths": corpus.widths,
                 "utterances": utterances,
+                "split": split,
                 "notes": notes,
             }
         )
         return
     for note in notes:
         print_line(note)
-    print_line(f"{utterances} utterances of {dialogues} dialogues in {out}")
+    print_line(f"{counts} in {out}, all in the split {split}")
 
 
 def _open(root: Path | None) -> Store:
@@ -135,7 +148,13 @@ def _open(root: Path | None) -> Store:
     folder = root or default_store()
     if not folder.is_dir():
         fail(f"{folder}: no such store; make one with: merc extract VIDEOS --out {folder}")
-    return Store(folder)
+    store = Store(folder)
+    if not store.is_store():
+        fail(
+            f"{folder}: not a store, or an empty one; name the folder that merc extract wrote to "
+            f"(by default {default_store()})"
+        )
+    return store
 
 
 def _describe(features: Features) -> dict[str, Any]:

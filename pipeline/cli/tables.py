@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipeline.cli.terminal import console as make_console
 from pipeline.cli.terminal import plain
+from pipeline.core.counts import counted
 
 __all__ = [
     "show_ablation",
@@ -70,6 +71,10 @@ def show_utterances(result: dict[str, Any], console: Console) -> None:
             *([plain(", ".join(others))] if wide else []),
         )
     console.print(table)
+    if result["utterances"]:
+        initials = ", ".join(f"{name[0]} {name}" for name in result["utterances"][0]["modalities"])
+        meaning = f"p: confidence; from: {initials}, - missing; a capital: decisive"
+        console.print(plain(meaning, style="dim"), soft_wrap=True)
     for warning in result["warnings"]:
         console.print(plain(f"! {warning}", style="yellow"))
 
@@ -94,7 +99,9 @@ def show_run(metrics: dict[str, Any]) -> None:
     """Print the headline figures of a run; its card has the rest."""
     console = make_console()
     seeds = len(metrics["seeds"])
-    table = _table(f"{metrics['dataset']}, protocol {metrics['protocol']}, {seeds} seeds")
+    table = _table(
+        f"{metrics['dataset']}, protocol {metrics['protocol']}, {counted(seeds, 'seed')}"
+    )
     columns = {
         "test": metrics,
         "valid": metrics.get("valid"),
@@ -105,7 +112,7 @@ def show_run(metrics: dict[str, Any]) -> None:
     for title in ("", *columns, f"always {majority['label']}"):
         table.add_column(plain(title))
     for name in ("accuracy", "weighted_f1", "macro_f1", "macro_recall"):
-        cells = [_mean_sd(part[name]) for part in columns.values()]  # type: ignore[index]
+        cells = [_mean_sd(part[name], seeds) for part in columns.values()]  # type: ignore[index]
         table.add_row(name, *cells, f"{majority[name]:.4f}")
     console.print(table)
     low, high = metrics["weighted_f1"]["interval"]
@@ -119,20 +126,21 @@ def show_finetuning(metrics: dict[str, Any]) -> None:
     console = make_console()
     seeds = len(metrics["seeds"])
     names = f"{metrics['model']}, {metrics['method']}, {metrics['dataset']}"
-    table = _table(f"{names}, {seeds} seeds: weighted F1")
+    table = _table(f"{names}, {counted(seeds, 'seed')}: weighted F1")
     splits = [split for split in ("train", "valid", "test") if split in metrics["parts"]]
     for title in ("", *splits):
         table.add_column(title)
     probe = "its vectors, logistic regression"
     for name, parts in (("fine-tuned", metrics), (probe, metrics["probe"])):
-        table.add_row(name, *(_mean_sd(parts[split]["weighted_f1"]) for split in splits))
+        table.add_row(name, *(_mean_sd(parts[split]["weighted_f1"], seeds) for split in splits))
     for name, parts in metrics["baselines"].items():
         table.add_row(plain(name), *(f"{parts[split]['weighted_f1']:.4f}" for split in splits))
     console.print(table)
     against = metrics["against_frozen"]["valid"]
     console.print(
         f"valid, against the frozen encoder: {against['difference']:+.4f}, p {against['p']:.4f}, "
-        f"better in {against['better_seeds']} of {seeds} seeds; valid chose epochs and seed"
+        f"better in {against['better_seeds']} of {counted(seeds, 'seed')}; "
+        "valid chose epochs and seed"
     )
     _show_notes(console, metrics["notes"])
 
@@ -140,13 +148,15 @@ def show_finetuning(metrics: dict[str, Any]) -> None:
 def show_ablation(result: dict[str, Any]) -> None:
     """Print one line per row of an ablation."""
     console = make_console()
-    table = _table(f"{result['dataset']}, protocol {result['protocol']}, {result['seeds']} seeds")
+    seeds = result["seeds"]
+    table = _table(f"{result['dataset']}, protocol {result['protocol']}, {counted(seeds, 'seed')}")
     for title in ("row", "accuracy", "weighted F1", "difference", "p (Holm)"):
         table.add_column(title)
     for row in result["rows"]:
         cells = []
         for name in ("accuracy", "weighted_f1"):
-            cells.append(f"{row[f'{name}_mean']:.4f} ± {row[f'{name}_sd']:.4f}")
+            figure = {"mean": row[f"{name}_mean"], "sd": row[f"{name}_sd"]}
+            cells.append(_mean_sd(figure, seeds))
         p = "" if row["row"] == "css" else f"{row['p_holm']:.4f}"
         table.add_row(plain(row["title"]), *cells, f"{row['difference']:+.4f}", p)
     console.print(table)
@@ -193,8 +203,9 @@ def _table(title: str) -> Table:
     return Table(title=plain(title), title_justify="left")
 
 
-def _mean_sd(figure: dict[str, float]) -> str:
-    return f"{figure['mean']:.4f} ± {figure['sd']:.4f}"
+def _mean_sd(figure: dict[str, float], seeds: int) -> str:
+    """Format a figure over seeds; one seed has no spread."""
+    return f"{figure['mean']:.4f}" + (f" ± {figure['sd']:.4f}" if seeds > 1 else "")
 
 
 def _show_notes(console: Console, notes: list[str]) -> None:

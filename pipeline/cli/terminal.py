@@ -15,7 +15,11 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pipeline.core.control_characters import NOT_LINES, escape_control_characters
+from pipeline.core.control_characters import (
+    NOT_LINES,
+    escape_bytes,
+    escape_control_characters,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,13 +44,17 @@ def print_line(text: object = "", *, error: bool = False) -> None:
 
 
 def print_json(content: Any, *, sort_keys: bool = False) -> None:
-    """Print one JSON object on standard output; control characters are JSON's escapes in it."""
+    """Print one JSON object on standard output; control characters are JSON's escapes in it.
+
+    Bytes of file names that are not UTF-8 are escapes such as \\xe9, as everywhere.
+    """
     text = json.dumps(content, ensure_ascii=False, sort_keys=sort_keys)
+    text = escape_bytes(text, r"\\x{:02x}")  # in JSON, a backslash is two
     text = NOT_LINES.sub(lambda match: json.dumps(match[0])[1:-1], text)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeError:  # a terminal that is not UTF-8
-        text = json.dumps(content, sort_keys=sort_keys)
+        text = json.dumps(json.loads(text), sort_keys=sort_keys)
     _write(sys.stdout, f"{text}\n")
 
 

@@ -216,17 +216,18 @@ def compare(
     draws: Annotated[int, typer.Option(min=100, help="Number of random swaps.")] = 10_000,
     json: Json = False,
 ) -> None:
-    """Test whether one run is better than another.
+    """Test whether one run has a better weighted F1 than another.
 
     Approximate randomisation over test dialogues, all seeds together.
     """
+    from pipeline.cli.comparison import show_comparison
 
     def work() -> dict[str, Any]:
         from pipeline.training.compare import compare as run
 
         return run(first, second, draws)
 
-    report_result(work, json)
+    report_result(work, json, show_comparison)
 
 
 def ablate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escape_control_characters", "has_control_characters"]
+__all__ = ["escape_bytes", "escape_control_characters", "has_control_characters"]
 
 # C0, DEL and C1; Arabic letter mark, left-to-right and right-to-left marks; line and paragraph
 # separator; embeddings and overrides; isolates; deprecated format characters; interlinear
@@ -19,6 +19,7 @@ CONTROL = (
 )
 ANY = re.compile(f"[{CONTROL}]")
 NOT_LINES = re.compile(f"(?!\n)[{CONTROL}]")
+BYTES = re.compile("[\udc80-\udcff]")  # how Python writes bytes of a file name that are not UTF-8
 
 
 def has_control_characters(text: str) -> bool:
@@ -41,10 +42,21 @@ def escape_control_characters(text: str, lines: bool = False) -> str:
     return (NOT_LINES if lines else ANY).sub(_escape, text)
 
 
+def escape_bytes(text: str, form: str = "\\x{:02x}") -> str:
+    r"""Write the bytes of a file name that are not UTF-8 as escapes; other text stays.
+
+    Names that differ in such bytes alone stay different. form: how a byte is written.
+
+    >>> print(escape_bytes("caf\udce9.mp4"), escape_bytes("caf\udce9.mp4", "%{:02X}"))
+    caf\xe9.mp4 caf%E9.mp4
+    """
+    return BYTES.sub(lambda match: form.format(ord(match[0]) - 0xDC00), text)
+
+
 def _escape(match: re.Match[str]) -> str:
+    if BYTES.match(match[0]):
+        return escape_bytes(match[0])
     code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # how Python writes a byte of a file name that is not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
     names = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
     if match[0] in names:
         return names[match[0]]

@@ -7,10 +7,8 @@ Errors are caught here, at the outermost loop over inputs, and nowhere else. A f
 from __future__ import annotations
 
 import csv
-import errno
 import math
 import os
-import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -20,6 +18,7 @@ from typing import Any
 from pipeline.core.control_characters import escape_control_characters
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import write_bytes
+from pipeline.core.os_errors import os_error
 from pipeline.core.progress import NoProgress, Progress, Stage
 from pipeline.core.spreadsheet import csv_bytes
 from pipeline.core.worker_process import Send
@@ -30,7 +29,6 @@ __all__ = ["Failure", "failure_of", "printable", "run_each", "write_failures"]
 TRIES = 2  # of an item whose process dies; the second one alone
 START_SECONDS = 10.0  # of media; time to open an item and to load the models is that of so much
 DEFAULT_FACTOR = 60.0  # s of work allowed for 1 s of media; $MERC_TIME_LIMIT replaces it
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -125,13 +123,8 @@ def _reason_and_remedy(error: Exception) -> tuple[str, str]:
         return error.reason, error.remedy or try_again
     message = str(error)
     if isinstance(error, OSError):
-        if error.strerror:
-            message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-        if error.errno in NO_SPACE:
-            return message, "free space on that disk, or name a folder on another one with --out"
-        if isinstance(error, PermissionError):
-            return message, "change the permissions, or name another folder with --out"
-        return message, try_again
+        found = os_error(error)
+        return found.reason, found.remedy
     if isinstance(error, MemoryError):
         return "out of memory", "close other programs, lower --jobs, or cut the file into parts"
     if isinstance(error, ValueError):
@@ -162,12 +155,11 @@ def write_failures(failures: Sequence[Failure], folder: Path) -> Path | None:
 
 
 def printable(item: Any) -> str:
-    """Return str(item) on one line; bytes that are not UTF-8 are replaced.
+    """Return str(item) on one line.
 
-    Control characters become escapes.
+    Control characters, and bytes of file names that are not UTF-8, become escapes such as \\xe9.
     """
-    text = re.sub("[\udc80-\udcff]", "\ufffd", str(item))  # how Python writes such bytes
-    return escape_control_characters(text)
+    return escape_control_characters(str(item))
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UsageError
+from pipeline.core.os_errors import WriteError, cause_of
 from pipeline.core.temporary import make_temporary
 
 __all__ = ["cache_folder", "check_folder", "data_folder", "json_ready", "write_bytes", "write_text"]
@@ -16,14 +18,14 @@ __all__ = ["cache_folder", "check_folder", "data_folder", "json_ready", "write_b
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: a process killed at any moment leaves the old file or the new one.
 
-    Creates missing folders. Raises OSError naming the file (no space, no permission, a file where
-    a folder should be).
+    Creates missing folders. Raises WriteError (no space, no permission, a file where a folder
+    should be).
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = make_temporary(path.parent)
     except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
+        raise WriteError(path, error) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -35,7 +37,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
+            raise WriteError(path, error) from error
         raise
 
 
@@ -60,13 +62,17 @@ def data_folder(data: Path | None) -> Path | None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UsageError if nothing can be written to a folder. Creates nothing."""
+    """Raise UsageError if nothing can be written to a folder. Leaves nothing behind."""
     remedy = "name another folder with --out"
     for parent in (folder, *folder.absolute().parents):
         if parent.is_dir():
-            if not os.access(parent, os.W_OK | os.X_OK):
-                raise UsageError(f"{folder}: no permission to write there", remedy)
-            return
+            try:  # permissions alone do not tell: the disk may be full, or no disk at all (/proc)
+                with tempfile.TemporaryFile(dir=parent):
+                    return
+            except OSError as error:
+                raise UsageError(
+                    f"{folder}: cannot be written: {cause_of(error)}", remedy
+                ) from error
         if os.path.lexists(parent):
             raise UsageError(f"{folder}: {parent} is a file, not a folder", remedy)
 

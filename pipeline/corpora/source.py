@@ -57,7 +57,7 @@ def find_source(dataset: str, data: Path | None = None) -> Source:
         close = difflib.get_close_matches(dataset, CORPORA, 1)
         choices = f"choose {', '.join(CORPORA)}, or name a folder with a table (utterances.csv)"
         raise UsageError(
-            f"--dataset {dataset}: no such corpus or folder",
+            f"--dataset {dataset}: no corpus of that name, and no such folder",
             f"did you mean {close[0]}? Otherwise {choices}" if close else choices,
         )
     if data is not None:
@@ -79,7 +79,7 @@ def find_release(dataset: str, data: Path | None = None) -> Source:
     if dataset not in RELEASES:
         raise UsageError(
             f"--dataset {dataset}: not a corpus with a raw release",
-            f"choose from {', '.join(RELEASES)}; name other recordings as PATHS",
+            f"choose from {', '.join(RELEASES)}; name other recordings as arguments",
         )
     folder = data_folder(data)
     if folder is None:

@@ -6,11 +6,13 @@ offline   only weights that come with packages or ship with merc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.counts import counted
 from pipeline.core.dialogue import MODALITIES
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import option_of
@@ -79,8 +81,19 @@ def check_device(name: str) -> None:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        cause = str(error).splitlines()[0][:120]
-        raise MercError(f"--device {name}: torch cannot use it ({cause})", "use cpu") from error
+        raise MercError(f"--device {name}: {_no_device(name)}", "use cpu") from error
+
+
+def _no_device(name: str) -> str:
+    """Say why there is no such device; torch's own text has lines of hints and its devices."""
+    import torch
+
+    if not re.fullmatch("cuda(:[0-9]+)?", name):
+        return "no such device; merc knows cpu, cuda and cuda:N"
+    count = torch.cuda.device_count()
+    if not count or not torch.cuda.is_available():
+        return "torch finds no NVIDIA GPU with a working driver here"
+    return f"torch cannot use it; it finds {counted(count, 'GPU')}, the first of which is cuda:0"
 
 
 def options_of(
@@ -118,7 +131,8 @@ def _text(profile: str, options: ExtractorOptions) -> Any:
 def _audio(options: ExtractorOptions) -> Any:
     from extractors.audio import AudioExtractor
 
-    return AudioExtractor(options.audio_variant)
+        return SpeechExtractor()
+    raise UsageError(f"unknown audio model {model!r}", "choose is10 or whisper")
 
 
 def _visual(options: ExtractorOptions) -> Any:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from pipeline.core.temporary import remove_stale
 __all__ = ["DamagedError", "Features", "Store", "default_store"]
 
 SCHEMA = 1
+_HEX = "[0-9a-f]"
 _REPAIR = "run merc extract again to replace it"
 BAD_CONTENT: tuple[type[Exception], ...] = (
     SafetensorError,
@@ -236,6 +236,10 @@ class Store:
         """Remove the temporary files that killed processes have left; return their paths."""
         return remove_stale(self.folder(recording) for recording in self.recordings())
 
+    def is_store(self) -> bool:
+        """Say whether the folder holds a recording, or a file in place of one."""
+        return any(self.root.glob(f"{_HEX * 2}/{_HEX * 64}")) or bool(self._misplaced_files())
+
     def recordings(self) -> Iterator[str]:
         """Yield the SHA-256 of every recording, sorted."""
         for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]/*")):
@@ -259,9 +263,8 @@ class Store:
 
     def _misplaced_files(self) -> list[Path]:
         """List files that lie where the folder of a recording, or of several, should be."""
-        names = re.compile("[0-9a-f]{2}|[0-9a-f]{64}")
-        paths = [*self.root.glob("[0-9a-f][0-9a-f]"), *self.root.glob("[0-9a-f][0-9a-f]/*")]
-        return sorted(path for path in paths if names.fullmatch(path.name) and not path.is_dir())
+        paths = [*self.root.glob(_HEX * 2), *self.root.glob(f"{_HEX * 2}/{_HEX * 64}")]
+        return sorted(path for path in paths if not path.is_dir())
 
     def _make_way(self, path: Path) -> None:
         """Remove what is not merc's: a folder in place of a file, or a file in place of a folder.

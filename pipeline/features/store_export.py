@@ -17,6 +17,7 @@ from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import write_bytes
 from pipeline.core.fingerprints import fingerprint_id
 from pipeline.corpora.published_writer import write_layout
+from pipeline.corpora.splits import SPLITS
 from pipeline.corpora.table import save_table
 from pipeline.features.store import Features, Store
 
@@ -36,6 +37,7 @@ def export(
     format: str = "table",
     fingerprints: Sequence[str] = (),
     overwrite: bool = False,
+    split: str = "test",
 ) -> tuple[Corpus, list[str]]:
     """Write every recording of the store as an unlabelled dialogue.
 
@@ -46,6 +48,7 @@ def export(
             several kinds of features of one modality, or segmentations of one recording.
         overwrite: replace existing files. Without it they are an error: a table may hold labels
             that were filled in by hand.
+        split: of every dialogue, "train", "valid" or "test".
 
     Returns:
         The corpus, and notes on what the format cannot hold.
@@ -59,23 +62,25 @@ def export(
     """
     if format not in FORMATS:
         raise UsageError(f"--format {format}: unknown", f"choose {', '.join(FORMATS)}")
+    if split not in SPLITS:
+        raise UsageError(f"--split {split}: unknown", f"choose {', '.join(SPLITS)}")
     existing = [path for path in _targets(out, format) if path.exists()]
     if existing and not overwrite:
         raise MercError(
             f"{existing[0]}: exists already", "name another --out, or replace it with --overwrite"
         )
-    corpus = collect(store, fingerprints)
+    corpus = collect(store, fingerprints, split)
     if format == "table":  # the array of a modality that the store lacks must not stay behind
         for path in existing:
             path.unlink()
     return corpus, FORMATS[format](corpus, out) or []
 
 
-def collect(store: Store, fingerprints: Sequence[str] = ()) -> Corpus:
+def collect(store: Store, fingerprints: Sequence[str] = (), split: str = "test") -> Corpus:
     """Read all recordings of a store as a corpus without labels.
 
     Each recording has one segmentation, and the corpus one kind of features per modality. For
-    `fingerprints` and errors see `export`.
+    the other arguments and errors see `export`.
     """
     recordings = []
     for checksum in store.recordings():
@@ -95,7 +100,7 @@ def collect(store: Store, fingerprints: Sequence[str] = ()) -> Corpus:
         name = recording.name
         if names[name] > 1:
             name = f"{name}-{recording.checksum[:8]}"
-        dialogues.append(_dialogue(recording, name))
+        dialogues.append(_dialogue(recording, name, split))
     dialogues.sort(key=lambda dialogue: dialogue.id)
     widths = {}
     for recording in recordings:
@@ -167,7 +172,7 @@ def _extractors(store: Store, recordings: list[_Recording]) -> dict[str, dict[st
     return {name: next(iter(some.values())) for name, some in kinds.items() if some}
 
 
-def _dialogue(recording: _Recording, name: str) -> Dialogue:
+def _dialogue(recording: _Recording, name: str, split: str) -> Dialogue:
     by_source = {fingerprint_id(f.fingerprint["segmentation"]): f for f in recording.features}
     if len(by_source) > 1:
         listed = "\n".join(
@@ -182,7 +187,7 @@ def _dialogue(recording: _Recording, name: str) -> Dialogue:
     first = recording.features[0]
     segmentation = Segmentation(first.utterances, first.fingerprint["segmentation"])
     features = {feature.modality: feature.vectors for feature in recording.features}
-    return Dialogue.from_segmentation(name, segmentation, features)
+    return Dialogue.from_segmentation(name, segmentation, features, split)
 
 
 def _targets(out: Path, format: str) -> list[Path]:

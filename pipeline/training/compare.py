@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.core.counts import counted
 from pipeline.core.errors import MercError
+from pipeline.core.os_errors import cause_of
 from pipeline.core.schemas import Metrics, read_json
 from pipeline.core.spreadsheet import check_width
 from pipeline.training.metrics import dialogue_confusions, interval, randomisation_test
@@ -28,7 +30,8 @@ def compare(first: Path, second: Path, draws: int = 10_000) -> dict[str, Any]:
         first, second: run folders.
 
     Returns:
-        difference, p, draws, seeds; first and second with run, protocol, seeds, mean, sd and
+        metric ("weighted_f1"); difference, first minus second; better ("first", "second", or None
+        if they are equal); p, draws, seeds; first and second with run, protocol, seeds, mean, sd and
         interval; warning, if the runs differ in their number of seeds.
 
     Raises:
@@ -46,7 +49,10 @@ def compare(first: Path, second: Path, draws: int = 10_000) -> dict[str, Any]:
     _check_same_utterances(first, second, tables)
     counts = [confusions_of_run(table, labels) for table in tables]
     seeds = min(len(count) for count in counts)
-    result: dict[str, Any] = randomisation_test(counts[0][:seeds], counts[1][:seeds], draws)
+    test = randomisation_test(counts[0][:seeds], counts[1][:seeds], draws)
+    result: dict[str, Any] = {"metric": "weighted_f1", **test}
+    difference = result["difference"]
+    result["better"] = ("first" if difference > 0 else "second") if difference else None
     names, runs = ("first", "second"), (first, second)
     for name, run, metrics, count in zip(names, runs, metrics_of, counts, strict=True):
         result[name] = {
@@ -58,7 +64,10 @@ def compare(first: Path, second: Path, draws: int = 10_000) -> dict[str, Any]:
         }
     result["seeds"] = seeds
     if len({len(count) for count in counts}) > 1:
-        result["warning"] = f"the runs differ in seeds; the first {seeds} of each are compared"
+        result["warning"] = (
+            f"the runs differ in seeds; only the first {counted(seeds, 'seed')} of each "
+            f"{'is' if seeds == 1 else 'are'} compared"
+        )
     return result
 
 
@@ -99,8 +108,11 @@ def _metrics(run: Path) -> dict[str, Any]:
     try:
         return read_json(Path(run) / "metrics.json", Metrics, remedy)
     except (OSError, MercError) as error:
-        reason = error.reason if isinstance(error, MercError) else error
-        raise MercError(f"{run}: no finished run of merc train ({reason})", remedy) from error
+        if isinstance(error, OSError):
+            reason = "it has no metrics.json" if Path(run).is_dir() else "no such folder"
+        else:
+            reason = error.reason
+        raise MercError(f"{run}: no finished run of merc train: {reason}", remedy) from error
 
 
 def _predictions(run: Path, labels: list[str]) -> pd.DataFrame:
@@ -122,6 +134,7 @@ def _predictions(run: Path, labels: list[str]) -> pd.DataFrame:
             raise ValueError("its seeds have different utterances")
         return table.assign(seed=table["seed"].astype(int))
     except (OSError, ValueError, OverflowError) as error:
+        reason = cause_of(error) if isinstance(error, OSError) else error
         raise MercError(
-            f"{path}: not the predictions of a run ({error})", "train the run again"
+            f"{path}: not the predictions of a run ({reason})", "train the run again"
         ) from error

@@ -144,6 +144,20 @@ class Configuration:
 
 MAX_YAML = 100_000  # characters of a settings file
 MAX_DEPTH = 16
+# OmegaConf's message for a value of the wrong type, and its names of types
+_NOT_CONVERTED = re.compile(
+    r"(?:Value|Incompatible value) (?P<value>'.*') (?:of type '.*' could not be converted to|"
+    r"is not a valid|for field of type) '?(?P<wanted>\w+)'?(?: \(type \w+\))?"
+)
+_TYPES = {
+    "int": "a whole number",
+    "integer": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "boolean": "true or false",
+    "string": "a text",
+    "str": "a text",
+}
 KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,8}", re.ASCII)
 # what OmegaConf and YAML raise for values that they cannot convert or print
 WRONG_VALUES = (
@@ -377,9 +391,17 @@ def _type_error(source: str, error: Exception) -> MercError:
         return MercError(f"{source}: nested too deep", "write sections with keys")
     key, lines = "", [line.strip()[:160] for line in str(error).splitlines()] or ["unusable"]
     for line in lines:
-        if line.startswith("full_key: "):
+        if line.startswith("full_key: ") and line.removeprefix("full_key: ") not in source:
             key = line.removeprefix("full_key: ") + ": "
-    return MercError(f"{source}: {key}{lines[0]}", "give it a value of the right type")
+    reason = _NOT_CONVERTED.sub(_not_converted, lines[0])
+    return MercError(f"{source}: {key}{reason}", "give it a value of the right type")
+
+
+def _not_converted(match: re.Match[str]) -> str:
+    """Say in plain words what OmegaConf says of a value of the wrong type."""
+    wanted = _TYPES.get(match["wanted"].lower(), match["wanted"])
+    value = "nothing" if match["value"] == "'None'" else match["value"]
+    return f"{value} is not {wanted}"
 
 
 def _short(value: Any) -> str:

@@ -181,7 +181,7 @@ class Predictor:
                 )
             return
         if known:
-            _check_published(self.name, self.fingerprints)
+            _check_origin(self.name, self.fingerprints)
         for modality, fingerprint in fingerprints.items():
             trained = self.fingerprints.get(modality)
             if trained is None or _essential(trained) == _essential(fingerprint):
@@ -241,7 +241,13 @@ class Predictor:
         return softmax(scores - log_prior if prior == "uniform" else scores, axis=1)
 
 
-def _check_published(name: str, fingerprints: dict[str, dict[str, Any]]) -> None:
+def _check_origin(name: str, fingerprints: dict[str, dict[str, Any]]) -> None:
+    if any(made.get("extractor") == "synthetic" for made in fingerprints.values()):
+        raise MercError(
+            f"{name} was trained on the synthetic corpus, whose features are random numbers and "
+            "cannot be extracted from a recording",
+            "label with merc-offline, or train on recordings",
+        )
     published = [m for m, made in fingerprints.items() if made.get("extractor") == "published"]
     if published:
         raise MercError(

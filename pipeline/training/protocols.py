@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pipeline.core.counts import counted
 from pipeline.core.dialogue import Corpus, Dialogue
 from pipeline.core.errors import MercError, UsageError
 from pipeline.training.config import DataConfig
@@ -118,8 +119,10 @@ def _split(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
     train = corpus.split("train")
     labelled = [d.id for d in train if (d.labels >= 0).any()]
     if not labelled:
+        count = counted(len(train), "dialogue")
         raise MercError(
-            f"{corpus.name}: no dialogue of the train split has a label", "label some of them"
+            f"{corpus.name}: {count} in the split train, none with a label",
+            "fill in labels for the dialogues to train on, and write train into their column split",
         )
     order = list(np.random.default_rng(config.split_seed).permutation(len(labelled)))
     splits, held_out, notes = {}, set(), list(corpus.notes)

@@ -35,7 +35,7 @@ def test_missing_parts_are_split_off_without_overlap(corpus: Corpus) -> None:
 
 
 HOSTILE = {
-    "no training": (lambda d: replace(d, split="test"), "no dialogue of the train split"),
+    "no training": (lambda d: replace(d, split="test"), "0 dialogues in the split train"),
     "one class": (
         lambda d: replace(d, labels=np.zeros_like(d.labels)),
         "only the class 'calm-odd'",
