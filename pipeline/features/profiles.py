@@ -131,8 +131,7 @@ def _text(profile: str, options: ExtractorOptions) -> Any:
 def _audio(options: ExtractorOptions) -> Any:
     from extractors.audio import AudioExtractor
 
-        return SpeechExtractor()
-    raise UsageError(f"unknown audio model {model!r}", "choose is10 or whisper")
+    return AudioExtractor(options.audio_variant)
 
 
 def _visual(options: ExtractorOptions) -> Any:
