@@ -34,7 +34,7 @@ from pipeline.segmentation.turns import join_short, split_turns
 
 __all__ = ["VERSION", "segment", "segmentation_request", "transcript_source"]
 
-VERSION = 4  # of the rules of this package; part of every fingerprint
+VERSION = 5  # of the rules of this package; part of every fingerprint
 
 
 def segment(
@@ -75,6 +75,12 @@ def segment(
         utterances = assign_by_turns(utterances, turns)
     if rttm or not utterances or any(utterance.speaker for utterance in utterances):
         run.source["speakers"] = {"method": "given"}
+        unnamed = sum(not utterance.speaker for utterance in utterances)
+        if unnamed:
+            run.warn(
+                f"{unnamed} of {len(utterances)} utterances name no speaker",
+                path.name if path else "",
+            )
     else:
         utterances = run.find_speakers(utterances, speakers)
     if rttm or not path:
@@ -179,6 +185,11 @@ class _Run:
                     f"and are left out, the first of them {unmatched[0][:60]!r}",
                     path.name,
                 )
+            self.warn(
+                "times are approximate: the transcript has none, so its words were aligned with "
+                "recognised words",
+                path.name,
+            )
         fitted = self._fit_times(utterances, path.name)
         if not fitted:
             first = utterances[0].start
@@ -222,7 +233,7 @@ class _Run:
         faces = face_method() if self.media.has_video else None
         self.source["speakers"] = VOICE_METHOD | {"count": count, "faces": faces}
         result = assign_by_voice_and_face(self.media, utterances, count, faces is not None)
-        if result.several:
+        if count != 1 and any(utterance.speaker for utterance in result.utterances):
             text = "speakers are approximate: found by clustering voices"
             if result.by_face:
                 text += f"; {result.by_face} short utterances by their faces"

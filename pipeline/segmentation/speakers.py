@@ -23,12 +23,10 @@ TurnOfSpeaker = tuple[float, float, str]  # start and end in seconds, speaker
 class FoundSpeakers:
     """Utterances with speakers S1, S2 ...; empty if there is too little sound.
 
-    several: whether there is more than one speaker. by_face: how many utterances were assigned by
-    their faces.
+    by_face: how many utterances were assigned by their faces.
     """
 
     utterances: list[Utterance]
-    several: bool
     by_face: int
 
 
@@ -67,4 +65,4 @@ def assign_by_voice_and_face(
     named = []
     for utterance, number in zip(utterances, renumber(numbers), strict=True):
         named.append(replace(utterance, speaker="" if number < 0 else f"S{number + 1}"))
-    return FoundSpeakers(named, max(numbers) > 0, by_face)
+    return FoundSpeakers(named, by_face)

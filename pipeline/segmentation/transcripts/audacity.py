@@ -38,6 +38,7 @@ def read_audacity(source: Source) -> list[Utterance]:
             for (start, end, _), head in zip(labels, heads, strict=True)
             if head is not None
         ]
+        source.ignore_emotions("[...] before the texts")
         others = [label for label, head in zip(labels, heads, strict=True) if head is None]
         return sorted([*own, *_speech(others, source)], key=lambda u: (u.start, u.end))
     return _speech(labels, source)

@@ -9,13 +9,22 @@ __all__ = ["CLOCK", "FrameRateNeeded", "has_frames", "seconds"]
 
 # a clock time inside a line of text, such as 0:03, 00:00:03.5 or 1:02:03; group names are the
 # caller's
-CLOCK = r"(?:\d{1,3}:)?\d{1,3}:\d{2}(?:[.,]\d{1,6})?"
+CLOCK = r"(?:\d{1,3}:)?\d{1,3}:\d{2}(?:[.,]\d{1,6})?(?:\s?[AaPp]\.?[Mm]\b\.?)?"
 
 _TIME = re.compile(
     r"(-?)(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,15}(?:[.,]\d{0,15})?|[.,]\d{1,15})\s*s?"
 )
-_FRAMES = re.compile(r"(-?)(\d{1,9}):(\d{1,2}):(\d{1,2})([:;.])(\d{2})")  # hh:mm:ss:ff
+# hh:mm:ss:ff; Premiere Pro writes drop-frame times as hh;mm;ss;ff
+_FRAMES = re.compile(r"(-?)(\d{1,9})[:;](\d{1,2})[:;](\d{1,2})([:;.])(\d{2})")
 _COLON_MS = re.compile(r"(-?)(\d{1,9}):(\d{1,2}):(\d{1,2}):(\d{3})")  # hh:mm:ss:mmm
+_LETTERS = re.compile(
+    r"(?:(\d{1,9})\s*h\s*)?(?:(\d{1,9})\s*m(?:in)?\s*)?(\d{1,15}(?:[.,]\d{1,15})?)\s*s(?:ec)?"
+)  # 1h 02m 03.5s
+_OF_DAY = re.compile(
+    r"(?:\d{4}-\d\d-\d\d[T ]\s*)?(\d{1,2}):(\d\d)(?::(\d\d(?:[.,]\d{1,9})?))?"
+    r"(?:\s*([ap])\.?m\.?|Z|[+-]\d\d:?\d\d)?",
+    re.IGNORECASE,
+)
 
 
 class FrameRateNeeded(ValueError):
@@ -24,6 +33,8 @@ class FrameRateNeeded(ValueError):
 
 def seconds(text: str, frame_rate: float | None = None) -> float:
     """Read a time; NaN if it is something else, or no finite number.
+
+    A time of day, such as 10:02 PM or 2024-05-01T22:02:00, is in seconds since midnight.
 
     Raises FrameRateNeeded for hh:mm:ss:ff without a frame rate.
 
@@ -41,6 +52,15 @@ def seconds(text: str, frame_rate: float | None = None) -> float:
         sign, hours, minutes, rest, ms = match.groups()
         time = 3600 * int(hours) + 60 * int(minutes) + int(rest) + int(ms) / 1000
         return -time if sign else time
+    match = _OF_DAY.fullmatch(text)
+    if match:
+        hours, minutes, rest, half = match.groups()
+        hour = int(hours) % 12 + 12 * (half in "pP") if half else int(hours)
+        return 3600 * hour + 60 * int(minutes) + float((rest or "0").replace(",", "."))
+    match = _LETTERS.fullmatch(text)
+    if match:
+        hours, minutes, rest = match.groups()
+        return 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(rest.replace(",", "."))
     if has_frames(text):
         return _from_frames(text, frame_rate)
     return math.nan

@@ -38,7 +38,8 @@ def _rows(source: Source) -> tuple[list[str], list[dict[str, str]]]:
             header, *rows = filter(None, csv.reader(io.StringIO(source.text), delimiter=separator))
         except csv.Error as error:
             raise TranscriptError(
-                f"{source.path}: not a readable CSV file: {error}",
+                f"{source.path}: not a readable CSV file: a cell has more than 131,072 characters, "
+                "probably because a quotation mark is not closed",
                 "open it in a spreadsheet program and save it as CSV",
             ) from error
     else:

@@ -24,8 +24,11 @@ def read_eaf(source: Source) -> list[Utterance]:
     try:
         root = ET.fromstring(source.data)
     except (ET.ParseError, ValueError, LookupError) as error:
+        line, column = getattr(error, "position", (1, 0))
         raise TranscriptError(
-            f"{source.path}: not a readable ELAN file: {error}", "save it again in ELAN"
+            f"{source.path}: not a readable ELAN file: no valid XML at line {line}, "
+            f"column {column + 1}",
+            "save it again in ELAN",
         ) from error
     times = _times(root)
     tiers = [tier for tier in root.iter("TIER") if "TIER_ID" in tier.attrib]
@@ -40,6 +43,7 @@ def _is_own(tiers: list[ET.Element]) -> bool:
 
 def _own(tiers: list[ET.Element], times: dict[str, float], source: Source) -> list[Utterance]:
     """Read what merc writes: a tier of texts for each speaker, with a tier of emotions below."""
+    source.ignore_emotions("tiers of emotions")
     utterances = []
     for element in tiers:
         if element.get("LINGUISTIC_TYPE_REF") == "utterance":

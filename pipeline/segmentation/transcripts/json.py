@@ -8,17 +8,18 @@ from typing import Any
 
 from pipeline.core.dialogue import Utterance
 from pipeline.segmentation.transcripts.columns import read_table
-from pipeline.segmentation.transcripts.source import Source, TranscriptError
+from pipeline.segmentation.transcripts.source import Source, TranscriptError, shorten
 
 __all__ = ["read_json", "read_jsonl", "read_parquet"]
 
 LISTS = ("utterances", "segments", "chunks", "results")
-DEEPEST = "nested too deeply"
+DEEPEST = "lists and objects are nested too deeply"
+AGAIN = "write the file again, or provide another format, such as .srt"
 
 
 def read_json(source: Source) -> list[Utterance]:
     """Read an object with a list of utterances or segments, or such a list."""
-    content = _parse(source.text, source, "")
+    content = _parse(source.text, source)
     if isinstance(content, dict):
         content = next((content[key] for key in LISTS if isinstance(content.get(key), list)), None)
     return _read(content, source)
@@ -29,7 +30,7 @@ def read_jsonl(source: Source) -> list[Utterance]:
     rows = []
     for number, line in enumerate(source.text.split("\n"), 1):
         if line.strip():
-            rows.append(_parse(line, source, f", line {number}"))
+            rows.append(_parse(line, source, number))
     return _read(rows, source)
 
 
@@ -42,20 +43,26 @@ def read_parquet(source: Source) -> list[Utterance]:
         rows = parquet.read_table(io.BytesIO(source.data)).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise TranscriptError(
-            f"{source.path}: not a readable Parquet file: {error}", "write it again"
+            f"{source.path}: not a readable Parquet file: damaged or cut short", AGAIN
         ) from error
     return _read(rows, source)
 
 
-def _parse(text: str, source: Source, place: str) -> Any:
+def _parse(text: str, source: Source, line: int = 0) -> Any:
+    """Parse a file, or one line of JSON Lines."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = DEEPEST if isinstance(error, RecursionError) else str(error)
+    except json.JSONDecodeError as error:
+        where = f"line {line or error.lineno}, column {error.colno}"
+        rest = text[error.pos :].strip()
+        reason = f"unexpected {shorten(rest[:20])!r}" if rest else "the file ends too early"
         raise TranscriptError(
-            f"{source.path}{place}: not readable as JSON: {reason}",
-            "write it again, or use another format",
+            f"{source.path}: not valid JSON at {where}: {reason}", AGAIN
         ) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits
+        reason = DEEPEST if isinstance(error, RecursionError) else "a number is too long"
+        where = f", line {line}" if line else ""
+        raise TranscriptError(f"{source.path}{where}: {reason}", AGAIN) from error
 
 
 def _read(rows: Any, source: Source) -> list[Utterance]:

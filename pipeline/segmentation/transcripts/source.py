@@ -13,6 +13,15 @@ __all__ = ["Source", "TranscriptError", "shorten"]
 
 MAX_BYTES = 1 << 26  # 64 MB; the transcript of a whole day has a few megabytes
 
+_BINARY = {
+    b"PK\x03\x04": "a Word, Excel or ZIP file",
+    b"\xd0\xcf\x11\xe0": "an old Word or Excel file",
+    b"%PDF-": "a PDF",
+    b"{\\rtf": "a Rich Text file",
+    b"\x1f\x8b": "a gzip file",
+    b"PAR1": "a Parquet file",
+}
+
 
 class TranscriptError(MercError):
     """A transcript cannot be read."""
@@ -38,6 +47,10 @@ class Source:
 
     def warn(self, text: str) -> None:
         self.warnings.append(MercWarning(self.path.name, text))
+
+    def ignore_emotions(self, where: str) -> None:
+        """Warn that the emotions in the file are not used. where: such as "column Emotion"."""
+        self.warn(f"emotion labels ({where}) are not used: merc predicts its own")
 
     def leave_out(self, reason: str, line: str) -> None:
         """Note that a line is not used. reason: completes "3 lines <reason> and are left out"."""
@@ -71,22 +84,37 @@ class Source:
         """The decoded text; lines end in `\\n`.
 
         Decodes by byte-order mark; without one as UTF-8, UTF-16 or, with a warning, Windows-1252.
+
+        Raises TranscriptError for a file that is no text.
         """
-        return self._decode().replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+        decoded = self._decode()
+        self._refuse_binary(decoded)
+        return decoded.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
 
     def _decode(self) -> str:
         data = self.data
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return data.decode("utf-16", errors="replace")
-        if b"\0" in data[:200]:
-            # in little-endian UTF-16 the second byte of an ASCII letter is zero
-            little_endian = data[1:200:2].count(0) >= data[0:200:2].count(0)
-            return data.decode("utf-16-le" if little_endian else "utf-16-be", errors="replace")
+        # in little-endian UTF-16 the second byte of an ASCII letter is zero, else the first
+        even, odd = data[0:4096:2].count(0), data[1:4096:2].count(0)
+        if max(even, odd) > 0.02 * len(data[:4096]) and min(even, odd) < 0.1 * max(even, odd):
+            return data.decode("utf-16-le" if odd > even else "utf-16-be", errors="replace")
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:
             self.warn("not UTF-8, read as Windows-1252; if letters are wrong, save it as UTF-8")
             return data.decode("cp1252", errors="replace")
+
+    def _refuse_binary(self, decoded: str) -> None:
+        """Raise TranscriptError if this is another kind of file with the extension of a text."""
+        kind = next((kind for magic, kind in _BINARY.items() if self.data.startswith(magic)), "")
+        head = decoded[:4096]
+        control = sum(c < " " and c not in "\t\n\r\v\f\x1b" for c in head)
+        if kind or control > 0.05 * len(head):
+            raise TranscriptError(
+                f"{self.path}: not a text file, but {kind or 'binary data'}",
+                f"export the transcript again as {self.path.suffix.lower()}, encoded in UTF-8",
+            )
 
 
 def shorten(line: str) -> str:

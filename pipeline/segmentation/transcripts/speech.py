@@ -79,7 +79,7 @@ def split_speakers(
     if any(piece.speaker for piece in pieces):
         pieces = _split_known(pieces)
     else:
-        pieces = _split_prefixes(pieces, carry, source)
+        pieces = _split_prefixes(pieces, carry)
     if sounds:
         pieces = _without_sounds(pieces, source)
     return [replace(piece, lines=(unescape(piece.text),)) for piece in pieces if piece.text]
@@ -151,7 +151,7 @@ def _split_known(pieces: list[Piece]) -> list[Piece]:
     return result
 
 
-def _split_prefixes(pieces: list[Piece], carry: float, source: Source) -> list[Piece]:
+def _split_prefixes(pieces: list[Piece], carry: float) -> list[Piece]:
     """Split names off the beginnings of texts, and a text where a later line begins with a name."""
     texts = [piece.text for piece in pieces]
     prefixes = [find_prefix(text) for text in texts]
@@ -161,7 +161,7 @@ def _split_prefixes(pieces: list[Piece], carry: float, source: Source) -> list[P
     names = {p.speaker for p, ok in zip(prefixes, accepted, strict=True) if ok and p}
     carried = sum(accepted) >= carry * len(pieces)
     others = 2 * sum(accepted) >= len(pieces)  # whether names that never begin a text count
-    speaker, result, unnamed = "", [], 0
+    speaker, result = "", []
     for piece in pieces:
         for part in _by_lines(piece, names, others):
             text = part.text
@@ -172,10 +172,7 @@ def _split_prefixes(pieces: list[Piece], carry: float, source: Source) -> list[P
                     continue  # a name on a line of its own: the next text is this speaker's
             elif not carried or part.turn:
                 speaker = ""
-            unnamed += not speaker
             result.append(replace(part, lines=(text,), speaker=speaker))
-    if unnamed:
-        source.warn(f"{unnamed} of {len(result)} utterances name no speaker")
     return result
 
 

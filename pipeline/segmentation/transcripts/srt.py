@@ -25,6 +25,7 @@ def read_srt(source: Source) -> list[Utterance]:
             if head is not None
         ]
         others = [cue for cue, head in zip(cues, heads, strict=True) if head is None]
+        source.ignore_emotions("[...] before the texts")
         return sorted([*own, *speech_of_cues(others, source)], key=lambda u: (u.start, u.end))
     return speech_of_cues(cues, source)
 

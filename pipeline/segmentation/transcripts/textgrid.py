@@ -37,7 +37,10 @@ def read_textgrid(source: Source) -> list[Utterance]:
             f"{source.path}: not a readable TextGrid: it is cut short or has another layout",
             "save it from Praat as text",
         ) from error
-    return _own(tiers) or utterances_of_tiers(tiers, source)
+    own = _own(tiers)
+    if own:
+        source.ignore_emotions("tiers of emotions")
+    return own or utterances_of_tiers(tiers, source)
 
 
 def _own(tiers: list[Tier]) -> list[Utterance]:

@@ -15,8 +15,9 @@ __all__ = ["Interval", "Tier", "utterances_of_tiers"]
 _SILENCE = frozenset(["", *"sil sp spn <eps> <sil> <p> <p:> <sp> # pau <silence>".split()])
 _PHONES = re.compile(r"phon|phn|\bmau\b|\bkan\b|\bsegments?\b|syll|\bpitch|\btones?\b", re.I)
 _WORDS = re.compile(r"(?<![a-z])(?:words?|wrd|tokens?|ort-mau|ort)(?![a-z])", re.IGNORECASE)
+_EMOTIONS = re.compile(r"emotion|affect|mood|valence|arousal|dominance|sentiment", re.IGNORECASE)
 _LABELS = re.compile(
-    r"emotion|affect|mood|valence|arousal|dominance|sentiment|labels?(?![a-z])|categor|"
+    rf"{_EMOTIONS.pattern}|labels?(?![a-z])|categor|"
     r"(?<![a-z])(?:pos|gloss|translation|notes?|comments?|gestures?|gaze|posture|head|laughter|"
     r"overlap|turns?_?id|ids?)(?![a-z])",
     re.IGNORECASE,
@@ -79,8 +80,15 @@ def utterances_of_tiers(tiers: list[Tier], source: Source) -> list[Utterance]:
             chosen.append(tier.name)
     unused = [tier.name for tier in tiers if tier.name not in chosen]
     if unused and used:
-        names = ", ".join(dict.fromkeys(unused))
-        source.warn(f"these tiers hold words, labels, phones or points and are not used: {names}")
+        emotions = [name for name in dict.fromkeys(unused) if _EMOTIONS.search(name)]
+        others = [name for name in dict.fromkeys(unused) if name not in emotions]
+        if emotions:
+            source.ignore_emotions(f"tiers {', '.join(emotions)}")
+        if others:
+            source.warn(
+                "these tiers hold words, labels, phones or points and are not used: "
+                + ", ".join(others)
+            )
     return sorted(used, key=lambda u: (u.start, u.end))
 
 

@@ -1,4 +1,4 @@
-"""Bring times to seconds from the start of the recording: milliseconds, programme time, no ends."""
+"""Bring times to seconds from the recording's start: milliseconds, programme time, no ends."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ __all__ = ["fit_to_recording"]
 SLOWEST = 0.05  # words per second; slower speech means that the times are milliseconds
 HOUR = 3600.0  # s
 TOLERANCE = 2.0  # s; a transcript may end this much after its recording
+PROGRAMME = (HOUR, 10 * HOUR)  # s; where programme time usually starts
+SOON = 60.0  # s; programme time of another hour, such as a second reel's, starts this soon
+NEAR = 5.0  # s; a whole minute this near before the first time is taken for the start
 WORD = 0.4  # s; for an utterance whose end is nowhere said
 
 
@@ -45,24 +48,45 @@ def _from_milliseconds(utterances: list[Utterance], source: Source) -> list[Utte
 
 
 def _from_programme_time(utterances: list[Utterance], source: Source) -> list[Utterance]:
-    """Subtract whole hours from a transcript that starts at 01:00:00 or 10:00:00."""
+    """Subtract whole hours from a transcript that starts at 01:00:00, or the time of day."""
     times = [t for u in utterances for t in (u.start, u.end) if math.isfinite(t)]
     if not times or source.duration is None:
         return utterances
-    hours = math.floor(min(times) / HOUR)
-    zero = hours * HOUR
-    last = max(times)
-    if (
-        hours < 1
-        or last <= source.duration + TOLERANCE
-        or last - zero > source.duration + TOLERANCE
-    ):
+    first, last = min(times), max(times)
+    longest = source.duration + TOLERANCE
+    if first < HOUR or last <= longest:
         return utterances
-    source.warn(f"its times start at {hours:02}:00:00, which is taken for the recording's start")
+    zero = math.floor(first / HOUR) * HOUR
+    programme = zero in PROGRAMME or first - zero <= SOON
+    if programme and last - zero <= longest:
+        text = f"its times start at {_clock(zero)}, which is taken for the recording's start"
+    else:
+        zero = _start_of_day_clock(first)
+        if first <= longest or last - zero > longest:
+            return utterances
+        text = (
+            f"its times are a clock's, the first is {_clock(first)}; {_clock(zero)} is taken for "
+            "the recording's start, so all times may be shifted"
+        )
+    source.warn(text)
     # rounded to 1 µs: differences of large numbers have a long tail
     return [
         replace(u, start=round(u.start - zero, 6), end=round(u.end - zero, 6)) for u in utterances
     ]
+
+
+def _start_of_day_clock(first: float) -> float:
+    """Return the whole minute before the first time if it is near, else the whole second.
+
+    Nothing says when the recording started; people rarely wait long before they speak.
+    """
+    minute = math.floor(first / 60) * 60.0
+    return minute if first - minute <= NEAR else float(math.floor(first))
+
+
+def _clock(time: float) -> str:
+    minutes, rest = divmod(math.floor(time), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
 
 
 def _with_ends(utterances: list[Utterance], source: Source) -> list[Utterance]:

@@ -24,6 +24,7 @@ def read_vtt(source: Source) -> list[Utterance]:
     own = [_own(cue) for cue in cues]
     if cues and 2 * sum(u is not None for u in own) >= len(cues):
         others = [cue for cue, u in zip(cues, own, strict=True) if u is None]
+        source.ignore_emotions("[...] before the texts")
         utterances = [u for u in own if u is not None]
         return sorted(
             [*utterances, *speech_of_cues(others, source)], key=lambda u: (u.start, u.end)

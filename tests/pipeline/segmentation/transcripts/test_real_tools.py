@@ -179,6 +179,39 @@ def test_programme_time(tmp_path: Path) -> None:
     assert read(tmp_path / "x.srt", duration=40_000.0)[1][0][0] == 36_001
 
 
+def test_the_time_of_day(tmp_path: Path) -> None:
+    """A recording starts at about the first time, if all times then lie inside it."""
+    for first, start in (("14:02:01", 1), ("14:02:40", 0), ("9:59:59 PM", 0)):
+        (tmp_path / "x.txt").write_text(f"[{first}] Anna: Hi\n")
+        rows, times, warning = read(tmp_path / "x.txt", duration=300.0)
+        assert rows == [("Anna", "Hi")] and times == [(start, 300)]
+        assert "all times may be shifted" in warning
+    (tmp_path / "x.srt").write_text(srt("Hi", "Ho").replace("00:00:0", "10:02:0"))
+    assert read(tmp_path / "x.srt", duration=6.0)[1] == [(1, 1.9), (2, 2.9)]
+    spread = srt("Hi", "Ho").replace("00:00:01", "10:02:01").replace("00:00:02", "10:22:02")
+    (tmp_path / "x.srt").write_text(spread)
+    assert read(tmp_path / "x.srt", duration=6.0)[1][0][0] == 36_121
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.json", b'[{"start": 0,\n "text": oops}]', "line 2, column 10: unexpected 'oops}]'"),
+        ("x.json", b'{"utterances": [', "line 1, column 17: the file ends too early"),
+        ("x.jsonl", b'{"text": "Hi"}\n{"text"\n', "line 2, column 8: the file ends"),
+        ("x.srt", bytes(range(256)) * 20, "not a text file, but binary data"),
+        ("x.csv", b"PK\x03\x04" + bytes(100), "a Word, Excel or ZIP file"),
+        ("x.eaf", b"<a>\n <b></a>", "no valid XML at line 2, column 7"),
+        ("x.parquet", b"PAR1", "damaged or cut short"),
+    ],
+)
+def test_malformed_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TranscriptError) as caught:
+        read(tmp_path / name)
+    assert message in caught.value.reason and caught.value.remedy
+
+
 @pytest.mark.parametrize("cell", ["inf", "-inf", "nan", "1e999", "9" * 400, "soon"])
 def test_times_that_are_no_numbers(tmp_path: Path, cell: str) -> None:
     (tmp_path / "x.csv").write_text(f"start,end,text\n{cell},2,Hi\n")
