@@ -17,11 +17,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.media.containers import open_container, packets
 
 __all__ = ["APART", "Break", "Clock", "PacketTimes", "find_breaks", "read_clock"]
 
 BACK = 1.0  # s that a clock must step back to count as restarted; B-frames step back by less
+# s that clocks must step back if the file states when packets are decoded, which never goes back,
+# and if they stay back in all streams together: parts that overlap
+OVERLAP = 0.1
+LATER = 5  # packets after a step back that tell a lasting one from one damaged timestamp
+GAP = 1.0  # s without a packet of any stream that are worth a warning
 REORDERED = 8  # frames that one may be decoded before it is shown
 TOGETHER = 5.0  # s between the first packets of two streams after one break
 # s that a clock must jump ahead while no stream goes on. In transport streams and FLV, whose clocks
@@ -37,16 +44,19 @@ class PacketTimes:
     """The packets of one stream, in seconds of its own clock; NaN if unknown.
 
     order: position of each packet among those of all streams. decoded, shown: when the packet is
-    decoded, and when its content is shown. duration: 0 if unknown.
+    decoded, and when its content is shown. duration: 0 if unknown. stated: whether the file says
+    when all of them are decoded.
     """
 
     order: array[int] = field(default_factory=lambda: array("q"))
     decoded: array[float] = field(default_factory=lambda: array("d"))
     shown: array[float] = field(default_factory=lambda: array("d"))
     duration: array[float] = field(default_factory=lambda: array("d"))
+    stated: bool = True
 
     def add(self, order: int, decoded: float, shown: float, duration: float) -> None:
         """Append one packet."""
+        self.stated &= not math.isnan(decoded)
         self.order.append(order)
         self.decoded.append(shown if math.isnan(decoded) else decoded)
         self.shown.append(shown)
@@ -85,7 +95,8 @@ class Break:
 class Clock:
     """The times of the packets of some streams, and the breaks of each.
 
-    streams, breaks: index of the stream -> its packets, its breaks in order.
+    streams, breaks: index of the stream -> its packets, its breaks in order. gaps: (start, end) in
+        seconds on the one timeline where no stream has a packet, although its clock did not break.
 
     >>> clock = Clock({}, {0: [Break(75, 3.0)]})
     >>> clock.offset(0, 74), clock.offset(0, 75)
@@ -94,6 +105,16 @@ class Clock:
 
     streams: dict[int, PacketTimes]
     breaks: dict[int, list[Break]]
+
+    @cached_property
+    def gaps(self) -> list[tuple[float, float]]:
+        placed = [self._placed(index) for index in self.streams]
+        starts = np.concatenate([times for times, _ in placed] or [np.zeros(0)])
+        ends = np.concatenate([ends for _, ends in placed] or [np.zeros(0)])
+        order = np.argsort(starts, kind="stable")
+        starts, ends = starts[order], np.maximum.accumulate(ends[order])
+        first = np.flatnonzero(starts[1:] > ends[:-1] + GAP)
+        return [(float(ends[k]), float(starts[k + 1])) for k in first]
 
     def offset(self, stream: int, packet: int) -> float:
         """Return the seconds to add to the times of the packet with this number."""
@@ -106,14 +127,18 @@ class Clock:
 
     def shown(self, stream: int) -> list[float]:
         """Return when the packets of a stream are shown, on the one timeline, in seconds."""
-        times = self.streams[stream].shown
-        starts = [*(item.packet for item in self.breaks.get(stream, ())), len(times)]
-        offsets = [0.0, *(item.offset for item in self.breaks.get(stream, ()))]
-        result, first = [], 0
-        for last, offset in zip(starts, offsets, strict=True):
-            result += [time + offset for time in times[first:last] if not math.isnan(time)]
-            first = last
-        return result
+        times: list[float] = self._placed(stream)[0].tolist()
+        return times
+
+    def _placed(self, stream: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return when the packets of a stream with known times start and end."""
+        packets = self.streams[stream]
+        times, durations = np.array(packets.shown), np.array(packets.duration)
+        for item in self.breaks.get(stream, ()):
+            times[item.packet :] += item.offset - self.offset(stream, item.packet - 1)
+        known = ~np.isnan(times)
+        durations[durations == 0] = packets.frame_duration
+        return times[known], (times + durations)[known]
 
     def start(self) -> float:
         """Return when the first packet is shown, on the one timeline; NaN if unknown."""
@@ -178,6 +203,7 @@ def find_breaks(streams: dict[int, PacketTimes], ahead: float) -> dict[int, list
     for index, times in streams.items():
         others = [other for key, other in streams.items() if key != index]
         steps += [(times.order[k], index, k) for k in _steps(times, others, ahead)]
+    steps += _overlaps(streams, {(index, k) for _, index, k in steps})
     # a part is what lies between two breaks: index of the stream -> its first packet
     parts: list[dict[int, int]] = [dict.fromkeys(streams, 0)]
     current = dict.fromkeys(streams, 0)
@@ -216,6 +242,47 @@ def _steps(times: PacketTimes, others: list[PacketTimes], ahead: float) -> list[
         latest, before = max(latest, time), k
         end = max(-math.inf if math.isinf(end) else end, time + times.duration[k])
     return steps
+
+
+def _overlaps(
+    streams: dict[int, PacketTimes], known: set[tuple[int, int]]
+) -> list[tuple[int, int, int]]:
+    """Find where all streams step back a little together: (order, index of the stream, packet).
+
+    known: (index of the stream, packet) of larger steps, which are breaks anyway.
+    """
+    found: dict[int, list[tuple[int, float]]] = {}  # index -> (packet, time after the step)
+    for index, times in streams.items():
+        if not times.stated or len(times.order) < 2:
+            return []
+        back = max(OVERLAP, 2 * times.frame_duration)
+        found[index] = [
+            (k, times.decoded[k])
+            for k in range(1, len(times.decoded))
+            if BACK >= times.decoded[k - 1] - times.decoded[k] > back
+            and (index, k) not in known
+            and _stays_back(times, k)
+        ]
+    if not found:
+        return []
+    together = []
+    for index, steps in found.items():
+        for k, time in steps:
+            near = [
+                any(abs(other - time) < BACK for _, other in others)
+                for key, others in found.items()
+                if key != index
+            ]
+            if all(near):
+                together.append((streams[index].order[k], index, k))
+    return together
+
+
+def _stays_back(times: PacketTimes, k: int) -> bool:
+    """Whether the clock goes on from packet k, as it does not after one damaged timestamp."""
+    step = times.decoded[k - 1] - times.decoded[k]
+    after = times.decoded[k : k + LATER]
+    return all(0 <= b - a < step for a, b in pairwise(after))
 
 
 def _goes_on(other: PacketTimes, first: int, last: int, start: float, end: float) -> bool:

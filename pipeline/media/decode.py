@@ -159,7 +159,8 @@ class Media:
         self._decode_sound()
         if self._video is None:
             return
-        reformatter, due, decoded = VideoReformatter(), 0.0, False
+        reformatter, due = VideoReformatter(), 0.0
+        count = decoded = 0  # packets, and frames that have a time
         with open_container(self.path) as container:
             stream = container.streams[self._video]
             stream.thread_type = "AUTO"
@@ -167,8 +168,9 @@ class Media:
             stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
             aspect = float(stream.sample_aspect_ratio or 1)
             for packet in self._clock.corrected(packets(container, [stream], [])):
+                count += bool(packet.size)
                 for frame in frames_of(packet, []):
-                    decoded = True
+                    decoded += frame.time is not None
                     if frame.time is None or frame.time - self._zero + 1e-6 < due:
                         continue
                     time = frame.time - self._zero
@@ -176,6 +178,8 @@ class Media:
                     yield time, _upright(reformatter, frame, aspect)
         if not decoded:
             self.warn("no video frame could be decoded; visual features are missing")
+        elif decoded < count / 3:  # an interlaced frame may have two packets
+            self.warn(f"only {decoded} of {count} video frames could be decoded; it is damaged")
 
     def warn(self, text: str) -> None:
         """Add a warning about this recording, once."""
@@ -209,6 +213,8 @@ class Media:
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > _MAX_PIXELS:
             self.warn(f"video of {width} × {height} pixels: damaged header; ignoring the video")
+        elif width * height <= 0:
+            self.warn("the video is damaged, the size of its frames is unknown; ignoring the video")
         return 0 < width * height <= _MAX_PIXELS
 
     def _decode_sound(self) -> None:
@@ -256,6 +262,14 @@ class Media:
             self.warn(
                 f"its clock restarts or jumps {times}, as in recordings joined together; times "
                 "continue without the jump"
+            )
+        gaps = [(a - self._zero, b - self._zero) for a, b in self._clock.gaps]
+        if gaps:
+            start, end = max(gaps, key=lambda gap: gap[1] - gap[0])
+            what = "gap" if len(gaps) == 1 else f"{len(gaps)} gaps, the longest"
+            self.warn(
+                f"{what} without sound or picture: {start:.1f} to {end:.1f} s; if its parts "
+                "follow each other at once, all later times are too late by that"
             )
 
     def _set_video_end(self) -> None:

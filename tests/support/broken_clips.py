@@ -37,6 +37,25 @@ def rewrite(
     return target
 
 
+def damage_video(source: Path, target: Path, every: int = 1) -> Path:
+    """Copy a clip; every n-th packet of its video has other bytes."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in container.streams}
+        number = 0
+        for packet in container.demux():
+            if packet.dts is None:
+                continue
+            stream, copy = streams[packet.stream.index], packet
+            if packet.stream.type == "video":
+                number += 1
+                if number % every == 0:
+                    copy = av.Packet(bytes(range(1, 256)) * (packet.size // 255) + b"\1")
+                    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+            copy.stream = stream
+            out.mux(copy)
+    return target
+
+
 def concatenate(target: Path, parts: list[Path]) -> Path:
     """Join the bytes of files, as `cat` does."""
     target.write_bytes(b"".join(part.read_bytes() for part in parts))

@@ -88,6 +88,36 @@ def best_lag(part: np.ndarray, whole: np.ndarray) -> int:
     return int(np.argmax(np.correlate(whole, part, "valid")))
 
 
+@pytest.mark.parametrize("overlap", [0.2, 0.5, 0.9])
+def test_parts_that_overlap_follow_each_other(tmp_path: Path, shared: Path, overlap: float) -> None:
+    source = shared / "cases" / "dlg.mp4"
+    with open_media(source) as clip:
+        length = clip.duration
+    later = length - overlap
+    parts = [rewrite(source, tmp_path / f"{k}.ts", lambda _, k=k: 10 + later * k) for k in (0, 1)]
+    with open_media(concatenate(tmp_path / "x.ts", parts)) as joined:
+        assert joined.duration == pytest.approx(2 * length, abs=0.1)
+        assert len(list(joined.frames())) == pytest.approx(120, abs=2)
+        assert any("clock" in warning.text for warning in joined.warnings)
+
+
+def test_a_short_jump_of_all_streams_is_announced(tmp_path: Path, shared: Path) -> None:
+    """Nobody knows whether 5 s were not received or two parts were joined; times stay."""
+    source = shared / "cases" / "dlg.mp4"
+    parts = [rewrite(source, tmp_path / f"{k}.ts", lambda _, k=k: 10 + 11 * k) for k in (0, 1)]
+    with open_media(concatenate(tmp_path / "x.ts", parts)) as joined:
+        assert joined.duration == pytest.approx(17.0, abs=0.1)
+        assert any("6.0 to 11.0 s" in warning.text for warning in joined.warnings)
+
+
+def test_one_damaged_timestamp_is_no_overlap() -> None:
+    video, audio = stream([(0, 20)], 0.04), stream([(0, 20)], 0.02, 1)
+    for times in (video, audio):
+        times.stated = True
+        times.decoded[len(times.decoded) // 2] -= 0.5
+    assert find_breaks({0: video, 1: audio}, 10.0) == {0: [], 1: []}
+
+
 @pytest.mark.parametrize("start", [-0.12, -5.0, 0.0, 2.5])
 def test_a_clock_may_start_anywhere(tmp_path: Path, shared: Path, start: float) -> None:
     """Time 0 is the first content, as players show it."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.broken_clips import damage_video, rewrite
 from support.clips import tone, write_video, write_wav
 
 from pipeline.media.decode import MediaError, open_media
@@ -311,3 +312,10 @@ def test_threads_may_read_at_the_same_time(media: Path) -> None:
         for thread in threads:
             thread.join()
         assert len(sounds) == 4 and all(np.array_equal(sounds[0], other) for other in sounds)
+
+
+def test_a_video_that_cannot_be_decoded_costs_the_video_and_is_said(shared, tmp_path):
+    source = rewrite(shared / "cases" / "dlg.mp4", tmp_path / "x.flv", lambda _: 0.0)
+    with open_media(damage_video(source, tmp_path / "damaged.flv")) as recording:
+        assert recording.sound().size and not list(recording.frames())
+        assert any("video" in warning.text for warning in recording.warnings)
