@@ -14,6 +14,15 @@ __all__ = ["BASELINES", "Baseline", "load_baseline"]
 
 BASELINES = {  # name -> class, in the module of that name (mm-dfn: mm_dfn); its config: …Config
     "sdt": "SDT",
+    "mmgcn": "MMGCN",
+    "mm-dfn": "MMDFN",
+    "dialoguernn": "DialogueRNN",
+    "dialoguegcn": "DialogueGCN",
+    "cmn": "CMN",
+    "icon": "ICON",
+    "mult": "MulT",
+    "misa": "MISA",
+    "mfn": "MFN",
 }
 
 

@@ -1,0 +1,73 @@
+"""Graphs with a node for each utterance and modality, as dense matrices per dialogue."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from css_model.baselines.sequences import pad
+
+__all__ = ["DeepGraphConvolution", "ModalityGraph"]
+
+NEAR_ONE = 1 - 1e-5  # the slope of arccos is infinite at 1
+
+
+class ModalityGraph:
+    """The graph of MMGCN over all modalities of each dialogue, (B, M T, M T).
+
+    Two nodes of one modality, and two modalities of one utterance, are joined by an edge of weight
+    1 - arccos(cosine) / π; the matrix is normalised by the degrees on both sides. Missing features
+    have no edge.
+    """
+
+    def __init__(
+        self, rows: dict[str, Tensor], present: dict[str, Tensor], lengths: list[int]
+    ) -> None:
+        self.names, self.lengths = list(rows), lengths
+        nodes = torch.stack([F.normalize(rows[name], dim=-1) for name in self.names], 1)
+        padded, self.mask = pad(nodes, lengths)
+        there, _ = pad(torch.stack([present[name] for name in self.names], 1), lengths)
+        flat, known = padded.transpose(1, 2).flatten(1, 2), there.transpose(1, 2).flatten(1)
+        count, steps = len(self.names), padded.shape[1]
+        modality = torch.arange(count, device=flat.device).repeat_interleave(steps)
+        time = torch.arange(steps, device=flat.device).repeat(count)
+        joined = (modality[:, None] == modality) | (time[:, None] == time)
+        edges = joined & known[:, :, None] & known[:, None, :]
+        cosine = (flat @ flat.transpose(1, 2)).clamp(-NEAR_ONE, NEAR_ONE)
+        weight = torch.where(edges, 1 - torch.arccos(cosine) / math.pi, 0)
+        degree = weight.sum(-1)
+        scale = torch.where(degree > 0, degree.clamp(min=1e-6).rsqrt(), 0)
+        self.adjacency = scale[:, :, None] * weight * scale[:, None, :]
+        self.known = known.unsqueeze(-1)
+
+    def nodes(self, rows: dict[str, Tensor]) -> Tensor:
+        """Return the nodes (B, M T, d) of modality -> (N, d)."""
+        padded, _ = pad(torch.stack([rows[name] for name in self.names], 1), self.lengths)
+        return padded.transpose(1, 2).flatten(1, 2) * self.known
+
+    def rows(self, nodes: Tensor) -> Tensor:
+        """Return (N, M d): the nodes of each utterance side by side, zero where missing."""
+        shaped = (nodes * self.known).unflatten(1, (len(self.names), -1)).transpose(1, 2)
+        return shaped[self.mask].flatten(1)
+
+
+class DeepGraphConvolution(nn.Module):
+    """One layer of GCNII (Chen et al. 2020): ((1-α) P H + α H0) ((1-β) I + β W), β = ln(η/l + 1).
+
+    split: W maps the concatenation of P H and H0 (GCNII*).
+    """
+
+    def __init__(self, d: int, layer: int, alpha: float, eta: float, split: bool = False) -> None:
+        super().__init__()
+        self.alpha, self.beta, self.split = alpha, math.log(eta / layer + 1), split
+        self.weight = nn.Parameter(torch.empty(2 * d if split else d, d))
+        nn.init.uniform_(self.weight, -(d**-0.5), d**-0.5)
+
+    def forward(self, nodes: Tensor, first: Tensor, adjacency: Tensor) -> Tensor:
+        spread = adjacency @ nodes
+        mixed = (1 - self.alpha) * spread + self.alpha * first
+        inside = torch.cat([spread, first], -1) if self.split else mixed
+        return (1 - self.beta) * mixed + self.beta * (inside @ self.weight)

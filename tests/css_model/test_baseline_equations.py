@@ -1,0 +1,218 @@
+"""The core operation of each comparison model, against plain numpy in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, log_softmax, softmax
+
+from css_model import collate, config_class, make_model
+from css_model.baselines.cmn import read_memory
+from css_model.baselines.dialoguegcn import RelationalConvolution
+from css_model.baselines.graphs import DeepGraphConvolution, ModalityGraph
+from css_model.baselines.misa import central_moment_discrepancy
+from css_model.baselines.sequences import same_speaker_order
+
+from .conftest import LABELS, WIDTHS, make_dialogue
+
+
+def build(name: str, **fields):
+    return make_model(config_class(name)(WIDTHS, LABELS, **fields)).double().eval()
+
+
+def array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
+
+
+def linear(layer: torch.nn.Linear, x: np.ndarray) -> np.ndarray:
+    out = x @ array(layer.weight).T
+    return out if layer.bias is None else out + array(layer.bias)
+
+
+def gru(cell: torch.nn.GRUCell, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+    a = x @ array(cell.weight_ih).T + array(cell.bias_ih)
+    b = h @ array(cell.weight_hh).T + array(cell.bias_hh)
+    (ar, az, an), (br, bz, bn) = np.split(a, 3, -1), np.split(b, 3, -1)
+    reset, update = expit(ar + br), expit(az + bz)
+    return (1 - update) * np.tanh(an + reset * bn) + update * h
+
+
+def test_sdt_gates_modalities_that_are_present() -> None:
+    model = build("sdt", d=8, heads=2)
+    hidden = {name: torch.randn(3, 8).double() for name, _ in WIDTHS}
+    present = {name: torch.tensor([True, name != "audio", False]) for name, _ in WIDTHS}
+    fused = array(model._fuse(hidden, present))
+    weight = array(model.modality_gate.weight)
+    for k, names in ((0, ["text", "audio", "visual"]), (1, ["text", "visual"])):
+        rows = np.stack([array(hidden[name][k]) for name in names])
+        np.testing.assert_allclose(fused[k], (softmax(rows @ weight.T, 0) * rows).sum(0))
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_sdt_losses(detach: bool) -> None:
+    model = build("sdt", d=8, heads=2, temperature=2.0, detach_teacher=detach)
+    batch = collate([make_dialogue(1, 9)], WIDTHS)
+    batch.features.update({name: rows.double() for name, rows in batch.features.items()})
+    output = model(batch)
+    terms = model.losses(output, batch)
+    use = array((batch.labels >= 0) & batch.known)
+    labels = array(batch.labels)
+    expected = np.zeros(3)
+    for k in np.flatnonzero(use):
+        expected[0] -= log_softmax(array(output.logits[k]))[labels[k]]
+        for name, logits in output.unimodal.items():
+            if not batch.present[name][k]:
+                continue
+            expected[1] -= log_softmax(array(logits[k]))[labels[k]]
+            teacher = softmax(array(output.logits[k]) / 2)
+            student = log_softmax(array(logits[k]) / 2)
+            expected[2] += (teacher * (np.log(teacher) - student)).sum()
+    np.testing.assert_allclose([t.item() for t in terms], expected / use.sum())
+    (gradient,) = torch.autograd.grad(
+        terms[2], [model.classifier.weight], allow_unused=True, materialize_grads=True
+    )
+    assert bool((gradient == 0).all()) == detach
+
+
+def test_the_graph_of_mmgcn() -> None:
+    lengths, names = [2, 3], ["text", "audio"]
+    rows = {name: torch.randn(5, 4).double() for name in names}
+    present = {"text": torch.ones(5, dtype=torch.bool), "audio": torch.tensor([1, 0, 1, 1, 1]) > 0}
+    graph = ModalityGraph(rows, present, lengths)
+    nodes = graph.nodes(rows)
+    layer = DeepGraphConvolution(4, 2, 0.2, 0.5).double()
+    result = array(graph.rows(layer(nodes, nodes, graph.adjacency)))
+    start = 0
+    for length in lengths:
+        keys = [(n, t) for n in names for t in range(start, start + length) if present[n][t]]
+        x = np.stack([array(rows[n][t]) for n, t in keys])
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        angle = np.arccos(np.clip(unit @ unit.T, -1 + 1e-5, 1 - 1e-5))
+        joined = np.array([[a[0] == b[0] or a[1] == b[1] for b in keys] for a in keys])
+        weight = joined * (1 - angle / math.pi)
+        scale = 1 / np.sqrt(weight.sum(1))
+        mixed = 0.8 * (scale[:, None] * weight * scale) @ x + 0.2 * x
+        beta = math.log(0.5 / 2 + 1)
+        expected = (1 - beta) * mixed + beta * mixed @ array(layer.weight)
+        for (name, t), values in zip(keys, expected, strict=True):
+            column = 4 * names.index(name)
+            np.testing.assert_allclose(result[t, column : column + 4], values, atol=1e-12)
+        start += length
+    assert (result[1, 4:] == 0).all()
+
+
+def test_mm_dfn_runs_an_lstm_over_each_speaker() -> None:
+    speakers = torch.tensor([0, 1, 0, 2, 1, 0, 0])
+    order, runs = same_speaker_order(speakers, [5, 0, 2])
+    assert order.tolist() == [0, 2, 1, 4, 3, 5, 6] and runs == [2, 2, 1, 2]
+
+
+def test_one_direction_of_dialoguernn() -> None:
+    model = build("dialoguernn", d_global=4, d_party=3, d_emotion=2, hidden=4)
+    direction, width = model.forwards, sum(width for _, width in WIDTHS)
+    utterances, speakers = torch.randn(1, 5, width).double(), [0, 1, 0, 0, 1]
+    result = array(direction(utterances, torch.tensor([speakers])))[0]
+    parties, state, emotion, past = np.zeros((2, 3)), np.zeros(4), np.zeros(2), []
+    for t, speaker in enumerate(speakers):
+        u = array(utterances)[0, t]
+        context = np.zeros(4)
+        if past:
+            scores = np.stack(past) @ linear(direction.attention, u)
+            context = softmax(scores) @ np.stack(past)
+        state = gru(direction.global_cell, np.concatenate([u, parties[speaker]]), state)
+        past.append(state)
+        parties[speaker] = gru(direction.party_cell, np.concatenate([u, context]), parties[speaker])
+        emotion = gru(direction.emotion_cell, parties[speaker], emotion)
+        np.testing.assert_allclose(result[t], emotion)
+
+
+def test_relational_convolution_of_dialoguegcn() -> None:
+    layer = RelationalConvolution(3, 2, relations=4, bases=2).double()
+    nodes, weight = torch.randn(1, 4, 3).double(), torch.rand(1, 4, 4).double()
+    relation = torch.randint(0, 4, (1, 4, 4))
+    edges = torch.rand(1, 4, 4) < 0.7
+    edges |= torch.eye(4, dtype=torch.bool)
+    weight = torch.where(edges, weight, 0)
+    result = array(layer(nodes, weight, relation, edges))[0]
+    matrices = np.einsum("rk,kdh->rdh", array(layer.share), array(layer.basis))
+    for i in range(4):
+        total = float(weight[0, i, i]) * linear(layer.itself, array(nodes[0, i]))
+        for j in range(4):
+            if edges[0, i, j]:
+                r = int(relation[0, i, j])
+                count = int(((relation[0, i] == r) & edges[0, i]).sum())
+                total = total + float(weight[0, i, j]) / count * array(nodes[0, j]) @ matrices[r]
+        np.testing.assert_allclose(result[i], total)
+
+
+def test_reading_a_memory() -> None:
+    query, memory = torch.randn(1, 3, 4).double(), torch.randn(1, 3, 4).double()
+    readable = torch.tensor([[[0, 0, 0], [1, 0, 0], [1, 1, 0]]]) > 0
+    result = array(read_memory(query, memory, readable))[0]
+    assert (result[0] == 0).all()
+    cells = array(memory)[0, :2]
+    weights = softmax(cells @ array(query)[0, 2])
+    np.testing.assert_allclose(result[2], weights @ cells)
+    np.testing.assert_allclose(result[1], cells[0])
+
+
+@pytest.mark.parametrize("name", ["cmn", "icon"])
+def test_memories_hold_the_last_utterances(name: str) -> None:
+    """With a window of 2, the third utterance back is seen through the states of GRUs alone."""
+    model = build(name, d=6, window=2, hops=1)
+    one = make_dialogue(3, 6, missing=0.0)
+    one.speakers = [f"s{k}" for k in range(6)]  # no one speaks twice: no state carries over
+    for rows in one.features.values():
+        rows[0] *= 5
+    batch = collate([one], WIDTHS)
+    batch.features.update({m: rows.double() for m, rows in batch.features.items()})
+    before = model(batch).logits.clone()
+    for rows in batch.features.values():
+        rows[0] *= -1
+    changed = (model(batch).logits - before).abs().max(1).values > 1e-12
+    expected = [True, True, True] + [name == "icon"] * 3  # ICON's global GRU remembers
+    assert changed.tolist() == expected
+
+
+def test_central_moment_discrepancy() -> None:
+    a, b = np.random.default_rng(0).random((2, 9, 3))
+    expected = np.linalg.norm(a.mean(0) - b.mean(0))
+    for k in range(2, 6):
+        moments = [((x - x.mean(0)) ** k).mean(0) for x in (a, b)]
+        expected += np.linalg.norm(moments[0] - moments[1])
+    result = central_moment_discrepancy(torch.from_numpy(a), torch.from_numpy(b))
+    np.testing.assert_allclose(float(result), expected, rtol=1e-6)
+
+
+def test_the_memory_of_mfn() -> None:
+    model = build("mfn", d=3, memory=4, hidden=5)
+    cells, memory = torch.randn(2, 18).double(), torch.randn(2, 4).double()
+
+    def net(layers: torch.nn.Sequential, x: np.ndarray) -> np.ndarray:
+        return linear(layers[3], np.maximum(linear(layers[0], x), 0))
+
+    attended = softmax(net(model.attention, array(cells)), -1) * array(cells)
+    both = np.concatenate([attended, array(memory)], -1)
+    retain, update = expit(net(model.retain_gate, both)), expit(net(model.update_gate, both))
+    expected = retain * array(memory) + update * np.tanh(net(model.update, attended))
+    np.testing.assert_allclose(array(model._remember(cells, memory)), expected)
+
+
+def test_mult_attends_across_modalities() -> None:
+    """The stream of a modality reads the other one, not itself: keys come from the source."""
+    model = build("mult", d=8, heads=2, layers=1)
+    batch = collate([make_dialogue(2, 5, missing=0.0)], WIDTHS)
+    batch.features.update({m: rows.double() for m, rows in batch.features.items()})
+    with torch.no_grad():
+        for name, stack in model.cross.items():
+            if name.endswith("_audio"):
+                for block in stack:
+                    block.attention.out.weight.zero_()
+    before = model(batch).logits
+    batch.features["audio"][0] *= -1
+    changed = (model(batch).logits - before).abs().max(1).values
+    assert changed[0] > 1e-6  # its own streams
+    assert (changed > 1e-6).all()  # audio's self-attention spreads it
