@@ -22,6 +22,7 @@ import numpy as np
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
 from pipeline.media.decode import Media
+from pipeline.segmentation.languages import check_language
 from pipeline.segmentation.other_language import doubtful_spans
 from pipeline.segmentation.voice_activity import speech_regions
 from pipeline.segmentation.whisper_weights import (
@@ -72,7 +73,7 @@ class Recogniser:
     The weights are looked for when they are first needed.
 
     Raises RecognitionError if the profile does not allow the model, or its weights are missing or
-    damaged.
+    damaged; UsageError for a language that Whisper does not know.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Recogniser:
     ) -> None:
         self.model, self.language, self.profile = str(model), language, profile
         check_name(self.model, profile)
+        check_language(language)
 
     @cached_property
     def folder(self) -> Path:

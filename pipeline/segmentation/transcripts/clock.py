@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["CLOCK", "FrameRateNeeded", "has_frames", "seconds"]
+__all__ = ["CLOCK", "FrameRateNeeded", "has_frames", "is_of_day", "seconds"]
 
 # a clock time inside a line of text, such as 0:03, 00:00:03.5 or 1:02:03; group names are the
 # caller's
-CLOCK = r"(?:\d{1,3}:)?\d{1,3}:\d{2}(?:[.,]\d{1,6})?(?:\s?[AaPp]\.?[Mm]\b\.?)?"
+CLOCK = r"(?:\d{1,3}:)?\d{1,3}:\d{2}(?:[.,]\d{1,6}|[:;]\d{2}(?!\d))?(?:\s?[AaPp]\.?[Mm]\b\.?)?"
 
 _TIME = re.compile(
     r"(-?)(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,15}(?:[.,]\d{0,15})?|[.,]\d{1,15})\s*s?"
@@ -70,6 +70,16 @@ def has_frames(text: str) -> bool:
     """Whether a time is hh:mm:ss:ff or, in drop-frame counting, hh:mm:ss;ff."""
     match = _FRAMES.fullmatch(text.strip())
     return match is not None and match[5] != "."
+
+
+def is_of_day(text: str) -> bool:
+    """Whether a time has AM, PM or a date.
+
+    >>> is_of_day("10:02 am"), is_of_day("10:02:00")
+    (True, False)
+    """
+    match = _OF_DAY.fullmatch(text.strip().strip("[]()"))
+    return match is not None and (match[4] is not None or "-" in text[:5])
 
 
 def _from_frames(text: str, frame_rate: float | None) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.core.dialogue import Utterance
-from pipeline.segmentation.transcripts.clock import FrameRateNeeded, seconds
+from pipeline.segmentation.transcripts.clock import FrameRateNeeded, is_of_day, seconds
 from pipeline.segmentation.transcripts.column_names import EMOTIONS, ROLES, ColumnName
 from pipeline.segmentation.transcripts.cue import frames_unreadable
 from pipeline.segmentation.transcripts.markup import one_line
@@ -159,6 +159,7 @@ def _times(row: Row, columns: Columns, source: Source) -> tuple[float, float, bo
             raise frames_unreadable(source, cell, where) from error
         readable = readable and math.isfinite(first)
         clock = ":" in cell
+        source.of_day = source.of_day or is_of_day(cell)
         source.unit_known = source.unit_known or clock
         unit = 1.0 if clock else columns[role].unit or 1.0
         values[role] = first * unit

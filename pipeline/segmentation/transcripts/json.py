@@ -12,7 +12,8 @@ from pipeline.segmentation.transcripts.source import Source, TranscriptError, sh
 
 __all__ = ["read_json", "read_jsonl", "read_parquet"]
 
-LISTS = ("utterances", "segments", "chunks", "results")
+LISTS = ("utterances", "segments", "audio_segments", "chunks", "results")
+INSIDE = ("results", "result", "transcript", "transcription", "data")  # objects with such a list
 DEEPEST = "lists and objects are nested too deeply"
 AGAIN = "write the file again, or provide another format, such as .srt"
 
@@ -21,7 +22,9 @@ def read_json(source: Source) -> list[Utterance]:
     """Read an object with a list of utterances or segments, or such a list."""
     content = _parse(source.text, source)
     if isinstance(content, dict):
-        content = next((content[key] for key in LISTS if isinstance(content.get(key), list)), None)
+        inner = [content[key] for key in INSIDE if isinstance(content.get(key), dict)]
+        lists = [part[key] for part in (content, *inner) for key in LISTS if key in part]
+        content = next((part for part in lists if isinstance(part, list)), None)
     return _read(content, source)
 
 
@@ -71,9 +74,19 @@ def _read(rows: Any, source: Source) -> list[Utterance]:
             f"{source.path}: no list of utterances in this file",
             'provide {"utterances": [{"start": …, "end": …, "speaker": …, "text": …}]}',
         )
+    rows = [_with_span(row) for row in rows]
     names = list(dict.fromkeys(str(name) for row in rows for name in row))
     if not rows:
         return []
     simple = (str, int, float)
     rows = [{k: v if isinstance(v, simple) else None for k, v in row.items()} for row in rows]
     return read_table(names, rows, source)
+
+
+def _with_span(row: dict[str, Any]) -> dict[str, Any]:
+    """Split a time span, such as `"timestamp": [0.5, 1.2]` of Hugging Face's Whisper."""
+    for key in ("timestamp", "timestamps", "time", "span"):
+        span = row.get(key)
+        if isinstance(span, list) and len(span) == 2 and not {"start", "end"} & set(row):
+            return {**row, "start": span[0], "end": span[1], key: None}
+    return row

@@ -21,7 +21,8 @@ def read_rttm(
 
     Its lines are `SPEAKER id channel start duration <NA> <NA> speaker ...`. If the file holds
     several recordings, only the turns whose id is `recording` (a name without its extension) are
-    used. Appends to `warnings`.
+    used. Appends to `warnings`. Underscores in names stay: merc writes white space as underscores,
+    but other names have them, too.
 
     Raises TranscriptError: a malformed line, no turns, or several recordings and none of that name.
     """

@@ -34,6 +34,7 @@ class Source:
     frame_rate: of the recording's video, for times in frames; None if there is none.
     duration: of the recording in seconds; None if unknown.
     unit_known: whether times are in seconds for certain; a table may give milliseconds.
+    of_day: whether times are those of a day for certain, not of a programme.
     warnings: what a user should know. `leave_out` counts lines by reason; `report` turns the
         counts into warnings, so that every line of the file is used or accounted for.
     """
@@ -42,6 +43,7 @@ class Source:
     frame_rate: float | None = None
     duration: float | None = None
     unit_known: bool = True
+    of_day: bool = False
     warnings: list[MercWarning] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
 

@@ -57,7 +57,7 @@ def _from_programme_time(utterances: list[Utterance], source: Source) -> list[Ut
     if first < HOUR or last <= longest:
         return utterances
     zero = math.floor(first / HOUR) * HOUR
-    programme = zero in PROGRAMME or first - zero <= SOON
+    programme = not source.of_day and (zero in PROGRAMME or first - zero <= SOON)
     if programme and last - zero <= longest:
         text = f"its times start at {_clock(zero)}, which is taken for the recording's start"
     else:

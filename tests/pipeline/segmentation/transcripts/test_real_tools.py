@@ -179,6 +179,46 @@ def test_programme_time(tmp_path: Path) -> None:
     assert read(tmp_path / "x.srt", duration=40_000.0)[1][0][0] == 36_001
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "times"),
+    [
+        ("x.txt", "10:02:01\t From  Anna : Hi\n10:02:03\t From  Ben to Everyone : Ho\n",
+         [(1, 3), (3, 6)]),
+        ("x.txt", "10:02:01 From Anna to Everyone:\n\tHi\n10:02:03 From Ben to Everyone:\n\tHo\n",
+         [(1, 3), (3, 6)]),
+        ("x.txt", "Start\tEnd\tSpeaker\tText\n1\t2\tAnna\tHi\n3\t4\tBen\tHo\n", [(1, 2), (3, 4)]),
+        ("x.txt", "00:00:01:05 - 00:00:02:10\nSpeaker 1\nHi\n\n00:00:03:00 - 00:00:04:00\n"
+         "Speaker 2\nHo\n", [(1.2, 2.4), (3, 4)]),
+        ("x.txt", "**Anna** [00:01]\nHi\n\n**Ben** [00:03]\nHo\n", [(1, 3), (3, 6)]),
+        ("x.txt", "Anna: (00:00:01)\nHi\nBen: (00:00:03)\nHo\n", [(1, 3), (3, 6)]),
+        ("x.txt", "Anna: Hi #00:00:01-5#\nBen: Ho #00:00:03-0#\n", [(0, 1.5), (1.5, 3)]),
+        ("x.json", '{"results": {"utterances": [{"start": 1, "end": 2, "transcript": "Hi", '
+         '"speaker": "Anna"}, {"start": 3, "end": 4, "transcript": "Ho", "speaker": "Ben"}]}}',
+         [(1, 2), (3, 4)]),
+        ("x.json", '{"chunks": [{"timestamp": [1, 2], "text": " Anna: Hi"}, '
+         '{"timestamp": [3, null], "text": " Ben: Ho"}]}', [(1, 2), (3, 6)]),
+    ],
+)  # fmt: skip
+def test_exports_of_tools(
+    tmp_path: Path, name: str, content: str, times: list[tuple[float, float]]
+) -> None:
+    (tmp_path / name).write_text(content)
+    rows, found, _ = read(tmp_path / name, duration=6.0, frame_rate=25.0)
+    assert found == times and [text.split(": ")[-1] for _, text in rows] == ["Hi", "Ho"]
+    if "chunks" not in content:
+        assert rows[0][0] in ("Anna", "Speaker 1") and rows[1][0] in ("Ben", "Speaker 2")
+
+
+@pytest.mark.parametrize(
+    "line", ["Anna\t\t00:00:00.500\t0.5\t00:00:01.200\t1.2\tHi", "#1 00:00:01-0# Anna: Hi"]
+)
+def test_times_of_an_unknown_layout_are_refused(tmp_path: Path, line: str) -> None:
+    """Otherwise they would be spoken words, and recognition would guess other times."""
+    (tmp_path / "x.txt").write_text(f"{line}\n{line}\n")
+    with pytest.raises(TranscriptError, match="times in a layout that merc does not know"):
+        read(tmp_path / "x.txt")
+
+
 def test_the_time_of_day(tmp_path: Path) -> None:
     """A recording starts at about the first time, if all times then lie inside it."""
     for first, start in (("14:02:01", 1), ("14:02:40", 0), ("9:59:59 PM", 0)):

@@ -62,6 +62,24 @@ def test_a_near_match_is_named_beside_the_transcript(recording: Path) -> None:
     assert any("x.de.srt" in warning.text for warning in result.warnings)
 
 
+def test_what_is_guessed_or_absent_is_said(recording: Path) -> None:
+    contents = {
+        "csv": "start,end,speaker,text\n0,1,Anna,Hi\n1,2,,...\n",
+        "json": '[{"start": 0, "end": 1, "speaker": "Anna", "text": "Hi"}, '
+        '{"start": 1, "end": 2, "text": "..."}]',
+        "srt": "1\n00:00:00,000 --> 00:00:01,000\nANNA: Hi\n\n"
+        "2\n00:00:01,000 --> 00:00:02,000\n- ...\n- ANNA: Well\n",
+    }
+    for suffix, content in contents.items():
+        path = recording.parent / f"given.{suffix}"
+        path.write_text(content)
+        with open_media(recording) as media:
+            result = segment(media, transcript=path)
+        assert result.utterances[1].text == "..." and not result.utterances[1].speaker, suffix
+        unnamed = [w for w in result.warnings if "name no speaker" in w.text]
+        assert [w.subject for w in unnamed] == [path.name], suffix
+
+
 class _NoRecogniser:
     fingerprint = None
 
