@@ -47,6 +47,19 @@ def test_the_settings_of_a_run_can_be_used_for_a_folder(tmp_path: Path) -> None:
     assert load_configuration(str(tmp_path)) == config
 
 
+def test_another_model_has_settings_of_its_own(tmp_path: Path) -> None:
+    offline = load_configuration("offline", ["train.epochs=7"], "sdt")
+    assert offline.model.name == "sdt" and offline.data.normalise_audio == "speaker"
+    (tmp_path / "config.yaml").write_text(to_yaml(offline))
+    assert load_configuration(str(tmp_path)) == offline  # a run's settings name its model
+    assert load_configuration(str(tmp_path), model="css").model == load_configuration("table").model
+    for override in ("train.theta=repr", "model.rank=3", "model.name=css"):
+        with pytest.raises(MercError):
+            load_configuration("meld", [override], "sdt")
+    with pytest.raises(MercError, match="--model sdtt: no such model; choose css, sdt"):
+        load_configuration("meld", model="sdtt")
+
+
 def test_yes_and_no_are_words() -> None:
     for word in ("no", "yes", "auto"):
         assert load_configuration("meld", [f"train.bf16={word}"]).train.bf16 == word
