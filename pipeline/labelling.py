@@ -100,7 +100,8 @@ class Labeller:
         whisper: the Whisper model that recognises speech: a name or a folder.
         language: language spoken, such as "en"; default: English.
         speakers: number of speakers, if known.
-        prior: "train" (classes as frequent as in training) or "uniform".
+        prior: "train" (classes as frequent as in training), "uniform", or "auto": "train" for
+            utterances with words, else "uniform".
         min_confidence: utterances below it are marked as uncertain, 0 to 1.
         device: "cpu", "cuda" or "cuda:N".
         text_model: folder of the fine-tuned text encoder that the run was trained with. A run
@@ -120,7 +121,7 @@ class Labeller:
         whisper: str = "tiny.en",
         language: str | None = None,
         speakers: int | None = None,
-        prior: str = "train",
+        prior: str = "auto",
         min_confidence: float = 0.0,
         device: str = "cpu",
         text_model: str | Path | None = None,

@@ -55,7 +55,8 @@ Jobs = Annotated[
 Prior = Annotated[
     str,
     typer.Option(
-        help="train: classes as frequent as in training; uniform: all classes equally likely.",
+        help="train: classes as frequent as in training; uniform: all classes equally likely; "
+        "auto: train for utterances with words, uniform for those without.",
         rich_help_panel=MODEL,
     ),
 ]

@@ -26,8 +26,7 @@ from pipeline.features.compute import compute_features
 from pipeline.features.profiles import build_extractors
 from pipeline.media.decode import RATE, open_media
 from pipeline.recipes.distort import add_noise, gain
-from pipeline.recipes.measure_on_corpus import keep_modalities
-from pipeline.training.predictor import Predictor
+from pipeline.training.predictor import Predictor, keep_modalities
 
 __all__ = ["VERSIONS", "grid_sentence", "measure_clips", "measure_exchange", "reencode"]
 
@@ -88,7 +87,7 @@ def measure_clips(model: Predictor, folder: Path, jobs: int = 1) -> dict[str, An
     originals = [versions["original"] for versions in clips]
     result: dict[str, Any] = {"clips": len(clips), "neutral": {}, "kept": {}, "labels": {}}
     for modalities in ("+".join(MODALITIES), *MODALITIES):
-        dialogues = [keep_modalities(dialogue, *modalities.split("+")) for dialogue in originals]
+        dialogues = [keep_modalities(dialogue, modalities.split("+")) for dialogue in originals]
         labels = {
             prior: [model.labels[k] for k in _predict(model, dialogues, prior)]
             for prior in ("train", "uniform")

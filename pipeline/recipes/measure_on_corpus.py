@@ -24,13 +24,12 @@ from pipeline.training.config import Configuration
 from pipeline.training.fit import fit
 from pipeline.training.linear_probe import probe
 from pipeline.training.metrics import dialogue_confusions, interval, weighted_f1
-from pipeline.training.predictor import Predictor, modality_sets
+from pipeline.training.predictor import Predictor, keep_modalities, modality_sets
 from pipeline.training.protocols import Parts
 
 __all__ = [
     "calibration",
     "faces_alone",
-    "keep_modalities",
     "text_alone",
     "together",
     "voices_alone",
@@ -43,15 +42,6 @@ BINS = 10  # of the calibration error
 SIX = tuple(k for k, name in enumerate(EMOTIONS) if name != "surprise")
 
 
-def keep_modalities(dialogue: Dialogue, *names: str) -> Dialogue:
-    """Return the dialogue with every other modality missing."""
-    features = {
-        name: rows if name in names else np.full_like(rows, np.nan)
-        for name, rows in dialogue.features.items()
-    }
-    return replace(dialogue, features=features)
-
-
 def text_alone(seeds: list[Predictor], corpus: PairedCorpus) -> dict[str, Any]:
     """Score the text of MELD dev, next to a logistic regression of single utterances.
 
@@ -59,7 +49,7 @@ def text_alone(seeds: list[Predictor], corpus: PairedCorpus) -> dict[str, Any]:
     """
     dialogues = []
     for dialogue, rows in zip(corpus.split("valid"), corpus.words["valid"].vectors, strict=True):
-        text_only = keep_modalities(dialogue, "text")
+        text_only = keep_modalities(dialogue, ["text"])
         # in the corpus some text is missing, too
         dialogues.append(replace(text_only, features=text_only.features | {"text": rows}))
     baseline = _regression(corpus.words["train"], corpus.words["valid"])
@@ -146,7 +136,7 @@ def calibration(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
     result = {}
     for name, temperature in temperatures.items():
         drawn = corpus.draw("valid", np.random.default_rng(2))
-        dialogues = [keep_modalities(dialogue, *name.split("+")) for dialogue in drawn]
+        dialogues = [keep_modalities(dialogue, name.split("+")) for dialogue in drawn]
         result[name] = {
             "temperature": temperature,
             "before": _calibration_error(untempered, dialogues, name),

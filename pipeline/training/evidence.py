@@ -29,16 +29,16 @@ class Evidence:
         the context is that of this modality too. A row is NaN where the modality is missing.
     without: modality -> (n, classes), with this modality masked in the whole dialogue. A row is NaN
         where the modality is missing, or where it is the only one.
-    prior: (classes,), the probabilities of an utterance without any feature.
+    prior: modality -> (classes,), how likely the emotions are before this modality is read.
     """
 
     probabilities: np.ndarray
     alone: dict[str, np.ndarray]
     without: dict[str, np.ndarray]
-    prior: np.ndarray
+    prior: dict[str, np.ndarray]
 
 
-def weigh(predictor: Predictor, dialogue: Dialogue, prior: str = "train") -> Evidence:
+def weigh(predictor: Predictor, dialogue: Dialogue, prior: str = "auto") -> Evidence:
     """Compute the probabilities with all modalities, with each alone, and without each.
 
     Every set of modalities has its own temperature, fitted with the same masks
@@ -53,12 +53,16 @@ def weigh(predictor: Predictor, dialogue: Dialogue, prior: str = "train") -> Evi
     ['audio', 'text', 'visual']
     """
     classes = len(predictor.labels)
-    chances = np.full(classes, 1 / classes)
-    if prior == "train":
-        chances = softmax(np.asarray(predictor.checkpoint.log_prior, np.float64))
+    trained = softmax(np.asarray(predictor.checkpoint.log_prior, np.float64))
+    priors = {
+        modality: trained
+        if prior == "train" or (prior == "auto" and modality == "text")
+        else np.full(classes, 1 / classes)
+        for modality in predictor.widths
+    }
     if not dialogue.utterances:
         nothing = dict.fromkeys(predictor.widths, np.zeros((0, classes)))
-        return Evidence(np.zeros((0, classes)), nothing, nothing, chances)
+        return Evidence(np.zeros((0, classes)), nothing, nothing, priors)
     prepared = prepare(dialogue, predictor.widths, predictor.checkpoint.normaliser)
     missing = {m: np.isnan(rows).any(1) for m, rows in prepared.features.items()}
     present = sum((~rows).astype(int) for rows in missing.values())
@@ -72,7 +76,7 @@ def weigh(predictor: Predictor, dialogue: Dialogue, prior: str = "train") -> Evi
         alone[modality][missing[modality]] = np.nan
         without[modality] = visible(*(m for m in predictor.widths if m != modality))
         without[modality][missing[modality] | (present == 1)] = np.nan
-    return Evidence(visible(*predictor.widths), alone, without, chances)
+    return Evidence(visible(*predictor.widths), alone, without, priors)
 
 
 def describe(evidence: Evidence, index: int, labels: Sequence[str]) -> dict[str, Any]:
@@ -118,13 +122,13 @@ def conflicts(
     A modality is sure of an emotion that it gives more than .5 and twice its prior: "neutral",
     which is frequent, needs more evidence than "fear". starts: seconds.
     """
-    threshold = np.maximum(SURE, SURE_RATIO * evidence.prior)
     times: dict[tuple[str, str], list[float]] = {}
     for index, start in enumerate(starts):
         sure = {
             modality: labels[int(rows[index].argmax())]
             for modality, rows in evidence.alone.items()
-            if (rows[index] > threshold).any()  # not of a row of NaN
+            # False for a row of NaN
+            if (rows[index] > np.maximum(SURE, SURE_RATIO * evidence.prior[modality])).any()
         }
         for one, other in combinations(sure, 2):
             if sure[one] != sure[other]:

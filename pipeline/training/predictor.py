@@ -30,7 +30,7 @@ __all__ = [
     "prepare",
 ]
 
-PRIORS = ("train", "uniform")
+PRIORS = ("auto", "train", "uniform")
 SHIPPED = "merc-offline"
 MAX_UTTERANCES = 2048  # per forward pass; limits memory, does not change results
 
@@ -219,7 +219,9 @@ class Predictor:
     def probabilities(self, dialogue: Dialogue, prior: str = "train") -> np.ndarray:
         """Return (n, classes) float64 probabilities; every row sums to 1.
 
-        prior: "train": classes as frequent as in training; "uniform": all classes equally likely.
+        prior: "train": classes as frequent as in training; "uniform": all classes equally likely;
+            "auto": "train" for utterances with text, else "uniform". How frequent emotions are in
+            the words of a corpus says nothing about voices and faces without words.
 
         An utterance without any feature gets the prior (see `modality_sets`).
         """
@@ -238,7 +240,9 @@ class Predictor:
         logits = compute_logits(self.model, [prepared])[0]
         scores = apply_temperature(logits, log_prior, temperatures[:, None])
         scores[[not modalities for modalities in present]] = log_prior
-        return softmax(scores - log_prior if prior == "uniform" else scores, axis=1)
+        wordless = np.array(["text" not in modalities.split("+") for modalities in present])
+        uniform = prior == "uniform" or (prior == "auto" and wordless[:, None])
+        return softmax(np.where(uniform, scores - log_prior, scores), axis=1)
 
 
 def _check_origin(name: str, fingerprints: dict[str, dict[str, Any]]) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from pipeline.corpora.synthetic import make_synthetic
 from pipeline.training.evidence import Evidence, conflicts, describe, weigh
-from pipeline.training.predictor import Predictor
+from pipeline.training.predictor import PRIORS, Predictor
 
 LABELS = ("neutral", "joy", "anger")
-PRIOR = np.array([0.6, 0.2, 0.2])
+PRIOR = dict.fromkeys(("text", "audio", "visual"), np.array([0.6, 0.2, 0.2]))
 
 
 def of(alone, without, everything=(0.2, 0.7, 0.1)):
@@ -72,7 +72,7 @@ def dialogue_of(predictor, hidden):
     return replace(dialogue, features=features)
 
 
-@pytest.mark.parametrize("prior", ["train", "uniform"])
+@pytest.mark.parametrize("prior", PRIORS)
 def test_evidence_is_what_the_model_says_of_masked_dialogues(prior):
     predictor = Predictor.load("merc-offline")
     dialogue = dialogue_of(predictor, [("audio", 0), ("audio", 1), ("visual", 1)])
@@ -91,10 +91,23 @@ def test_evidence_is_what_the_model_says_of_masked_dialogues(prior):
     assert missing == {"text": [], "audio": [0, 1], "visual": [1]}
     # the second utterance has words only: without them there is nothing
     assert np.isnan(evidence.without["text"][1]).all()
-    assert evidence.prior.sum() == pytest.approx(1)
+    assert all(rows.sum() == pytest.approx(1) for rows in evidence.prior.values())
 
 
 def test_no_utterances_no_evidence():
     predictor = Predictor.load("merc-offline")
-    dialogue = replace(make_synthetic().dialogues[0], utterances=[], speakers=[], texts=[], features={})
+    dialogue = replace(
+        make_synthetic().dialogues[0], utterances=[], speakers=[], texts=[], features={}
+    )
     assert weigh(predictor, dialogue).probabilities.shape == (0, 7)
+
+
+def test_prior_auto_is_trained_with_words_and_uniform_without():
+    predictor = Predictor.load("merc-offline")
+    dialogue = dialogue_of(predictor, [("text", 0), ("text", 2), ("visual", 1)])
+    auto, trained, uniform = (predictor.probabilities(dialogue, prior) for prior in PRIORS)
+    wordless = np.isnan(dialogue.features["text"]).any(1)
+    assert wordless.any() and not wordless.all()
+    assert np.array_equal(auto[wordless], uniform[wordless])
+    assert np.array_equal(auto[~wordless], trained[~wordless])
+    assert not np.allclose(auto[wordless], trained[wordless])
