@@ -126,8 +126,7 @@ def main() -> None:
     with stopping() as stop:
         try:
             app()
-        except (KeyboardInterrupt, SystemExit):
+        except BaseException:  # also what a library has made of KeyboardInterrupt
             if not stop.signal:
                 raise
-            stop.announce()
-            raise SystemExit(stop.exit_code) from None
+            stop.end()

@@ -320,6 +320,7 @@ def show_release(summary: ReleaseSummary, console: Console | None = None) -> Non
 
     from pipeline.cli.terminal import console as make_console
     from pipeline.cli.terminal import plain
+    from pipeline.core.counts import counted
 
     console = console or make_console()
     content = _release_as_json(summary)
@@ -333,16 +334,17 @@ def show_release(summary: ReleaseSummary, console: Console | None = None) -> Non
         console.print(plain(f"! {warning}", style="yellow"), soft_wrap=True)
     count, store = len(summary.files), summary.store
     if summary.nothing_done:
-        message = f"nothing to do: the features of all {count} files are in {store}"
+        message = f"nothing to do: the store has the features of {counted(count, 'file')}: {store}"
     else:
         steps = ", ".join(f"{how} {number}" for how, number in content["steps"].items())
-        message = f"{count} files, features {steps}: {store}"
+        message = f"{counted(count, 'file')}, features {steps}: {store}"
     console.print(plain(message), soft_wrap=True)
 
 
 def _show(summary: Summary) -> None:
     from pipeline.cli.terminal import console as make_console
     from pipeline.cli.terminal import plain
+    from pipeline.core.counts import counted
     from pipeline.features.extract import KEPT, REPAIRED
 
     console = make_console()
@@ -358,7 +360,8 @@ def _show(summary: Summary) -> None:
             console.print(plain(f"! {warning}", style="yellow"), soft_wrap=True)
     kept = sum(set(file.done.values()) == {KEPT} for file in summary.files)
     if summary.nothing_done:
-        message = f"nothing to do: the features of all {kept} files are in {summary.store}"
+        files = counted(kept, "file")
+        message = f"nothing to do: the store has the features of {files}: {summary.store}"
     else:
         extracted = len(summary.files) - kept
         message = f"{extracted} extracted, {kept} already in the store: {summary.store}"

@@ -85,7 +85,8 @@ Report = Callable[[dict[str, Any]], None]
 @contextmanager
 def training_progress() -> Iterator[Report]:
     """Draw a bar for each seed in training; yield the function that takes the rows of `train`."""
-    with _bars() as bars:
+    resumes = "what was finished is written; repeat the command to continue"
+    with describe_finished(lambda: resumes), _bars() as bars:
 
         def report(row: dict[str, Any]) -> None:
             name = f"{row['row']}, seed {row['seed']}" if "row" in row else f"seed {row['seed']}"

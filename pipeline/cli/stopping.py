@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from pipeline.cli.terminal import print_line
 from pipeline.core.counts import counted
@@ -28,12 +31,24 @@ class Stopping:
         self.describe: Callable[[], str] = lambda: "what was finished is written"
         self._printed = threading.Lock()
 
-    def interrupt(self, number: int, frame: object) -> None:
-        """Handle a signal: raise KeyboardInterrupt, once, so that everything is cleaned up."""
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: raise KeyboardInterrupt, once, so that everything is cleaned up.
+
+        During an import there is nothing to clean up, and libraries in C++ abort on exceptions.
+        """
         first = not self.signal
         self.signal = self.signal or number
+        if first and _imports(frame):
+            self.end()
         if first:
             raise KeyboardInterrupt
+
+    def end(self) -> NoReturn:
+        """Say what was finished and end the process; Python's own end takes torch seconds."""
+        self.announce()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(self.exit_code)
 
     @property
     def exit_code(self) -> int:
@@ -58,8 +73,16 @@ class Stopping:
                 return
         time.sleep(PATIENCE)
         self.signal = self.signal or numbers[0]
-        self.announce()
-        os._exit(self.exit_code)
+        self.end()
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported where the signal arrived."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 _current: ContextVar[Stopping | None] = ContextVar("stopping", default=None)
@@ -111,5 +134,7 @@ def finished_text(names: list[str], total: int) -> str:
     >>> finished_text(["a.mp4"], 3)
     '1 of 3 files finished: a.mp4'
     """
+    if not total:
+        return "no file was finished"
     shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
     return f"{len(names)} of {counted(total, 'file')} finished" + (f": {shown}" if names else "")

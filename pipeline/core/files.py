@@ -64,17 +64,16 @@ def data_folder(data: Path | None) -> Path | None:
 def check_folder(folder: Path) -> None:
     """Raise UsageError if nothing can be written to a folder. Leaves nothing behind."""
     remedy = "name another folder with --out"
-    for parent in (folder, *folder.absolute().parents):
-        if parent.is_dir():
-            try:  # permissions alone do not tell: the disk may be full, or no disk at all (/proc)
+    try:
+        for parent in (folder, *folder.absolute().parents):
+            if parent.is_dir():
+                # permissions alone do not tell: the disk may be full, or no disk at all (/proc)
                 with tempfile.TemporaryFile(dir=parent):
                     return
-            except OSError as error:
-                raise UsageError(
-                    f"{folder}: cannot be written: {cause_of(error)}", remedy
-                ) from error
-        if os.path.lexists(parent):
-            raise UsageError(f"{folder}: {parent} is a file, not a folder", remedy)
+            if os.path.lexists(parent):
+                raise UsageError(f"{folder}: {parent} is a file, not a folder", remedy)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {cause_of(error)}", remedy) from error
 
 
 def json_ready(value: Any) -> Any:

@@ -205,11 +205,17 @@ def times_of(rows: pd.DataFrame, path: Path) -> np.ndarray | None:
     """Return start and end of each row in seconds, (rows, 2); None without these columns."""
     if "start" not in rows or "end" not in rows:
         return None
-    try:
-        return rows[["start", "end"]].replace("", "nan").to_numpy(np.float64)
-    except ValueError as error:
-        reason = f"{path}: a start or end is not a number ({error})"
-        raise MercError(reason, "write seconds, such as 12.5") from error
+    given = rows[["start", "end"]].replace("", "nan")
+    times = given.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    wrong = ~np.isfinite(times) & (given.to_numpy() != "nan")
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        value = f"{given.columns[column]} is {given.iloc[row, column]!r}"
+        raise MercError(
+            f"{path}, row {row + 1}: {value}, not a number of seconds",
+            "write seconds, such as 12.5, or leave it empty",
+        )
+    return times
 
 
 def read_about(folder: Path) -> dict[str, Any]:

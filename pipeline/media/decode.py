@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.counts import counted
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import sha256_of
 from pipeline.media.clock import APART, Clock, read_clock
@@ -310,7 +311,9 @@ class Media:
         if self._audio and not self._sound_end:
             self.warn("its audio stream could not be decoded")
         if self._track.errors:
-            self.warn(f"damaged in {self._track.errors} places; using what could be decoded")
+            self.warn(
+                f"damaged in {counted(self._track.errors, 'place')}; using what could be decoded"
+            )
         if self._claimed > max(duration + 1.0, 1.1 * duration):
             self.warn(
                 f"its header says {self._claimed:.1f} s, but it contains {duration:.1f} s. It was "

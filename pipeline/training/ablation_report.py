@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.core.counts import counted
 from pipeline.core.render import markdown_table, png
 from pipeline.training.ablation_rows import GROUPS, ROWS
 from pipeline.training.metrics import holm
@@ -57,7 +58,8 @@ def ablation_markdown(table: pd.DataFrame, reasons: dict[str, str], css: dict[st
     test = css["parts"]["test"]["dialogues"]
     sections = [
         f"# Ablations on {css['dataset']}\n",
-        f"Protocol `{css['protocol']}`, {len(css['seeds'])} seeds, test part: {test} dialogues. "
+        f"Protocol `{css['protocol']}`, {counted(len(css['seeds']), 'seed')}, test part: "
+        f"{counted(test, 'dialogue')}. "
         "Per cent, mean ± sd over seeds. Difference of seed-mean weighted F1 to CSS; p by "
         f"approximate randomisation over dialogues, Holm over the {len(table) - 1} rows. p is "
         "conditional on these seeds: a difference within their sd says nothing about other "
@@ -98,7 +100,7 @@ def _line(row: Any, printed: bool) -> list[str]:
     line = [row.title]
     for figure in FIGURES:
         mean, sd = getattr(row, f"{figure}_mean"), getattr(row, f"{figure}_sd")
-        line.append(f"{100 * mean:.2f} ± {100 * sd:.2f}")
+        line.append(f"{100 * mean:.2f}" + (f" ± {100 * sd:.2f}" if sd else ""))
     valid = row.valid_weighted_f1
     line.append("" if np.isnan(valid) else f"{100 * valid:.2f}")
     if row.row == "css":

@@ -202,4 +202,5 @@ def _percent(value: float) -> str:
 
 
 def _spread(value: dict[str, float]) -> str:
-    return f"{_percent(value['mean'])} ± {_percent(value['sd'])}"
+    # one seed has no spread
+    return _percent(value["mean"]) + (f" ± {_percent(value['sd'])}" if value["sd"] else "")

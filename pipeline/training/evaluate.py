@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.counts import counted
 from pipeline.core.dialogue import Corpus, Dialogue
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import write_text
@@ -102,7 +103,7 @@ def _with_labels_of(predictor: Predictor, corpus: Corpus, split: str) -> list[Di
 
 def _no_labels(corpus: Corpus, split: str) -> MercError:
     labelled = [
-        f"{name} ({len(corpus.split(name))} dialogues)"
+        f"{name} ({counted(len(corpus.split(name)), 'dialogue')})"
         for name in SPLITS
         if any((d.labels >= 0).any() for d in corpus.split(name))
     ]
@@ -133,5 +134,6 @@ def _warnings(predictor: Predictor, corpus: Corpus, dialogues: list[Dialogue]) -
     if missing:
         warnings.append(f"the table has no {', '.join(missing)}: treated as missing")
     if without_features:
-        warnings.append(f"{without_features} utterances have no feature and got the prior")
+        count = counted(without_features, "utterance")
+        warnings.append(f"the prior is given to {count} without any feature")
     return warnings

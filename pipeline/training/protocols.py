@@ -119,9 +119,9 @@ def _split(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
     train = corpus.split("train")
     labelled = [d.id for d in train if (d.labels >= 0).any()]
     if not labelled:
-        count = counted(len(train), "dialogue")
+        found = counted(len(train), "dialogue")
         raise MercError(
-            f"{corpus.name}: {count} in the split train, none with a label",
+            f"{corpus.name}: {found} in the split train, none with a label",
             "fill in labels for the dialogues to train on, and write train into their column split",
         )
     order = list(np.random.default_rng(config.split_seed).permutation(len(labelled)))

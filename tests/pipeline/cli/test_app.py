@@ -37,6 +37,12 @@ def test_version():
     assert result.stdout == f"merc {__version__}\n"
 
 
+def test_no_command_prints_the_help():
+    result = run()
+    assert result.exit_code == 0
+    assert result.stdout == run("--help").stdout
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_ends_with_an_example(command):
     result = run(*command, "--help")
