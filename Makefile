@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint browser clean
 
 demo: .venv/ready
 	$(BIN)/merc label examples/dialogue.mp4 --format json,csv,srt --out runs/demo
 
-test: .venv/ready lint
+test: .venv/ready lint browser
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+# the tests of the page drive Chromium
+browser: .venv/ready
+	@command -v chromium || command -v google-chrome || $(BIN)/playwright install --with-deps chromium
 
 lint: .venv/ready
 	$(BIN)/ruff check .

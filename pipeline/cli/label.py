@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -77,7 +78,21 @@ def label(
             show_default=False,
         ),
     ] = None,
-    prior: Prior = "train",
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Also write a page to watch, check and correct the labels: NAME.merc.html.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    embed: Annotated[
+        bool,
+        typer.Option(
+            "--embed", help="Put the recording into the page of --report.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    prior: Prior = "auto",
     min_confidence: Annotated[
         float,
         typer.Option(
@@ -111,7 +126,7 @@ def label(
     from pipeline.cli.outputs import output_bases
     from pipeline.cli.progress import RunProgress
     from pipeline.core.errors import UsageError
-    from pipeline.core.failures import run_each
+    from pipeline.core.failures import failure_of, run_each
     from pipeline.core.files import check_folder
     from pipeline.core.temporary import remove_stale
     from pipeline.exports import parse_formats
@@ -135,7 +150,10 @@ def label(
             check_folder(out)
         bases = output_bases(inputs, out)
         tasks = [_Task(item, base) for item, base in zip(inputs, bases, strict=True)]
-        work = _Work(options, transcript, tuple(formats), overwrite)
+        if embed and not report:
+            raise UsageError("--embed: there is no page to put the recording into", "add --report")
+        index = _index_folder(bases) if report and len(bases) > 1 else None
+        work = _Work(options, transcript, tuple(formats), overwrite, report, embed, index)
         if tasks:
             work.prepare()
         remove_stale({base.parent for base in bases})
@@ -151,6 +169,12 @@ def label(
             fail(error)
     failures += failed
     labelled = [result for result in results if result is not None]
+    index_file = None
+    if index and labelled:
+        try:
+            index_file = _write_index(index, labelled, overwrite)
+        except (ValueError, OSError) as error:
+            failures.append(failure_of(str(index), "index", error))
     if json:
         print_json(
             {
@@ -159,7 +183,7 @@ def label(
             }
         )
     else:
-        _show(labelled)
+        _show(labelled, index_file)
     raise typer.Exit(finish(failures, len(labelled) + len(failures), out or Path.cwd()))
 
 
@@ -186,6 +210,9 @@ class _Work:
     transcript: Path | None
     formats: tuple[str, ...]
     overwrite: bool
+    report: bool = False
+    embed: bool = False
+    index: Path | None = None  # folder of the page of all recordings
 
     def __getstate__(self) -> dict[str, Any]:
         # without the loaded models: each process loads its own
@@ -207,10 +234,39 @@ class _Work:
         content = self.labeller.label(task.item.path, self.transcript, stage).content
         stage("write")
         files = write_result(content, task.item.path, task.base, self.formats, self.overwrite)
+        if self.report:
+            from pipeline.reporting import INDEX, relative, write_page
+
+            stage("page")
+            folder = task.base.parent
+            page = write_page(
+                content,
+                task.item.path,
+                task.base,
+                embed=self.embed,
+                index=relative(self.index / INDEX, folder) if self.index else "",
+                overwrite=self.overwrite,
+            )
+            files.append(page)
         return _Labelled(content, [str(path) for path in files])
 
 
-def _show(results: list[_Labelled]) -> None:
+def _index_folder(bases: list[Path]) -> Path | None:
+    """Return the folder that holds all results, if they lie on one drive."""
+    try:
+        return Path(os.path.commonpath([base.absolute().parent for base in bases]))
+    except ValueError:
+        return None
+
+
+def _write_index(folder: Path, results: list[_Labelled], overwrite: bool) -> Path:
+    from pipeline.reporting import write_index
+
+    pages = [(Path(result.files[-1]), result.content) for result in results]
+    return write_index(folder, pages, overwrite)
+
+
+def _show(results: list[_Labelled], index: Path | None = None) -> None:
     from pipeline.cli.tables import show_utterances
     from pipeline.cli.terminal import console as make_console
 
@@ -219,3 +275,5 @@ def _show(results: list[_Labelled]) -> None:
         show_utterances(result.content, console)
         for path in result.files:
             console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    if index:
+        console.print(f"wrote {index}", markup=False, highlight=False, soft_wrap=True)

@@ -18,7 +18,15 @@ from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import cache_folder, write_bytes
 from pipeline.exports import audacity, csv, eaf, json, jsonl, parquet, rttm, srt, textgrid, vtt
 
-__all__ = ["FORMATS", "Format", "output_path", "parse_formats", "save", "write_result"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "output_path",
+    "parse_formats",
+    "save",
+    "write_files",
+    "write_result",
+]
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def write_result(
     for name in formats:
         path = output_path(base, name)
         files[path] = _render(result, FORMATS[name], path, media)
-    _write(files, overwrite)
+    write_files(files, overwrite)
     return list(files)
 
 
@@ -122,7 +130,7 @@ def save(
     if format is None:
         extensions = ", ".join(f".{format.extension}" for format in FORMATS.values())
         raise MercError(f"{path}: unknown extension {path.suffix!r}", f"choose from {extensions}")
-    _write({path: _render(result, format, path, recording)}, overwrite)
+    write_files({path: _render(result, format, path, recording)}, overwrite)
     return path
 
 
@@ -140,7 +148,11 @@ def _relative(media: Path, path: Path) -> str:
         return media.name
 
 
-def _write(files: dict[Path, bytes], overwrite: bool) -> None:
+def write_files(files: dict[Path, bytes], overwrite: bool = False) -> None:
+    """Write all files or none. A file that merc did not write is replaced only with `overwrite`.
+
+    Raises MercError if such a file exists, OSError if writing fails.
+    """
     changed = {path: data for path, data in files.items() if not _has_content(path, data)}
     for path in changed:
         if os.path.lexists(path) and not overwrite and not _is_our_own(path):

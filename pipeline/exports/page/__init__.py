@@ -1,0 +1,6 @@
+"""A page for one dialogue, and an index of several: self-contained HTML files."""
+
+from pipeline.exports.page.index import render_index
+from pipeline.exports.page.page import data_url, page_path, render_page
+
+__all__ = ["data_url", "page_path", "render_index", "render_page"]

@@ -1,0 +1,72 @@
+"use strict";
+
+/* Edits of a list of utterances. Every function returns a new list, so that undo keeps the old. */
+
+function changed(utterance, fields) {
+  const edited = { ...utterance.edited };
+  for (const name of Object.keys(fields)) {
+    if (fields[name] !== utterance[name]) edited[name] = true;
+  }
+  return { ...utterance, ...fields, edited };
+}
+
+function inOrder(utterances) {
+  return utterances.slice().sort((a, b) => a.start - b.start || a.end - b.end);
+}
+
+function withFields(utterances, index, fields) {
+  const copy = utterances.slice();
+  copy[index] = changed(copy[index], fields);
+  return inOrder(copy);
+}
+
+/* Why fields cannot be set, or "" if they can. */
+function problemOf(fields, duration) {
+  if (!Number.isFinite(fields.start) || !Number.isFinite(fields.end)) return "Times are numbers.";
+  if (fields.start < 0) return "The start is before the recording.";
+  if (fields.end <= fields.start) return "The end must be after the start.";
+  if (duration && fields.start >= duration) return "The start is after the end of the recording.";
+  return "";
+}
+
+/* The words are shared out by time; both parts keep the emotion. */
+function splitAt(utterances, index, time) {
+  const whole = utterances[index];
+  if (!whole || !(time > whole.start && time < whole.end)) return utterances;
+  const words = whole.text.split(/\s+/).filter(Boolean);
+  const count = Math.round(words.length * (time - whole.start) / (whole.end - whole.start));
+  const at = Math.round(1000 * time) / 1000;
+  const first = changed(whole, { end: at, text: words.slice(0, count).join(" ") });
+  const second = changed(whole, { start: at, text: words.slice(count).join(" ") });
+  return [...utterances.slice(0, index), first, second, ...utterances.slice(index + 1)];
+}
+
+function joinNext(utterances, index) {
+  if (index + 1 >= utterances.length) return utterances;
+  const [one, other] = [utterances[index], utterances[index + 1]];
+  const whole = changed(one, {
+    end: Math.max(one.end, other.end),
+    text: [one.text, other.text].filter(Boolean).join(" "),
+  });
+  whole.edited.end = whole.edited.text = true;
+  return [...utterances.slice(0, index), whole, ...utterances.slice(index + 2)];
+}
+
+/* The utterance at a time: the last one that has started, if possible one that has not ended. */
+function indexAt(utterances, time) {
+  let low = 0, high = utterances.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (utterances[middle].start <= time + 1e-3) low = middle + 1; else high = middle;
+  }
+  for (let k = low - 1; k >= Math.max(0, low - 8); k--) {
+    if (utterances[k].end > time) return k;
+  }
+  return Math.max(0, low - 1);
+}
+
+function isList(value) {
+  return Array.isArray(value) && value.every((u) => u && Number.isFinite(u.start) &&
+    Number.isFinite(u.end) && typeof u.text === "string" && typeof u.speaker === "string" &&
+    typeof u.emotion === "string" && typeof u.modalities === "object");
+}

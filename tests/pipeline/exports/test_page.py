@@ -1,0 +1,329 @@
+"""The page of a dialogue in a real browser: play, follow, edit, save, hostile texts, length."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+from support.paths import ROOT
+from support.results import result
+
+from pipeline.exports.page import render_index, render_page
+from pipeline.exports.page.page import letters_of
+from pipeline.segmentation.annotations import read_annotation
+
+LABELS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+HOSTILE = [
+    "<script>window.bad = 1</script>",
+    "</script><script>window.bad = 1</script>",
+    "<img src=x onerror='window.bad = 1'>",
+    '"><svg onload="window.bad = 1">',
+    "javascript:window.bad=1",
+    "{{ 7 * 7 }} ${7 * 7} ]]> <!-- \u2028 \\",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), os.environ.get("MERC_CHROMIUM"))
+    with sync_playwright() as playwright:
+        # no path: the browser of `playwright install chromium`
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def view(browser, tmp_path):
+    """Render a page, open it, and fail on any error or request to a network."""
+    contexts = []
+
+    def view(content, media="dialogue.mp4", context=None, **options):
+        path = tmp_path / "talk.merc.html"
+        path.write_bytes(render_page(content, media=media, file="talk.merc.json"))
+        if not context:
+            context = browser.new_context(**options)
+            contexts.append(context)
+        page = context.new_page()
+        page.errors = []
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("request", lambda r: r.url.startswith("http") and page.errors.append(r.url))
+        page.goto(path.as_uri())
+        return page
+
+    shutil.copy(ROOT / "examples" / "dialogue.mp4", tmp_path)
+    yield view
+    for context in contexts:
+        for page in context.pages:
+            assert not page.errors and page.evaluate("window.bad") is None
+        context.close()
+
+
+def dialogue(texts=("I got the job", "That is wonderful", "Thank you", "What is it?"), gap=4.0):
+    spans = [
+        (gap * k + 0.25, gap * k + gap - 0.5, "Ann" if k % 2 == 0 else "Ben", text)
+        for k, text in enumerate(texts)
+    ]
+    content = result(spans, LABELS) | {"duration": gap * len(texts)}
+    own = {label: round(1 / 7, 4) for label in LABELS}
+    for utterance in content["utterances"]:
+        reading = {"emotion": "joy", "probabilities": own}
+        text = {"present": True, **reading, "without": reading | {"emotion": "fear"}, "shift": 0.1}
+        utterance["modalities"] = {"text": text, "visual": {"present": False, "reason": "no face"}}
+        utterance |= {"agree": None, "decisive": ["text"], "uncertain": False}
+    return content
+
+
+def rows(page):
+    return page.locator("#list button")
+
+
+def current(page):
+    return page.locator("#list button[aria-current=true] .what")
+
+
+def saved(page):
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save JSON").click()
+    assert download.value.suggested_filename == "talk.merc.json"
+    return json.loads(download.value.path().read_text("utf-8"))
+
+
+def ready(page):
+    page.wait_for_function("document.getElementById('player').readyState >= 1")
+
+
+def serious(page):
+    found = Axe().run(page).response["violations"]
+    return [(v["id"], v["help"]) for v in found if v["impact"] in ("serious", "critical")]
+
+
+def test_a_click_seeks_and_the_transcript_follows(view):
+    page = view(dialogue())
+    ready(page)
+    rows(page).nth(2).click()
+    expect(current(page)).to_have_text("Thank you")
+    assert page.evaluate("player.currentTime") == pytest.approx(8.25, abs=0.05)
+    page.evaluate("player.currentTime = 5")  # as a user does on the player
+    expect(current(page)).to_have_text("That is wonderful")
+    evidence = page.locator("#evidence")
+    expect(evidence).to_contain_text("Text alone says joy. Without text it would be fear.")
+    expect(evidence).to_contain_text("visual is missing: no face")
+    # on the timeline, four fifths of 16 s
+    box = page.locator("#timeline").bounding_box()
+    page.locator("#timeline").click(position={"x": 0.8 * box["width"], "y": 5})
+    expect(current(page)).to_have_text("What is it?")
+    page.get_by_role("button", name="Zoom in").click()
+    assert page.locator("#timeline").bounding_box()["width"] > 1.9 * box["width"]
+
+
+def test_it_follows_while_playing(view):
+    page = view(dialogue())
+    ready(page)
+    page.evaluate("player.muted = true; player.playbackRate = 16; player.play()")
+    expect(current(page)).to_have_text("What is it?")
+
+
+def test_edit_undo_reload_save(view, tmp_path):
+    page = view(dialogue())
+    context = page.context
+    rows(page).nth(1).click()
+    page.keyboard.press("5")  # joy
+    page.keyboard.press("e")
+    page.get_by_label("speaker").fill("Carla")
+    page.get_by_label("text").fill("That is <b>great</b>")
+    page.get_by_label("start").fill("9")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_role("alert")).to_have_text("The end must be after the start.")
+    page.get_by_label("start").fill("4.5")
+    page.get_by_role("button", name="Apply").click()
+    expect(current(page)).to_have_text("That is <b>great</b>")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("j")  # joins "Thank you" and "What is it?"
+    expect(rows(page)).to_have_count(3)
+    page.keyboard.press("u")
+    expect(rows(page)).to_have_count(4)
+
+    page = view(dialogue(), context=context)  # a reload, or another day
+    expect(page.locator("#state")).to_have_text("Edits of an earlier visit are shown.")
+    content = saved(page)
+    assert content["edited"] is True
+    changed = [u for u in content["utterances"] if u.get("edited")]
+    assert [u["edited"] for u in changed] == [
+        {"emotion": True, "speaker": True, "text": True, "start": True}
+    ]
+    assert (changed[0]["emotion"], changed[0]["speaker"]) == ("joy", "Carla")
+    assert all("picture" not in u for u in content["utterances"])
+    path = tmp_path / "talk.merc.json"
+    path.write_text(json.dumps(content))
+    assert read_annotation(path)["utterances"][1]["text"] == "That is <b>great</b>"
+
+    page.get_by_role("button", name="Discard edits").click()
+    assert [u["text"] for u in saved(page)["utterances"]] == [
+        u["text"] for u in dialogue()["utterances"]
+    ]
+    # edits belong to these labels: another result of the recording does not show them
+    other = view(dialogue(("Other words",)), context=context)
+    expect(rows(other)).to_have_count(1)
+
+
+def test_split_and_join_are_inverse(view):
+    page = view(dialogue())
+    page.keyboard.press("ArrowDown")
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("s")
+    expect(rows(page)).to_have_count(5)
+    content = saved(page)
+    one, other = content["utterances"][1:3]
+    assert one["end"] == other["start"] == pytest.approx(6.25, abs=0.05)
+    assert f"{one['text']} {other['text']}" == "That is wonderful"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("j")
+    again = saved(page)["utterances"]
+    assert [(u["start"], u["end"], u["text"]) for u in again] == [
+        (u["start"], u["end"], u["text"]) for u in dialogue()["utterances"]
+    ]
+
+
+def test_the_keyboard_is_enough(view):
+    page = view(dialogue())
+    ready(page)
+    for key, text in (("ArrowDown", "That is"), ("ArrowDown", "Thank"), ("ArrowUp", "That is")):
+        page.keyboard.press(key)
+        expect(current(page)).to_contain_text(text)
+    page.keyboard.press("e")
+    expect(page.get_by_label("emotion")).to_be_focused()
+    page.get_by_label("text").press(" ")  # a space in a field does not play
+    page.keyboard.press("Escape")
+    expect(page.locator("#form")).to_have_count(0)
+    assert page.evaluate("player.paused")
+    page.evaluate("player.muted = true")
+    page.keyboard.press(" ")
+    page.wait_for_function("!player.paused")
+    page.keyboard.press(" ")
+    page.wait_for_function("player.paused")
+
+
+def test_hostile_texts_are_only_text(view):
+    content = dialogue(HOSTILE)
+    for utterance, text in zip(content["utterances"], HOSTILE, strict=True):
+        utterance["speaker"] = text
+    content |= {"media": HOSTILE[0], "model": HOSTILE[1], "warnings": HOSTILE}
+    page = view(content, media=HOSTILE[4])
+    for number, text in enumerate(HOSTILE):
+        expect(rows(page).nth(number).locator(".what")).to_have_text(text)
+    rows(page).nth(1).click()
+    page.keyboard.press("e")
+    assert page.get_by_label("text").input_value() == HOSTILE[1]
+    assert page.locator("script").count() == 2  # the data and our own
+    assert saved(page)["utterances"][0]["text"] == HOSTILE[0]
+    index = render_index([(HOSTILE[4], content | {"labels": [*LABELS, HOSTILE[2]]})]).decode()
+    assert "<script" not in index and "<img" not in index and "<svg" not in index
+    assert 'href="javascript%3Awindow.bad%3D1#0"' in index
+
+
+def test_a_missing_recording_is_stated_and_the_rest_works(view):
+    page = view(dialogue(), media="moved.mp4")
+    expect(page.locator("#missing")).to_be_visible()
+    rows(page).nth(3).click()
+    expect(current(page)).to_have_text("What is it?")
+    page.keyboard.press("1")
+    assert saved(page)["utterances"][3]["emotion"] == "neutral"
+
+
+def test_no_utterances(view):
+    page = view(dialogue(()))
+    expect(page.locator("#evidence")).to_have_text("No utterances.")
+    for key in ("ArrowDown", "e", "s", "j", "1", "u"):
+        page.keyboard.press(key)
+    assert saved(page)["utterances"] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible(view, scheme):
+    page = view(dialogue(), color_scheme=scheme)
+    ready(page)
+    if scheme == "light":  # the form there, the evidence here
+        page.keyboard.press("e")
+    assert not serious(page)
+
+
+def test_narrow_as_a_phone(view):
+    page = view(dialogue(), viewport={"width": 360, "height": 740})
+    for _ in range(2):  # the evidence, then the form
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.keyboard.press("e")
+
+
+def test_2000_utterances(view):
+    content = dialogue([f"utterance {k}" for k in range(2000)])
+    page = view(content, media="moved.mp4")  # the example is shorter
+    expect(rows(page)).to_have_count(2000)
+    page.evaluate("seek(4000.5)")
+    expect(current(page)).to_have_text("utterance 1000")
+    page.wait_for_function(
+        """() => {
+          const row = document.querySelector("[aria-current]").getBoundingClientRect();
+          const box = document.getElementById("transcript").getBoundingClientRect();
+          return row.top >= box.top && row.bottom <= box.bottom + 1;
+        }"""
+    )
+    # following changes two rows, not two thousand
+    changes = page.evaluate(
+        """() => new Promise((done) => {
+          let count = 0;
+          const observer = new MutationObserver((list) => { count += list.length; });
+          observer.observe(document.getElementById("list"), { subtree: true, childList: true,
+            attributes: true });
+          seek(4004.5);
+          setTimeout(() => { observer.disconnect(); done(count); }, 50);
+        })"""
+    )
+    assert 0 < changes <= 6
+
+
+def test_the_page_is_one_file_of_the_same_bytes():
+    content = dialogue()
+    options = {
+        "media": "a b#c.mp4",
+        "sound": np.linspace(0, 1, 20),
+        "pictures": [b"\xff\xd8", None],
+    }
+    page = render_page(content, **options)
+    assert page == render_page(content, **options)
+    text = page.decode()
+    assert 'src="a%20b%23c.mp4"' in text and "/9g=" in text
+    # no address but the name of SVG's vocabulary
+    assert set(re.findall(r"(?:https?:)?//\w+[^\s\"'<>]*", text)) <= {
+        "http://www.w3.org/1999/xlink"
+    }
+    assert render_page(content, media="x.wav", video=False).count(b"<audio") == 1
+
+
+def test_letters_tell_labels_apart():
+    assert letters_of(LABELS) == ["N", "Su", "F", "Sa", "J", "D", "A"]
+    assert len(set(letters_of(["joy", "joyful", "Joy"]))) == 3
+
+
+def test_index(browser):
+    pages = [("a/x.merc.html", dialogue()), ("b/y.merc.html", dialogue(("One", "Two")))]
+    pages[1][1]["utterances"][1]["confidence"] = 0.05
+    page = browser.new_page()
+    page.set_content(render_index(pages).decode())
+    first = page.get_by_label("Check these").locator("tbody tr").first
+    expect(first).to_contain_text("Two")
+    expect(first.get_by_role("link")).to_have_attribute("href", "b/y.merc.html#1")
+    counts = page.get_by_label("Emotions, number of utterances").locator("tbody tr td")
+    assert sum(map(int, counts.all_text_contents())) == 6
+    changes = page.get_by_label("Transitions").locator("tbody tr td")
+    assert sum(map(int, changes.all_text_contents())) == 4
+    assert not serious(page)
+    page.close()
