@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +21,8 @@ from pipeline.core.errors import MercError, UsageError
 from pipeline.core.workers import WorkerDied
 from pipeline.corpora.synthetic import make_synthetic
 from pipeline.training import seeds as seeds_module
+from pipeline.training.config import load_configuration
+from pipeline.training.evaluate import evaluate
 from pipeline.training.predictor import Predictor
 from pipeline.training.protocols import split_corpus
 from pipeline.training.seeds import fit_seeds
@@ -209,3 +212,16 @@ def test_tensorboard_has_the_curves_of_the_history(
     with pytest.raises(UsageError, match=r"merc\[tensorboard\]"):
         train(corpus, tiny(), "clean", 1, tmp_path / "other", tensorboard=True)
     assert not (tmp_path / "other").exists()
+
+
+def test_another_model_is_trained_and_scored(corpus: Corpus, tmp_path: Path) -> None:
+    """Protocol published has no run with an attached teacher: that is an option of CSS."""
+    settings = ["model.d=8", "model.heads=2", "train.epochs=1", "train.threads=1"]
+    config = load_configuration("synthetic", settings, "sdt")
+    assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301 - as worker processes get it
+    metrics = train(corpus, config, "published", 1, tmp_path / "run")
+    assert _names(tmp_path / "run") == FILES
+    assert metrics["model"] == "sdt"
+    assert "# sdt on synthetic" in (tmp_path / "run" / "card.md").read_text()
+    assert evaluate(str(tmp_path / "run"), corpus)["accuracy"] == metrics["accuracy"]["mean"]
+    assert train(corpus, config, "published", 1, tmp_path / "run") == metrics
