@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,8 @@ class _Work(ExtractWork):
         with open_media(item.path) as media:
             allow_time(stage, media.duration)
             stage("utterances")
-            segmentation, done["utterances"] = self._segmentation(store, media, stage)
+            request = segmentation_request(media.path, **self._arguments)
+            segmentation, done["utterances"] = self._segmentation(store, media, request, stage)
             for modality, extractor in self.extractors.items():
                 stage(modality)
                 features, done[modality] = stored_features(
@@ -166,24 +167,33 @@ class _Work(ExtractWork):
                 )
                 present[modality] = features.present
             store.add_name(media.sha256, printable(item.path.name))
+            # what decoding found is stored, too: the next run may not decode
+            new = [warning for warning in media.warnings if warning not in segmentation.warnings]
+            if new:
+                segmentation = replace(segmentation, warnings=[*segmentation.warnings, *new])
+                store.write_segmentation(media.sha256, request, segmentation)
             return Extracted(
                 printable(item),
                 media.sha256,
                 len(segmentation.utterances),
                 done,
                 present,
-                [*media.warnings, *segmentation.warnings],
+                segmentation.warnings,
             )
 
-    def _segmentation(self, store: Store, media: Media, stage: Stage) -> tuple[Segmentation, str]:
-        """Read the utterances from the store, or find and store them; also return which."""
-        arguments: dict[str, Any] = {
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        return {
             "transcript": self.options.transcript,
             "recogniser": self.recogniser,
             "speakers": self.options.speakers,
             "language": self.options.language,
         }
-        request = segmentation_request(media.path, **arguments)
+
+    def _segmentation(
+        self, store: Store, media: Media, request: dict[str, Any], stage: Stage
+    ) -> tuple[Segmentation, str]:
+        """Read the utterances from the store, or find and store them; also return which."""
         how = MADE
         try:
             stored = store.read_segmentation(media.sha256, request, media.path.name)
@@ -191,7 +201,7 @@ class _Work(ExtractWork):
                 return stored, KEPT
         except DamagedError:
             how = REPAIRED
-        segmentation = segment(media, stage=stage, **arguments)
+        segmentation = segment(media, stage=stage, **self._arguments)
         store.write_segmentation(media.sha256, request, segmentation)
         return segmentation, how
 

@@ -102,6 +102,14 @@ def test_warnings_from_the_store_name_the_recording(clips, tmp_path):
     assert json.loads(path.read_text("utf-8"))["warnings"] == [text]
 
 
+def test_warnings_of_decoding_are_repeated_from_the_store(shared, tmp_path):
+    shutil.copy(shared / "cases" / "media" / "dc05.wav", tmp_path / "x.wav")
+    (tmp_path / "x.csv").write_text(TRANSCRIPT)
+    first, again = (extract([tmp_path / "x.wav"], tmp_path / "s", AUDIO).files[0] for _ in range(2))
+    assert again.done["audio"] == "kept" and again.warnings == first.warnings
+    assert any("has an offset" in warning.text for warning in first.warnings)
+
+
 def test_fingerprints_hold_the_cleaning_of_text():
     extractors = {
         name: build_extractors("offline", ExtractorOptions(text_cleaning=name), ("text",))["text"]
