@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UsageError
-from pipeline.core.files import write_text
+from pipeline.core.files import check_folder, write_text
 from pipeline.core.schemas import Settings, read_json
 from pipeline.core.temporary import make_temporary, remove_stale
 
@@ -27,7 +27,7 @@ DELETE = "delete it and train again, or name another folder with --out"
 
 
 def check_run_folder(out: Path) -> None:
-    """Raise UsageError if `out` has content and holds no run, finished or unfinished.
+    """Raise UsageError if `out` holds something else than a run, or cannot be written.
 
     Needs no identity, so it can be called before the data are loaded.
     """
@@ -35,6 +35,7 @@ def check_run_folder(out: Path) -> None:
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise _not_a_run(out)
+    check_folder(out)
 
 
 def find_run(out: Path, identity: str) -> dict[str, Any] | None:

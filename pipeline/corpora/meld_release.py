@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.core.counts import counted
 from pipeline.corpora.meld_transcripts import EMOTIONS, meld_rows
 from pipeline.corpora.release import (
     RawCorpus,
@@ -127,7 +128,8 @@ def _clips(files: Iterable[Path], root: Path, corpus: RawCorpus) -> dict[Key, Pa
             detail = f"{len(paths)}; {paths[0].relative_to(root)} is used"
             corpus.add("several clips", _name(key), detail)
     if finals:
-        corpus.notes.append(f"{finals} test clips also exist as final_videos_test…: those are used")
+        count = counted(finals, "test clip")
+        corpus.notes.append(f"also present as final_videos_test…, which is used: {count}")
     return {key: paths[0] for key, paths in candidates.items()}
 
 

@@ -10,6 +10,8 @@ import json
 from functools import cache
 from importlib.resources import files
 
+from pipeline.core.counts import counted
+
 __all__ = [
     "COUNTS",
     "LABELS",
@@ -85,7 +87,8 @@ def describe_counts(corpus: str, counts: dict[str, tuple[int, int]]) -> list[str
         note = f"literature: {expected[0]} / {expected[1]}"
         if (dialogues, utterances) == expected:
             note = "as in the literature"
-        lines.append(f"{split}: {dialogues} dialogues / {utterances} utterances ({note})")
+        counts_here = f"{counted(dialogues, 'dialogue')} / {counted(utterances, 'utterance')}"
+        lines.append(f"{split}: {counts_here} ({note})")
     return lines
 
 

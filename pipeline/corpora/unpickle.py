@@ -108,9 +108,7 @@ def load(path: Path) -> Any:
                 reason = f"{path}: the file was cut short: it ends before its pickle does"
                 raise PickleRefused(reason, AGAIN) from None
             except DAMAGED as error:
-                detail = f"{type(error).__name__}: {str(error)[:200]}"
-                reason = f"{path}: not a pickle, or a damaged one ({detail})"
-                raise PickleRefused(reason, AGAIN) from None
+                raise PickleRefused(f"{path}: not a pickle, or a damaged one", AGAIN) from error
 
 
 class _Constructor:
