@@ -7,8 +7,10 @@ const key = "merc " + data.key;
 const $ = (id) => document.getElementById(id);
 const player = $("player");
 const duration = Math.max(data.content.duration || 0, ...original.map((u) => u.end), 0.001);
-let utterances = restore() || original;
+/* What can be edited, and where the rest is: browsers keep 5 MB, evidence can be longer. */
+const KEPT = ["picture", "start", "end", "speaker", "text", "emotion", "edited"];
 const past = [];
+let utterances = restore() || original;
 let current = -1;
 let pixels = 0; // per second; 0: the whole recording fits
 let rows = [], blocks = [];
@@ -17,7 +19,8 @@ let time = 0; // of the player, or of the last seek if nothing can be played
 function restore() {
   try {
     const stored = JSON.parse(localStorage.getItem(key));
-    return isList(stored) ? stored : null;
+    const whole = stored.map((u) => ({ ...original[u.picture], ...u }));
+    return isList(whole) ? whole : null;
   } catch { return null; }
 }
 
@@ -300,7 +303,7 @@ function apply(list, message) {
 function store() {
   try {
     if (utterances === original) localStorage.removeItem(key);
-    else localStorage.setItem(key, JSON.stringify(utterances));
+    else localStorage.setItem(key, JSON.stringify(utterances, KEPT));
     tell(utterances === original ? "No edits." : "Edits are kept in this browser.");
   } catch { tell("This browser cannot keep edits: save the JSON file before you close the page."); }
 }

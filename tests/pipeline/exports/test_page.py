@@ -265,6 +265,8 @@ def test_narrow_as_a_phone(view):
 
 def test_2000_utterances(view):
     content = dialogue([f"utterance {k}" for k in range(2000)])
+    for utterance in content["utterances"]:  # more than the 5 MB that a browser keeps
+        utterance["modalities"]["visual"]["boxes"] = [[0.123, 0.1234, 0.1234, 0.1234, 0.1234]] * 100
     page = view(content, media="moved.mp4")  # the example is shorter
     expect(rows(page)).to_have_count(2000)
     page.evaluate("seek(4000.5)")
@@ -288,6 +290,8 @@ def test_2000_utterances(view):
         })"""
     )
     assert 0 < changes <= 6
+    page.keyboard.press("3")
+    expect(page.locator("#state")).to_have_text("Edits are kept in this browser.")
 
 
 def test_the_page_is_one_file_of_the_same_bytes():
