@@ -25,7 +25,7 @@ from extractors.text import TextExtractor
 from extractors.visual import VisualExtractor
 from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
 from pipeline.media.decode import open_media
-from pipeline.segmentation.voice_activity import speech_regions
+from pipeline.segmentation.voice_activity import find_speech
 from pipeline.training.predictor import Predictor
 
 RATE = 16000  # Hz
@@ -84,7 +84,7 @@ def recognise(clip: Path) -> list[str]:
     whisper = WhisperModel(str(Recogniser().folder), device="cpu", compute_type="int8")
     with open_media(clip) as media:
         texts = []
-        for start, end in speech_regions(media):
+        for start, end in find_speech(media).regions:
             segments, _ = whisper.transcribe(
                 media.sound(start, end),
                 language="en",

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import logsumexp
 
-__all__ = ["MouthReader", "MouthSignal", "choose_speaker"]
+__all__ = ["OFF_SCREEN", "MouthReader", "MouthSignal", "choose_speaker", "speaker_scores"]
 
 SYLLABLE = 0.1  # s, sigma of the average that openness and energy are compared with
 WINDOW = 0.08  # s of sound per energy value
@@ -109,14 +109,30 @@ def choose_speaker(
 ) -> tuple[int, float]:
     """Return the index of the face that speaks, and the confidence in it, 0 to 1.
 
-    sound: (n,) float32 samples of the utterance, which begin at `start` seconds. With None, size,
-    duration and centrality decide.
-
-    The evidence is a log likelihood ratio of correlations (Fisher's z) against a face that does
-    not speak, averaged over the small delays that recordings have. A further candidate, a speaker
-    who is not in the frame, shares the confidence.
+    The arguments are those of `speaker_scores`. Without sound, size, duration and centrality
+    decide. A further candidate, a speaker who is not in the
+    frame, shares the confidence.
     """
-    scores = np.array([_prior(mouth, mouths) for mouth in mouths])
+    scores = np.sum(speaker_scores(mouths, sound, rate, start), axis=0)
+    best = int(scores.argmax())
+    rivals = np.append(scores, OFF_SCREEN) - scores[best]
+    return best, float(1 / np.exp(np.minimum(rivals, 50)).sum())
+
+
+def speaker_scores(
+    mouths: Sequence[MouthSignal], sound: np.ndarray | None, rate: int = 16000, start: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log odds of each face that it speaks, a priori and by its mouth, (n,) each.
+
+    sound: (n,) float32 samples of the utterance, which begin at `start` seconds. With None, the
+    mouths say nothing.
+
+    A priori, size, duration and centrality count. The evidence of a mouth is a log likelihood
+    ratio of correlations (Fisher's z) against a face that does not speak, averaged over the small
+    delays that recordings have.
+    """
+    prior = np.array([_prior(mouth, mouths) for mouth in mouths])
+    evidence = np.zeros(len(mouths))
     if sound is not None and len(sound) > WINDOW * rate:
         level, relative = _energy(sound, rate)
         clock = start + STEP * np.arange(len(level))
@@ -125,12 +141,10 @@ def choose_speaker(
             for j, delay in enumerate(DELAYS):
                 joint[i, j] = _mouth_evidence(mouth, clock - delay, level, relative)
         joint -= 0.5 * ((DELAYS - FRAME_MIDDLE) / DELAY_SD) ** 2
-        scores += logsumexp(joint, axis=1) - logsumexp(
+        evidence = logsumexp(joint, axis=1) - logsumexp(
             -0.5 * ((DELAYS - FRAME_MIDDLE) / DELAY_SD) ** 2
         )
-    best = int(scores.argmax())
-    rivals = np.append(scores, OFF_SCREEN) - scores[best]
-    return best, float(1 / np.exp(np.minimum(rivals, 50)).sum())
+    return prior, evidence
 
 
 def _mouth_evidence(

@@ -22,7 +22,8 @@ from extractors.densenet import DIM, fold_norms, load_face_net
 from extractors.detectors import find_detector
 from extractors.face_span import FaceSpan, SpanBox, SpanFace, open_spans
 from extractors.faces import CROP_SIDE, DETECT_EVERY, MARGIN, MIN_SIDE, FaceTracker, crop_face
-from extractors.speaking import MouthReader, choose_speaker
+from extractors.speaker_faces import FaceIdentities, Sighting, choose_faces
+from extractors.speaking import MouthReader, choose_speaker, speaker_scores
 from extractors.threads import one_thread
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
@@ -37,6 +38,7 @@ CHOICES = ("auto", "largest", "mean")
 VERSION = "1"
 RATE = 16000  # Hz, of sound that a function returns
 BATCH = 32  # crops
+MAX_HELD = 20_000  # crops, 46 MB, of utterances whose face is not chosen yet
 
 Frames = Iterable[tuple[float, np.ndarray]]
 Sound = tuple[np.ndarray, int] | Callable[[float, float], np.ndarray] | None
@@ -142,14 +144,19 @@ class VisualExtractor:
         return [reading.vector for reading in self.read(frames, spans, sound)]
 
     def read(
-        self, frames: Frames, spans: Sequence[tuple[float, float]], sound: Sound = None
+        self,
+        frames: Frames,
+        spans: Sequence[tuple[float, float]],
+        sound: Sound = None,
+        speakers: Sequence[str] | None = None,
     ) -> list[FaceReading]:
         """Return a reading per span. Spans may come in any order and overlap.
 
         frames: pairs of seconds and (h, w, 3) uint8 RGB, in order of time; read once, and no
         further than the last span. spans: (start, end) in seconds; NaN gives a missing reading.
         sound: (samples (n,), rate) of the whole recording, or a function of (start, end) that
-        returns samples at 16 kHz, or None.
+        returns samples at 16 kHz, or None. speakers: who speaks in each span, "" if unknown; with
+        them, what other spans of the speaker show helps to choose between several faces.
 
         Raises MercError for frames that are no images or not in order, and for spans that end
         before they start.
@@ -159,6 +166,20 @@ class VisualExtractor:
         waiting = open_spans(spans)
         current: list[FaceSpan] = []
         scanner = _FrameScanner(FaceTracker(self._detector))
+        contest = _Contest() if speakers is not None and self.choose == "auto" else None
+
+        def finish(span: FaceSpan) -> None:
+            if contest is None or not span.faces:
+                readings[span.index] = self._finish(span, sound)
+                return
+            contest.add(span, (speakers or [])[span.index], sound)
+            while contest.held > MAX_HELD:  # decide the oldest by what is known so far
+                decide(contest.resolve(len(contest.open) // 2 + 1))
+
+        def decide(chosen: list[tuple[FaceSpan, SpanFace, float]]) -> None:
+            for span, face, confidence in chosen:
+                readings[span.index] = self._reading(span, [face], confidence)
+
         last = -math.inf
         for time, image in frames:
             if time < last:
@@ -168,13 +189,13 @@ class VisualExtractor:
             last = time
             for span in [span for span in current if span.end <= time]:
                 current.remove(span)
-                readings[span.index] = self._finish(span, sound)
+                finish(span)
             while waiting and waiting[0].start <= time:
                 span = waiting.pop(0)
                 if span.end > time:
                     current.append(span)
                 else:  # lies between two frames
-                    readings[span.index] = self._finish(span, sound)
+                    finish(span)
             if current:
                 scanner.add(time, image, current)
             elif waiting:
@@ -182,7 +203,9 @@ class VisualExtractor:
             else:
                 break
         for span in current + waiting:
-            readings[span.index] = self._finish(span, sound)
+            finish(span)
+        if contest is not None:
+            decide(contest.resolve(len(contest.open)))
         turned = scanner.tracker.orientation.turned
         return [replace(reading, turned=turned) for reading in readings] if turned else readings
 
@@ -229,15 +252,21 @@ class VisualExtractor:
         return [faces[best]], confidence
 
     def _finish(self, span: FaceSpan, sound: Sound) -> FaceReading:
-        """Average the embeddings of the chosen face of an utterance that is over."""
-        facts: dict[str, Any] = {
+        """Choose the face of an utterance that is over, and average its embeddings."""
+        if not span.faces:
+            return FaceReading(None, _why_missing(span), **self._facts(span))
+        chosen, confidence = self._choose(span, sound)
+        return self._reading(span, chosen, confidence)
+
+    def _facts(self, span: FaceSpan) -> dict[str, Any]:
+        return {
             "frames": span.frames,
             "tracks": len(span.faces),
             "detector": self._detector.name,
         }
-        if not span.faces:
-            return FaceReading(None, _why_missing(span), **facts)
-        chosen, confidence = self._choose(span, sound)
+
+    def _reading(self, span: FaceSpan, chosen: list[SpanFace], confidence: float) -> FaceReading:
+        """Average the embeddings of the chosen face."""
         crops = np.stack([crop for face in chosen for crop in face.crops])
         weights = np.concatenate(
             [np.full(len(face.crops), face.frames / len(face.crops)) for face in chosen]
@@ -258,8 +287,53 @@ class VisualExtractor:
             centre=(x, y),
             boxes=tuple(chosen[0].boxes) if len(chosen) == 1 else (),
             picture=_picture(crops, weights),
-            **facts,
+            **self._facts(span),
         )
+
+
+class _Contest:
+    """Utterances whose faces wait until all utterances of their speakers have been seen."""
+
+    def __init__(self) -> None:
+        self.open: list[FaceSpan] = []
+        self.held = 0  # crops
+        self._identities = FaceIdentities()
+        self._sightings: list[list[Sighting]] = []  # of all utterances so far
+        self._speakers: list[str] = []
+        self._resolved = 0
+
+    def add(self, span: FaceSpan, speaker: str, sound: Sound) -> None:
+        faces = list(span.faces.values())
+        prior, evidence = speaker_scores([face.mouth for face in faces], *_cut(sound, span))
+        pictures = [_picture(np.stack(face.crops), np.ones(len(face.crops))) for face in faces]
+        centres = [(face.x / face.frames, face.y / face.frames) for face in faces]
+        identities = self._identities.identify(list(span.faces), pictures, centres)
+        self._sightings.append(
+            [
+                Sighting(*values)
+                for values in zip(identities, prior.tolist(), evidence.tolist(), strict=True)
+            ]
+        )
+        self._speakers.append(speaker)
+        for face in faces:
+            face.mouth.times, face.mouth.openness, face.mouth.motion = [], [], []
+        self.open.append(span)
+        self.held += sum(len(face.crops) for face in faces)
+
+    def resolve(self, count: int) -> list[tuple[FaceSpan, SpanFace, float]]:
+        """Return the `count` oldest utterances with the face of their speaker and its confidence.
+
+        A single face is held for its evidence only.
+        """
+        chosen = choose_faces(self._sightings, self._speakers)
+        oldest, self.open = self.open[:count], self.open[count:]
+        decided = []
+        for span, (best, confidence) in zip(oldest, chosen[self._resolved :], strict=False):
+            faces = list(span.faces.values())
+            self.held -= sum(len(face.crops) for face in faces)
+            decided.append((span, faces[best], confidence))
+        self._resolved += len(oldest)
+        return decided
 
 
 class _FrameScanner:

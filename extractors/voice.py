@@ -5,10 +5,10 @@ the generalised end-to-end loss (Wan et al. 2018): 40 mel energies of 25 ms wind
 three LSTM layers over 1.6 s, a linear layer, ReLU, length 1. The vector of a sound is the mean over
 its windows.
 
-The vectors are then whitened by how the voice of one speaker varies over acted emotions
-(within-class covariance normalisation, Hatch et al. 2006), which the network was not trained to
-ignore; `pipeline.recipes.voice_encoder` fits this matrix. Compare vectors by their squared
-distance: the offset that a recording channel adds cancels in it, but not in the cosine.
+The vectors are then projected so that one speaker varies equally in every direction over acted
+emotions, rooms and distances, and speakers vary independently, by `between` (linear discriminant
+analysis, all directions kept). This is the two-covariance model that compares voices (Brümmer and
+de Villiers 2010). `pipeline.recipes.voice_encoder` fits it.
 """
 
 from __future__ import annotations
@@ -40,20 +40,25 @@ _FRAME = 480  # samples, 30 ms
 
 
 class VoiceEncoder(nn.Module):
-    """Map mel energies (n, 160, 40) to vectors (n, 256) of length 1, all values at least 0."""
+    """Map mel energies (n, 160, 40) to vectors (n, 256) of length 1, all values at least 0.
+
+    mean (256,), projection (256, 256) and between (256,) are the model of speakers.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.lstm = nn.LSTM(_BANDS, DIM, 3, batch_first=True)
         self.linear = nn.Linear(DIM, DIM)
-        self.register_buffer("whitening", torch.eye(DIM))
+        self.mean = nn.Buffer(torch.zeros(DIM))
+        self.projection = nn.Buffer(torch.eye(DIM))
+        self.between = nn.Buffer(torch.ones(DIM))
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
         return nn.functional.normalize(torch.relu(self.linear(self.lstm(mels)[1][0][-1])), dim=1)
 
     @torch.inference_mode()
     def raw(self, sounds: list[np.ndarray]) -> np.ndarray:
-        """Return the vectors before whitening, (len(sounds), 256), each of length 1.
+        """Return the vectors before the projection, (len(sounds), 256), each of length 1.
 
         sounds: (n,) float32 mono samples at 16 kHz.
 
@@ -77,12 +82,8 @@ class VoiceEncoder(nn.Module):
         return nn.functional.normalize(total, dim=1).numpy()
 
     def vectors(self, sounds: list[np.ndarray]) -> np.ndarray:
-        """Return whitened vectors, (len(sounds), 256). Arguments and errors as for `raw`.
-
-        The mean squared difference of two vectors separates voices. For sounds of a and b seconds
-        it is about 1.15 + 0.22 (1/a + 1/b) for one speaker over acted emotions, 1.9 for two.
-        """
-        return self.raw(sounds) @ self.whitening.numpy()  # type: ignore[operator]
+        """Return projected vectors, (len(sounds), 256). Arguments and errors as for `raw`."""
+        return (self.raw(sounds) - self.mean.numpy()) @ self.projection.numpy()
 
 
 def voiced(sound: np.ndarray) -> np.ndarray:

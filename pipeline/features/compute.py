@@ -127,7 +127,8 @@ def _visual(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
     if not media.has_video:
         return [None] * len(spans), [_missing("no video stream") for _ in spans]
     sound = media.sound if media.has_audio else None
-    readings = extractor.read(media.frames(), spans, sound) if spans else []
+    speakers = [utterance.speaker for utterance in segmentation.utterances]
+    readings = extractor.read(media.frames(), spans, sound, speakers) if spans else []
     turned = max((reading.turned for reading in readings), default=0)
     if turned:
         media.warn(

@@ -24,7 +24,7 @@ from pipeline.core.errors import MercWarning
 from pipeline.media.decode import Media
 from pipeline.segmentation.languages import check_language
 from pipeline.segmentation.other_language import doubtful_spans
-from pipeline.segmentation.voice_activity import speech_regions
+from pipeline.segmentation.voice_activity import find_speech
 from pipeline.segmentation.whisper_weights import (
     EMBEDDED,
     RecognitionError,
@@ -99,7 +99,7 @@ class Recogniser:
         name = Path(self.model).name if Path(self.model).is_dir() else self.model
         return {
             "extractor": "whisper",
-            "version": f"4/{_installed('faster-whisper')}",
+            "version": f"5/{_installed('faster-whisper')}",
             "weights": self.sha256,
             "options": {
                 "model": name,
@@ -139,7 +139,8 @@ class Recogniser:
         Memory does not grow with the length of the recording.
         """
         language = language or self.language
-        regions = speech_regions(media)
+        speech = find_speech(media)
+        regions = speech.regions
         if not regions:
             return Recognition([], [], language or "en", [])
         english_only = not self._whisper.model.is_multilingual
@@ -153,6 +154,8 @@ class Recogniser:
             dropped += decoded.dropped
             if progress:
                 progress(min(1.0, window[-1][1] / media.duration))
+        words, doubtful = _without_faint(words, speech.faint)
+        dropped += doubtful
         texts = self._doubts(words, dropped, language, english_only)
         warnings = [MercWarning(media.path.name, text) for text in texts]
         return Recognition(words, regions, spoken or "en", warnings)
@@ -243,6 +246,20 @@ class Recogniser:
             previous = _letters(inside)
             checked += inside
         return checked
+
+
+def _without_faint(words: list[Word], faint: list[Region]) -> tuple[list[Word], float]:
+    """Drop uncertain words of faint regions; also return how many seconds they last.
+
+    Whisper hears "Thank you." in music and noise, with a probability of about 0.5.
+    """
+    dropped: set[int] = set()
+    for start, end in faint:
+        inside = [k for k, word in enumerate(words) if start <= word.start < end]
+        if _confidence([words[k] for k in inside]) < UNCERTAIN:
+            dropped.update(inside)
+    seconds = sum(words[k].end - words[k].start for k in dropped)
+    return [word for k, word in enumerate(words) if k not in dropped], float(seconds)
 
 
 def _letters(words: list[Word]) -> list[str]:

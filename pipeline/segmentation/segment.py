@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.dialogue import Segmentation, Utterance, Word
+from pipeline.core.dialogue import Segmentation, Utterance
 from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.progress import Stage, no_stage
 from pipeline.media.decode import Media
 from pipeline.media.frame_rate import frame_rate_of
 from pipeline.segmentation.alignment import align
-from pipeline.segmentation.recognition import Recogniser, RecognitionError
+from pipeline.segmentation.recognition import Recogniser, Recognition, RecognitionError
 from pipeline.segmentation.speakers import assign_by_turns, assign_by_voice_and_face
 from pipeline.segmentation.speakers_by_channel import (
     CHANNEL_METHOD,
@@ -30,11 +31,12 @@ from pipeline.segmentation.transcripts import (
     read_rttm,
     read_transcript,
 )
-from pipeline.segmentation.turns import join_short, split_turns
+from pipeline.segmentation.turns import close_gaps, join_short, split_turns
+from pipeline.segmentation.voice_activity import quietest
 
 __all__ = ["VERSION", "segment", "segmentation_request", "transcript_source"]
 
-VERSION = 5  # of the rules of this package; part of every fingerprint
+VERSION = 6  # of the rules of this package; part of every fingerprint
 
 
 def segment(
@@ -173,7 +175,7 @@ class _Run:
         )
         if any(math.isnan(utterance.start) for utterance in utterances):
             total = len(utterances)
-            utterances, unmatched = align(utterances, self._recognise())
+            utterances, unmatched = align(utterances, self._recognise().words)
             if not utterances:
                 raise TranscriptError(
                     f"{path}: none of its {total} utterances was recognised in the recording",
@@ -204,7 +206,8 @@ class _Run:
     def from_recognition(self) -> list[Utterance]:
         """Recognise speech and split it into utterances."""
 
-        words = self._recognise()
+        recognition = self._recognise()
+        words = recognition.words
         separate = separate_channels(self.media, [(word.start, word.end) for word in words])
 
         def changes(start: float, gap: float, end: float) -> bool:
@@ -213,10 +216,16 @@ class _Run:
             return voice_changes(self.media, start, gap, end)
 
         utterances = []
-        for turn in split_turns(words, changes):
+        turns = split_turns(words, changes)
+        spans = close_gaps(
+            [(turn[0].start, turn[-1].end) for turn in turns],
+            recognition.regions,
+            partial(quietest, self.media),
+        )
+        for turn, (start, end) in zip(turns, spans, strict=True):
             text = "".join(word.text for word in turn).strip()
             if text:
-                utterances.append(Utterance(turn[0].start, turn[-1].end, text))
+                utterances.append(Utterance(start, end, text))
         return utterances
 
     def find_speakers(self, utterances: list[Utterance], count: int | None) -> list[Utterance]:
@@ -240,7 +249,7 @@ class _Run:
             self.warn(text)
         return result.utterances
 
-    def _recognise(self) -> list[Word]:
+    def _recognise(self) -> Recognition:
         if self.recogniser is None:
             raise MercError(
                 f"{self.media.path.name}: no transcript with times, and no recogniser",
@@ -250,14 +259,14 @@ class _Run:
         if self.language:
             self.source["language"] = self.language
         if not self.media.has_audio:
-            return []
+            return Recognition([], [], self.language or "en", [])
 
         def progress(done: float) -> None:
             self.stage("utterances", done)
 
         recognition = self.recogniser.recognise(self.media, self.language, progress)
         self.warnings += recognition.warnings
-        return recognition.words
+        return recognition
 
     def _fit_times(self, utterances: list[Utterance], subject: str) -> list[Utterance]:
         """Put utterances in order of time and inside the recording, and warn of every change."""

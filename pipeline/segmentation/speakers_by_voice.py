@@ -1,21 +1,18 @@
 """Find who speaks by voice: cluster the voice vectors of a recording's utterances. Approximate.
 
-Clusters come from average linkage on cosine distances around the mean of the recording, which
-cancels its channel. If the number of speakers is unknown, it is the largest number of clusters of
-which every two are as far apart as two people: `MIN_DISTANCE` for single utterances and a little
-more for larger clusters, which show one voice in more moods.
+`extractors.voice` describes a voice, `voice_clusters` forms the clusters.
 """
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
 
+from extractors import voice
+from extractors.voice import load_voice
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import RATE, Media
+from pipeline.segmentation.voice_clusters import cluster_voices
 
 __all__ = [
     "VOICE_METHOD",
@@ -28,21 +25,10 @@ __all__ = [
 
 VOICE_METHOD = {
     "method": "voice-encoder",
-    "version": 3,
+    "version": 4,
     "approximate": True,
 }  # part of fingerprints
-# Mean squared difference of two voices, corrected for short utterances. Chosen on acted voices that
-# the whitening was not fitted to, and on GRID: 98 % of the pairs of GRID clips are separated, and
-# 20 clips of one actor in random emotions usually remain one speaker.
-MIN_DISTANCE = 1.3
-MOOD_ALLOWANCE = 0.2  # added to the minimum for large clusters
-BREVITY = 0.35  # growth of the squared difference with 1 / seconds
-MAX_SPEAKERS = 12
-SHORTEST = 1.0  # s; shorter utterances start no cluster but join the nearest one
-ENOUGH_SPEECH = 1.7  # s; a cluster with less speech must be further away
-CAUTION = 0.6  # added to the minimum for each missing second
-# Share of all speech below which a cluster is a cough or noise. Its utterances join the nearest.
-MIN_SHARE = 0.02
+SHORTEST = 1.0  # s; shorter utterances say too little to trust their voice
 MAX_SECONDS = 30.0  # s of one utterance that are used
 HOP = 0.01  # s between frames of cepstra
 MIN_SIDE = 0.5  # s of loud frames needed on each side of a change of voice
@@ -55,11 +41,9 @@ def voice_vectors(media: Media, utterances: list[Utterance]) -> tuple[np.ndarray
 
     An utterance with less than 100 ms of sound has a row of NaN.
     """
-    from extractors import voice
-
     vectors = np.full((len(utterances), voice.DIM), np.nan)
     seconds = np.array([min(u.end - u.start, MAX_SECONDS) for u in utterances])
-    encoder = voice.load_voice()
+    encoder = load_voice()
     for first in range(0, len(utterances), _BATCH):
         rows: list[int] = []
         sounds: list[np.ndarray] = []
@@ -77,7 +61,7 @@ def voice_vectors(media: Media, utterances: list[Utterance]) -> tuple[np.ndarray
 def assign_speakers(
     vectors: np.ndarray, seconds: np.ndarray, count: int | None = None
 ) -> list[int]:
-    """Cluster voice vectors (n, d) into speakers, numbered by first appearance.
+    """Cluster voice vectors (n, 256), in order of time, into speakers by first appearance.
 
     seconds: (n,), how long each utterance is. count: the number of speakers, if known. The speaker
     of a row of NaN is -1.
@@ -85,7 +69,8 @@ def assign_speakers(
     labels = np.full(len(vectors), -1)
     audible = np.flatnonzero(np.isfinite(vectors).all(1)) if len(vectors) else np.zeros(0, int)
     if len(audible):
-        labels[audible] = _cluster(vectors[audible], seconds[audible], count)
+        between = load_voice().between.numpy()
+        labels[audible] = cluster_voices(vectors[audible], between, seconds[audible], count)
     return renumber(labels.tolist())
 
 
@@ -134,67 +119,6 @@ def _differ(left: np.ndarray, right: np.ndarray) -> bool:
     if min(len(left), len(right)) < SHORTEST / HOP:
         return False
     return _information_gain(left, right, CHANGE_PENALTY) > 0
-
-
-def _cluster(vectors: np.ndarray, seconds: np.ndarray, count: int | None) -> np.ndarray:
-    """Label every vector, with exactly `count` labels if given (fewer if there are fewer vectors).
-
-    Long utterances form the clusters; short ones and those of tiny clusters join the nearest.
-    """
-    if count and len(vectors) <= count:
-        return np.arange(len(vectors))
-    needed = count or 1
-    founders = np.flatnonzero(seconds >= SHORTEST)
-    if len(founders) < needed:
-        founders = np.sort(np.argsort(-seconds, kind="stable")[:needed])
-    points = vectors[founders]
-    labels = np.full(len(vectors), -1)
-    if count:
-        labels[founders] = _linked(points, count)
-    else:
-        labels[founders] = _separate_clusters(points, seconds[founders])
-    large = []
-    for label in np.unique(labels[founders]):
-        if count or seconds[labels == label].sum() >= MIN_SHARE * seconds.sum():
-            large.append(label)
-    centres = np.array([vectors[labels == label].mean(0) for label in large])
-    for k in np.flatnonzero(~np.isin(labels, large)):
-        labels[k] = large[int(np.square(centres - vectors[k]).sum(1).argmin())]
-    return labels
-
-
-def _separate_clusters(points: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Form as many clusters as possible of which all pairs are as far apart as two people."""
-    square = np.square(points).sum(1)
-    distance = (square[:, None] + square[None] - 2 * points @ points.T) / points.shape[1]
-    distance -= BREVITY * (1 / seconds[:, None] + 1 / seconds[None]) / 2
-    best = np.ones(len(points), int)
-    for count in range(2, min(MAX_SPEAKERS, len(points)) + 1):
-        labels = _linked(points, count)
-        clusters = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-        if len(clusters) == count and all(
-            distance[np.ix_(a, b)].mean() > _minimum_distance(seconds[a], seconds[b])
-            for a, b in combinations(clusters, 2)
-        ):
-            best = labels
-    return best
-
-
-def _minimum_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean distance above which two clusters are two people; a, b: seconds of their utterances."""
-    lacking = max(0.0, ENOUGH_SPEECH - min(a.sum(), b.sum()))
-    return MIN_DISTANCE + MOOD_ALLOWANCE * (1 - 2 / (len(a) + len(b))) + CAUTION * lacking
-
-
-def _linked(points: np.ndarray, count: int) -> np.ndarray:
-    """Form `count` clusters by the directions in which voices differ from their mean."""
-    if len(points) <= count:
-        return np.arange(len(points))
-    centred = points - points.mean(0)
-    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
-    i, j = np.triu_indices(len(points), 1)
-    cosine_distance = np.maximum(1 - (centred @ centred.T)[i, j], 0)
-    return fcluster(linkage(cosine_distance, "average"), count, "maxclust")
 
 
 def _information_gain(a: np.ndarray, b: np.ndarray, penalty: float) -> float:

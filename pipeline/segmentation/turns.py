@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from pipeline.core.dialogue import Utterance, Word
 
-__all__ = ["Turn", "join_short", "split_turns"]
+__all__ = ["Turn", "close_gaps", "join_short", "split_turns"]
 
 PAUSE = 0.7  # s of silence between words that ends an utterance
 COMFORT = 8.0  # s; longer sentences are cut at a breath that leaves two parts of similar length
@@ -20,6 +20,7 @@ LONGEST = 15.0  # s; longer sentences are cut at their best gap, even if it is n
 FRAGMENT = 0.35  # s; shorter pieces that do not end a sentence join their neighbour
 SHORT = 0.6  # s; too short to show an emotion: joins the neighbouring utterance of its speaker
 ADJACENT = 0.3  # s; utterances further apart than this are never joined
+CLOSED_GAP = 2.0  # s; longest gap between turns that is filled if the voice goes on in it
 _VOICE_GAP = 0.08  # s; a change of voice is looked for only in gaps this long
 _SENTENCE_END = re.compile(r"[.?!…]['\")\]]*$")
 _ABBREVIATION = re.compile(r"^(?:mr|mrs|ms|dr|prof|st|vs|etc|[a-z])\.$", re.IGNORECASE)
@@ -49,6 +50,30 @@ def split_turns(words: list[Word], changes: VoiceChanges | None = None) -> list[
     if changes:
         turns = [part for turn in turns for part in _cut_at_changes(turn, changes)]
     return _join_fragments(turns)
+
+
+def close_gaps(
+    spans: list[tuple[float, float]],
+    regions: list[tuple[float, float]],
+    quietest: Callable[[float, float], float],
+) -> list[tuple[float, float]]:
+    """Extend neighbouring turns towards each other where a region of speech holds both.
+
+    spans: (start, end) of turns in order. quietest(start, end): where they meet.
+
+    Whisper's times leave out up to a second between two sentences that follow each other directly.
+
+    >>> close_gaps([(0.1, 1.0), (1.6, 2.0), (3.0, 4.0)], [(0.0, 2.1), (2.9, 4.1)], lambda a, b: 1.2)
+    [(0.1, 1.2), (1.2, 2.0), (3.0, 4.0)]
+    """
+    closed = list(spans)
+    for k in range(1, len(closed)):
+        (first, end), (start, last) = closed[k - 1 : k + 1]
+        inside = any(begin <= end and start <= finish for begin, finish in regions)
+        if 0 < start - end <= CLOSED_GAP and inside:
+            meeting = min(max(end, quietest(end, start)), start)
+            closed[k - 1], closed[k] = (first, meeting), (meeting, last)
+    return closed
 
 
 def join_short(utterances: list[Utterance]) -> list[Utterance]:

@@ -1,47 +1,65 @@
-"""Detect speech with Silero VAD (the model inside faster-whisper), in blocks of bounded size."""
+"""Detect speech with Silero VAD (the model inside faster-whisper), in blocks of bounded size.
+
+Far and quiet speakers reach low probabilities only, so the threshold is low. What it lets through
+far from any clear speech may be music or noise: such regions are called faint, and their words must
+be certain to count.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from pipeline.core.weights import check_weights
 from pipeline.media.decode import RATE, Media
 
-__all__ = ["MAX_REGION", "PADDING", "speech_regions"]
+__all__ = ["MAX_REGION", "PADDING", "Speech", "find_speech", "quietest"]
 
+THRESHOLD = 0.25  # probability of speech from which a region begins
+RELEASE = 0.1  # probability below which it ends
+CLEAR = 0.5  # probability of clear speech
+CLEAR_LENGTH = 0.5  # s of it that show that somebody speaks
+NEAR = 2.0  # s; a region further than this from clear speech is faint
 PADDING = 0.1  # s added at both ends of speech
 MAX_REGION = 28.0  # s; fits the 30 s window of Whisper
 _BLOCK = 300.0  # s handed to the network at once: 20 MB of samples
 _SEAM = 0.5  # s; speech that ends so close to the end of a block may go on in the next one
+_FRAME = 0.03  # s over which the power of sound is averaged
+
+Region = tuple[float, float]  # start and end in seconds
 
 
-def speech_regions(media: Media) -> list[tuple[float, float]]:
-    """Return the regions (start, end) with speech, in seconds.
+@dataclass(frozen=True)
+class Speech:
+    """Regions with speech, in order; faint: those far from any clear speech."""
 
-    They are in order, do not overlap, and last at most `MAX_REGION` seconds each. If a block ends
-    during speech, the next block begins with its last region, so no region is cut at a seam.
+    regions: list[Region]
+    faint: list[Region]
+
+
+def find_speech(media: Media) -> Speech:
+    """Find the regions of a recording with speech.
+
+    They do not overlap, and last at most `MAX_REGION` seconds each. If a block ends during speech,
+    the next block begins with its last region, so no region is cut at a seam.
     """
-    from faster_whisper.vad import VadOptions, get_speech_timestamps
-
     _check_network()
-    options = VadOptions(
-        threshold=0.5,
-        min_speech_duration_ms=100,
-        max_speech_duration_s=MAX_REGION,
-        min_silence_duration_ms=250,
-        speech_pad_ms=round(1000 * PADDING),
-    )
-    regions: list[tuple[float, float]] = []
+    regions: list[Region] = []
+    clear: list[Region] = []
     start = 0.0
     while media.has_audio and start < media.duration:
         samples = media.sound(start, start + _BLOCK)
         if not len(samples):
             break
         length = len(samples) / RATE
-        block = [
-            (float(region["start"]) / RATE, float(region["end"]) / RATE)
-            for region in get_speech_timestamps(samples, options)
+        block = _detect(samples, THRESHOLD, RELEASE, PADDING)
+        clear += [
+            (start + first, start + last)
+            for first, last in _detect(samples, CLEAR, CLEAR - 0.15, 0.0)
+            if last - first >= CLEAR_LENGTH
         ]
         next_start = start + length
         if block and length >= _BLOCK:
@@ -51,7 +69,40 @@ def speech_regions(media: Media) -> list[tuple[float, float]]:
                 block.pop()
         regions += [(start + first, start + last) for first, last in block]
         start = next_start
-    return regions
+    faint = [
+        (first, last)
+        for first, last in regions
+        if not any(first - NEAR < end and begin < last + NEAR for begin, end in clear)
+    ]
+    return Speech(regions, faint)
+
+
+def quietest(media: Media, start: float, end: float) -> float:
+    """Return the quietest moment between two times; the middle if they are close."""
+    samples = media.sound(start, end)
+    size = round(_FRAME * RATE)
+    count = len(samples) // size
+    if count < 3:
+        return (start + end) / 2
+    power = np.square(samples[: count * size].reshape(count, size), dtype=np.float64).sum(1)
+    return start + (int(power.argmin()) + 0.5) * _FRAME
+
+
+def _detect(samples: np.ndarray, threshold: float, release: float, padding: float) -> list[Region]:
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    options = VadOptions(
+        threshold=threshold,
+        neg_threshold=release,
+        min_speech_duration_ms=100,
+        max_speech_duration_s=MAX_REGION,
+        min_silence_duration_ms=250,
+        speech_pad_ms=round(1000 * padding),
+    )
+    return [
+        (float(region["start"]) / RATE, float(region["end"]) / RATE)
+        for region in get_speech_timestamps(samples, options)
+    ]
 
 
 @cache

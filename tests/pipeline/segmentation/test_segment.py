@@ -279,9 +279,9 @@ def test_very_short_neighbours_of_one_speaker_are_one_utterance() -> None:
 def test_speakers_by_voice_are_numbered_by_appearance() -> None:
     """Two distant clusters; an utterance without sound has no speaker; `count` is obeyed."""
     rng = np.random.default_rng(0)
-    even = np.arange(20) % 2
-    voices = np.stack([rng.standard_normal(20) * 0.1 + 4 * (k == even) for k in (1, 0, 1, 0)])
-    silent = np.full((1, 20), np.nan)
+    even = np.arange(256) % 2
+    voices = np.stack([rng.standard_normal(256) * 0.1 + 3 * (k == even) for k in (1, 0, 1, 0)])
+    silent = np.full((1, 256), np.nan)
     seconds = np.full(4, 2.0)
     with_silence = np.concatenate([voices, silent])
     assert assign_speakers(with_silence, np.full(5, 2.0), 2) == [0, 1, 0, 1, -1]
@@ -289,4 +289,4 @@ def test_speakers_by_voice_are_numbered_by_appearance() -> None:
     assert assign_speakers(voices, seconds) == [0, 1, 0, 1]
     assert assign_speakers(voices, seconds, 1) == [0, 0, 0, 0]
     assert assign_speakers(voices * 0.1, seconds) == [0, 0, 0, 0]
-    assert assign_speakers(np.zeros((0, 20)), np.zeros(0)) == []
+    assert assign_speakers(np.zeros((0, 256)), np.zeros(0)) == []

@@ -1,7 +1,7 @@
 """Voices of GRID and of a real conversation.
 
-Neither the voice encoder nor its whitening was trained on them. Two of the GRID clips are of one
-man, the others of nine people.
+Neither the voice encoder nor its model of speakers was trained on them. Two of the GRID clips are
+of one man, the others of nine people.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from extractors.voice import load_voice, voiced
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import open_media
-from pipeline.recipes.voice_encoder import whitening
+from pipeline.recipes.voice_encoder import discriminants
 from pipeline.segmentation.speakers_by_voice import assign_speakers, voice_vectors
 from pipeline.segmentation.transcripts import read_rttm
 
@@ -92,15 +92,17 @@ def test_a_voice_does_not_depend_on_level_pauses_or_batch(media: Path) -> None:
         encoder.vectors([sound[:1500]])
 
 
-def test_the_whitening_makes_the_scatter_within_speakers_round() -> None:
-    """Speakers with strong noise in some directions: afterwards it is equally strong in all."""
+def test_the_scatter_within_speakers_becomes_round_and_noise_is_left_out() -> None:
+    """Speakers with strong noise in some directions, and differences in others."""
     rng = np.random.default_rng(0)
-    speakers = np.repeat(np.arange(12), 200)
+    speakers = np.repeat(np.arange(40), 100)
     scale = np.where(np.arange(20) < 7, 0.3, 5.0)
-    rows = rng.standard_normal((2400, 20)) * scale + rng.standard_normal((12, 20))[speakers]
-    root = whitening(rows, speakers, shrinkage=0.0)
-    white = rows @ root
-    within = np.mean([np.cov(white[speakers == s].T) for s in range(12)], axis=0)
-    assert np.allclose(within, np.eye(20), atol=1e-6) and np.allclose(root, root.T)
+    rows = rng.standard_normal((4000, 20)) * scale + rng.standard_normal((40, 20))[speakers]
+    _, projection, between = discriminants(rows, speakers, count=7, shrinkage=0.0)
+    projected = rows @ projection
+    within = np.mean([np.cov(projected[speakers == s].T) for s in range(40)], axis=0)
+    assert np.allclose(within, np.eye(7), atol=1e-6)
+    assert np.linalg.norm(projection[7:]) < 0.1 * np.linalg.norm(projection[:7])
+    assert np.all(np.diff(between) <= 0) and 2 < between[-1] < between[0] < 40
     with pytest.raises(ValueError, match="two or more"):
-        whitening(rows, np.zeros(2400))
+        discriminants(rows, np.zeros(4000))
