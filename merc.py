@@ -85,7 +85,7 @@ def label(
     transcript: str | Path | None = None,
     speakers: int | None = None,
     model: str | Path | Run = "merc-offline",
-    prior: str = "train",
+    prior: str = "auto",
     min_confidence: float = 0.0,
     language: str | None = None,
     whisper: str = "tiny.en",
@@ -100,7 +100,8 @@ def label(
             same name; otherwise speech is transcribed.
         speakers: number of speakers, if known.
         model: a run, a run folder, a model file, or the name of the model that ships with merc.
-        prior: "train": classes as frequent as in training; "uniform": all classes equally likely.
+        prior: "train": classes as frequent as in training; "uniform": all classes equally likely;
+            "auto": "train" for utterances with words, else "uniform".
         min_confidence: utterances below it are marked as uncertain, 0 to 1.
         language: language spoken, such as "en" or "de"; default: English.
         whisper: Whisper model by name or folder; names other than tiny.en need a network.
