@@ -31,8 +31,8 @@ def compare(first: Path, second: Path, draws: int = 10_000) -> dict[str, Any]:
 
     Returns:
         metric ("weighted_f1"); difference, first minus second; better ("first", "second", or None
-        if they are equal); p, draws, seeds; first and second with run, protocol, seeds, mean, sd and
-        interval; warning, if the runs differ in their number of seeds.
+        if they are equal); p, draws, seeds; first and second with run, protocol, seeds, mean, sd
+        and interval; warning, if the runs differ in their number of seeds.
 
     Raises:
         MercError: no finished run, other labels, or other test utterances.
