@@ -54,6 +54,7 @@ def test_options_of_the_command_line_are_keyword_arguments():
 
     renamed = {"recordings", "modality", "out", "json", "dataset", "data", "table", "left"}
     assert options(extract) - renamed <= options(merc.extract)
-    batch = {"recordings", "format", "out", "jobs", "overwrite", "json"}  # see Result.save
+    # of files, as Result.save writes them
+    batch = {"recordings", "format", "out", "jobs", "overwrite", "json", "report", "embed"}
     assert options(label) - batch <= options(merc.label)
     assert options(evaluate) - {"dataset", "data", "json"} <= options(merc.evaluate)
