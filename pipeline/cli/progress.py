@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.cli.stopping import describe_finished, finished_text
+from pipeline.cli.stopping import check_interrupted, describe_finished, finished_text
 from pipeline.cli.terminal import clean, console, plain
 from pipeline.core.failures import Failure
 
@@ -67,6 +67,7 @@ class RunProgress:
         )
 
     def finish(self, index: int, name: str, failure: Failure | None) -> None:
+        check_interrupted()
         if index in self.files:
             self.bars.remove_task(self.files.pop(index))
         self.bars.advance(self.run)

@@ -17,7 +17,13 @@ from typing import Any, NoReturn
 from pipeline.cli.terminal import print_line
 from pipeline.core.counts import counted
 
-__all__ = ["Stopping", "describe_finished", "finished_text", "stopping"]
+__all__ = [
+    "Stopping",
+    "check_interrupted",
+    "describe_finished",
+    "finished_text",
+    "stopping",
+]
 
 PATIENCE = 1.7  # s for cleaning up; native code that takes longer is cut off
 _SHOWN = 20  # names
@@ -86,6 +92,13 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 _current: ContextVar[Stopping | None] = ContextVar("stopping", default=None)
+
+
+def check_interrupted() -> None:
+    """Raise KeyboardInterrupt if a signal came and a library swallowed the one it raised."""
+    current = _current.get()
+    if current is not None and current.signal:
+        raise KeyboardInterrupt
 
 
 @contextmanager

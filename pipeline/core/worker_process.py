@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import util
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
@@ -107,12 +108,16 @@ def _serve(pickled: bytes, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _exit_on_signal)  # by exception: temporary files are removed
     _end_with_parent()
-    work: Work = pickle.loads(pickled)  # noqa: S301 (from the parent)
-    send = _Remote(pipe)
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
-        while True:
-            item = pipe.recv()
-            pipe.send(("result", work(item, send)))
+    try:
+        work: Work = pickle.loads(pickled)  # noqa: S301 (from the parent)
+        send = _Remote(pipe)
+        with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+            while True:
+                item = pipe.recv()
+                pipe.send(("result", work(item, send)))
+    except SystemExit as stop:  # temporary files are removed; Python's own end takes torch seconds
+        util._run_finalizers(0)  # type: ignore[attr-defined]  # of named semaphores
+        os._exit(stop.code if isinstance(stop.code, int) else 1)
 
 
 def _exit_on_signal(number: int, frame: object) -> None:

@@ -51,6 +51,24 @@ def test_signals_say_what_is_finished_and_end_at_once(native, number, code):
     assert ("terminated" if code == 143 else "interrupted") in errors
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_an_interrupt_that_a_library_swallows_is_not_a_failure_of_a_file():
+    swallowed = """try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pass
+        from pipeline.core.failures import Failure
+        progress.finish(1, "b.mp4", Failure("b.mp4", "audio", "damaged", "mend"))"""
+    process = subprocess.run(
+        [sys.executable, "-c", COMMAND.replace("WAIT", swallowed)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 130
+    assert "1 of 3 files finished: a.mp4" in process.stderr and "damaged" not in process.stderr
+
+
 def test_long_lists_are_cut():
     assert finished_text([], 4) == "0 of 4 files finished"
     assert finished_text(["x"] * 30, 40).endswith("x, …")
