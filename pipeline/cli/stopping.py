@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any, NoReturn
 
-from pipeline.cli.terminal import print_line
+from pipeline.cli.terminal import flush, print_line
 from pipeline.core.counts import counted
 
 __all__ = [
@@ -53,7 +52,7 @@ class Stopping:
         """Say what was finished and end the process; Python's own end takes torch seconds."""
         self.announce()
         with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
+            flush()
         os._exit(self.exit_code)
 
     @property

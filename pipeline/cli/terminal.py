@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-__all__ = ["clean", "console", "plain", "print_json", "print_line", "show_traceback"]
+__all__ = ["clean", "console", "flush", "plain", "print_json", "print_line", "show_traceback"]
 
 
 def clean(text: object) -> str:
@@ -35,6 +35,11 @@ def clean(text: object) -> str:
     'talk\\\\x1b[2J.mp4'
     """
     return escape_control_characters(str(text), lines=True)
+
+
+def flush() -> None:
+    """Write what standard output still holds back."""
+    sys.stdout.flush()
 
 
 def print_line(text: object = "", *, error: bool = False) -> None:

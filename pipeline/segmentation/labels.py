@@ -29,7 +29,11 @@ __all__ = ["READERS", "LabelSpan", "labels_of"]
 
 TIER = "emotion@"
 COLUMNS = ("emotion", "label")
-_HEAD = re.compile(r"(?P<speaker>.{1,200}?) \[(?P<label>(?:[^\]]|\](?![:\s]|$)){1,200})\]:(?:\s|$)")
+# a label that merc writes has a word joiner between a space and a bracket, so " [" starts another
+_HEAD = re.compile(
+    r"(?P<speaker>.{1,200}?) "
+    r"\[(?P<label>(?:(?! \[)(?:[^\]]|\](?![:\s]|$))){1,200})\]:(?:\s|$)"
+)
 _LABEL = re.compile(r"\[(?P<label>(?:[^\]]|\](?!\s|$)){1,200})\](?:\s|$)")
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]+([^<>]+)>")
 

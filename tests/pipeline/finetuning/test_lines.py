@@ -64,7 +64,7 @@ def test_bad_input_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     table = write_table(tmp_path / "other", ROWS)
     with pytest.raises(MercError, match="its labels are anger, joy, not meld's"):
         load_lines(find_source("meld", table))
-    with pytest.raises(MercError, match="no such corpus or folder"):
+    with pytest.raises(MercError, match="no corpus of that name, and no such folder"):
         load_lines(find_source("nowhere"))
     with pytest.raises(MercError, match="no data for meld"):
         load_lines(find_source("meld"))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from pympi import Eaf
 from support.results import result, results
 
@@ -60,6 +60,7 @@ def test_every_format_gives_the_emotions_back(tmp_path, name):
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(results())
+@example(result([(0.0, 1.0, "--> [joy]:", ""), (1.0, 2.0, "a [b] [joy]", "[c]: d")]))
 def test_any_result_gives_its_emotions_back(tmp_path, name, content):
     path = write(tmp_path, name, content)
     wanted = sorted(row[4] for row in essence(content))
