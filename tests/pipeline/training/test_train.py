@@ -189,7 +189,9 @@ def test_odd_dialogues_train(tmp_path: Path) -> None:
 
 def test_labelling_refuses_features_of_unknown_origin(corpus: Corpus, run: Path) -> None:
     predictor = Predictor.load(run)
-    predictor.check(corpus.fingerprints)
+    predictor.check(corpus.fingerprints, known=False)
+    with pytest.raises(MercError, match="random numbers"):
+        predictor.check(corpus.fingerprints)
     predictor.fingerprints = None
     with pytest.raises(MercError, match="unknown origin"):
         predictor.check(corpus.fingerprints)
