@@ -110,8 +110,7 @@ def choose_speaker(
     """Return the index of the face that speaks, and the confidence in it, 0 to 1.
 
     The arguments are those of `speaker_scores`. Without sound, size, duration and centrality
-    decide. A further candidate, a speaker who is not in the
-    frame, shares the confidence.
+    decide. A further candidate, a speaker who is not in the frame, shares the confidence.
     """
     scores = np.sum(speaker_scores(mouths, sound, rate, start), axis=0)
     best = int(scores.argmax())

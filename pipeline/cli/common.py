@@ -19,9 +19,11 @@ __all__ = [
     "OUTPUT",
     "SPEECH",
     "Device",
+    "Formats",
     "Jobs",
     "Json",
     "Language",
+    "Overwrite",
     "Prior",
     "Seeds",
     "Settings",
@@ -44,6 +46,19 @@ Json = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.", rich_help_panel=MODEL)]
+Formats = Annotated[
+    str,
+    typer.Option(
+        help="Comma-separated: json, jsonl, csv, parquet, srt, vtt, textgrid, eaf, rttm, audacity.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace files that merc did not write.", rich_help_panel=OUTPUT
+    ),
+]
 Jobs = Annotated[
     int,
     typer.Option(

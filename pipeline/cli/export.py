@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.common import INPUT, OUTPUT, Json, example, fail, finish
+from pipeline.cli.common import (
+    INPUT,
+    OUTPUT,
+    Formats,
+    Json,
+    Overwrite,
+    example,
+    fail,
+    finish,
+)
 from pipeline.cli.terminal import print_json, print_line
 
 __all__ = ["EPILOGS", "export"]
@@ -31,15 +40,7 @@ def export(
             show_default=False,
         ),
     ],
-    format: Annotated[
-        str,
-        typer.Option(
-            help="Comma-separated: json, jsonl, csv, parquet, srt, vtt, textgrid, eaf, rttm, "
-            "audacity.",
-            rich_help_panel=OUTPUT,
-            show_default=False,
-        ),
-    ],
+    format: Formats,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -48,12 +49,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Replace files that merc did not write.", rich_help_panel=OUTPUT
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Convert labelled dialogues into other formats."""

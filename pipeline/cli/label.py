@@ -16,9 +16,11 @@ from pipeline.cli.common import (
     MODEL,
     OUTPUT,
     Device,
+    Formats,
     Jobs,
     Json,
     Language,
+    Overwrite,
     Prior,
     Speakers,
     Transcript,
@@ -62,14 +64,7 @@ def label(
             rich_help_panel=MODEL,
         ),
     ] = "merc-offline",
-    format: Annotated[
-        str,
-        typer.Option(
-            help="Comma-separated: json, jsonl, csv, parquet, srt, vtt, textgrid, eaf, rttm, "
-            "audacity.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = "json",
+    format: Formats = "json",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -114,12 +109,7 @@ def label(
     ] = None,
     device: Device = "cpu",
     jobs: Jobs = 1,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Replace files that merc did not write.", rich_help_panel=OUTPUT
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Say who speaks, what is said and which emotion it carries, for every utterance."""

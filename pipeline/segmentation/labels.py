@@ -24,6 +24,7 @@ from pipeline.segmentation.transcripts.clock import FrameRateNeeded, seconds
 from pipeline.segmentation.transcripts.cue import find_times
 from pipeline.segmentation.transcripts.markup import plain
 from pipeline.segmentation.transcripts.source import Source
+from pipeline.segmentation.transcripts.textgrid import read_tiers
 
 __all__ = ["READERS", "LabelSpan", "labels_of"]
 
@@ -114,12 +115,8 @@ def _eaf(source: Source) -> list[LabelSpan]:
 
 
 def _textgrid(source: Source) -> list[LabelSpan]:
-    from pipeline.segmentation.transcripts import textgrid
-
-    binary = source.data.startswith(b"ooBinaryFile")
-    tiers = textgrid._binary_tiers(source.data) if binary else textgrid._text_tiers(source.text)
     spans = []
-    for tier in tiers:
+    for tier in read_tiers(source):
         if tier.name.startswith(TIER):
             speaker = speaker_of_tier(tier.name.removeprefix(TIER))
             for interval in tier.intervals:

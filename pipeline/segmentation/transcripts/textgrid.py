@@ -17,7 +17,7 @@ from pipeline.segmentation.transcripts.markup import one_line
 from pipeline.segmentation.transcripts.source import Source, TranscriptError
 from pipeline.segmentation.transcripts.tiers import Interval, Tier, utterances_of_tiers
 
-__all__ = ["read_textgrid"]
+__all__ = ["read_textgrid", "read_tiers"]
 
 # what counts in both text formats: strings, flags and free-standing numbers
 _NUMBER = r"[+-]?(?:\d[\d.]*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -28,10 +28,7 @@ _EMOTION = "emotion@"
 def read_textgrid(source: Source) -> list[Utterance]:
     """Read the utterances of the interval tiers; the speaker is the name of the tier."""
     try:
-        if source.data.startswith(b"ooBinaryFile"):
-            tiers = list(_binary_tiers(source.data))
-        else:
-            tiers = list(_text_tiers(source.text))
+        tiers = read_tiers(source)
     except (StopIteration, ValueError, struct.error, IndexError, TypeError, RuntimeError) as error:
         raise TranscriptError(
             f"{source.path}: not a readable TextGrid: it is cut short or has another layout",
@@ -41,6 +38,13 @@ def read_textgrid(source: Source) -> list[Utterance]:
     if own:
         source.ignore_emotions("tiers of emotions")
     return own or utterances_of_tiers(tiers, source)
+
+
+def read_tiers(source: Source) -> list[Tier]:
+    """Read the interval tiers of a text or binary file, of words and of emotions."""
+    if source.data.startswith(b"ooBinaryFile"):
+        return list(_binary_tiers(source.data))
+    return list(_text_tiers(source.text))
 
 
 def _own(tiers: list[Tier]) -> list[Utterance]:
