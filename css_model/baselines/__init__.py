@@ -14,10 +14,12 @@ __all__ = ["BASELINES", "Baseline", "load_baseline"]
 
 BASELINES = {  # name -> class, in the module of that name (mm-dfn: mm_dfn); its config: …Config
     "sdt": "SDT",
+    "graphsmile": "GraphSmile",
     "mmgcn": "MMGCN",
     "mm-dfn": "MMDFN",
     "dialoguernn": "DialogueRNN",
     "dialoguegcn": "DialogueGCN",
+    "cfn-esa": "CFNESA",
     "cmn": "CMN",
     "icon": "ICON",
     "mult": "MulT",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from css_model.batch import Batch
 from css_model.fusion import wide
@@ -46,6 +46,24 @@ class Baseline(EmotionModel):
             if given is None:
                 given = torch.zeros(len(batch), width, device=batch.speakers.device)
             rows[name] = given.masked_fill(~present[name][:, None], 0)
+        return rows
+
+    def projected(
+        self,
+        batch: Batch,
+        present: dict[str, Tensor],
+        layers: nn.ModuleDict,
+        extra: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return modality -> its layer's output plus `extra`, (N, d), zero where missing.
+
+        layers: modality -> a map of its features (N, width) to (N, d). extra: (N, d).
+        """
+        rows = {}
+        for name, x in self.features(batch, present).items():
+            h = layers[name](x)
+            h = h if extra is None else h + extra
+            rows[name] = torch.where(present[name][:, None], h, 0)
         return rows
 
 

@@ -10,9 +10,39 @@ from torch import Tensor, nn
 
 from css_model.baselines.sequences import pad
 
-__all__ = ["DeepGraphConvolution", "ModalityGraph"]
+__all__ = [
+    "DeepGraphConvolution",
+    "ModalityGraph",
+    "angular_similarity",
+    "inverse_root",
+    "normalised",
+]
 
 NEAR_ONE = 1 - 1e-5  # the slope of arccos is infinite at 1
+
+
+def angular_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Return 1 - arccos(cosine) / π of all pairs: (…, n, d) and (…, m, d) to (…, n, m).
+
+    The rows of a and b have length 1.
+    """
+    cosine = (a @ b.transpose(-1, -2)).clamp(-NEAR_ONE, NEAR_ONE)
+    return 1 - torch.arccos(cosine) / math.pi
+
+
+def normalised(weight: Tensor) -> Tensor:
+    """Return D^-1/2 W E^-1/2 with the sums D of the rows and E of the columns, (…, n, m).
+
+    >>> normalised(torch.tensor([[4.0, 0.0], [0.0, 0.0]]))
+    tensor([[1., 0.],
+            [0., 0.]])
+    """
+    return inverse_root(weight.sum(-1, True)) * weight * inverse_root(weight.sum(-2, True))
+
+
+def inverse_root(degree: Tensor) -> Tensor:
+    """Return 1 / sqrt(degree), 0 for a node without edges."""
+    return torch.where(degree > 0, degree.clamp(min=1e-6).rsqrt(), 0)
 
 
 class ModalityGraph:
@@ -36,11 +66,7 @@ class ModalityGraph:
         time = torch.arange(steps, device=flat.device).repeat(count)
         joined = (modality[:, None] == modality) | (time[:, None] == time)
         edges = joined & known[:, :, None] & known[:, None, :]
-        cosine = (flat @ flat.transpose(1, 2)).clamp(-NEAR_ONE, NEAR_ONE)
-        weight = torch.where(edges, 1 - torch.arccos(cosine) / math.pi, 0)
-        degree = weight.sum(-1)
-        scale = torch.where(degree > 0, degree.clamp(min=1e-6).rsqrt(), 0)
-        self.adjacency = scale[:, :, None] * weight * scale[:, None, :]
+        self.adjacency = normalised(torch.where(edges, angular_similarity(flat, flat), 0))
         self.known = known.unsqueeze(-1)
 
     def nodes(self, rows: dict[str, Tensor]) -> Tensor:

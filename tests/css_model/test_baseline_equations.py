@@ -15,6 +15,7 @@ from css_model.baselines.dialoguegcn import RelationalConvolution
 from css_model.baselines.graphs import DeepGraphConvolution, ModalityGraph
 from css_model.baselines.misa import central_moment_discrepancy
 from css_model.baselines.sequences import same_speaker_order
+from css_model.encoder import Layout
 
 from .conftest import LABELS, WIDTHS, make_dialogue
 
@@ -216,3 +217,101 @@ def test_mult_attends_across_modalities() -> None:
     changed = (model(batch).logits - before).abs().max(1).values
     assert changed[0] > 1e-6  # its own streams
     assert (changed > 1e-6).all()  # audio's self-attention spreads it
+
+
+def edge_weights(a: np.ndarray, b: np.ndarray, window: int) -> np.ndarray:
+    """Return the angular weights of edges within a window, normalised by both degrees."""
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)]
+    weight = 1 - np.arccos(np.clip(unit[0] @ unit[1].T, -1 + 1e-5, 1 - 1e-5)) / math.pi
+    distance = np.abs(np.subtract.outer(np.arange(len(a)), np.arange(len(b))))
+    weight = np.where(distance <= window, weight, 0)
+    return weight / np.sqrt(np.outer(weight.sum(1), weight.sum(0)))
+
+
+def layer_norm(layer: torch.nn.LayerNorm, x: np.ndarray) -> np.ndarray:
+    z = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + layer.eps)
+    return z * array(layer.weight) + array(layer.bias)
+
+
+def test_graphsmile_alternates_between_and_within_modalities() -> None:
+    model = build("graphsmile", d=4, layers=2, window=1)
+    batch = collate([make_dialogue(4, 5, missing=0.0)], WIDTHS)
+    batch.features.update({m: rows.double() for m, rows in batch.features.items()})
+    speakers = array(model.speaker.weight)[batch.speakers.numpy() % 2]
+    inputs = {}
+    for name, rows in batch.features.items():
+        z = linear(model.project[name][0], array(rows))
+        inputs[name] = np.where(z > 0, z, 0.01 * z) + speakers
+    outputs = []
+    for k, (first, second) in enumerate(model.pairs):
+        a, b = inputs[first], inputs[second]
+        between, own = edge_weights(a, b, 1), [edge_weights(x, x, 1) for x in (a, b)]
+        for layer in model.graphs[k]:
+            read = [np.maximum(linear(layer.between, x), 0) for x in (between @ b, between.T @ a)]
+            a, b = (
+                layer_norm(layer.norm_between, x + y) for x, y in zip((a, b), read, strict=True)
+            )
+            read = [
+                np.maximum(linear(layer.within, w @ x), 0) for w, x in zip(own, (a, b), strict=True)
+            ]
+            a, b = (layer_norm(layer.norm_within, x + y) for x, y in zip((a, b), read, strict=True))
+        outputs += [linear(model.output[2 * k], a), linear(model.output[2 * k + 1], b)]
+    expected = np.mean(outputs, 0)
+    output = model(batch)
+    np.testing.assert_allclose(array(output.extra["hidden"]), expected)
+    np.testing.assert_allclose(array(output.logits), linear(model.classifier, expected))
+
+
+@pytest.mark.parametrize("name", ["graphsmile", "cfn-esa"])
+def test_shift_loss(name: str) -> None:
+    """The mean cross-entropy over pairs of labelled utterances of a dialogue, within the window."""
+    reach, place = {"graphsmile": (2, 2), "cfn-esa": (5, 1)}[name]
+    model = build(name, d=8, **{"shift_window": 2} if name == "graphsmile" else {"heads": 2})
+    batch = collate([make_dialogue(5, 6), make_dialogue(6, 3)], WIDTHS)
+    batch.features.update({m: rows.double() for m, rows in batch.features.items()})
+    output = model(batch)
+    hidden, labels = array(output.extra["hidden"]), array(batch.labels)
+    classes = np.array([0, 1, 2, 0])[labels] if name == "graphsmile" else labels  # sad: as angry
+    known = (labels >= 0) & array(batch.known)
+    terms = []
+    for start, end in ((0, 6), (6, 9)):
+        for i in range(start, end):
+            for j in range(i + 1, min(end, i + reach + 1)):
+                if known[i] and known[j]:
+                    z = linear(model.shift.earlier, hidden[i])
+                    z = np.maximum(z + linear(model.shift.later, hidden[j]), 0)
+                    z = log_softmax(linear(model.shift.classifier, z))
+                    terms.append(-z[int(classes[i] != classes[j])])
+    loss = model.losses(output, batch)[place]
+    np.testing.assert_allclose(loss.item(), np.mean(terms))
+
+
+def attend(layer: torch.nn.Module, x: np.ndarray, context: np.ndarray) -> np.ndarray:
+    """Multi-head attention of x (n, d) to all rows of the context (m, d)."""
+    query, (key, value) = linear(layer.query, x), np.split(linear(layer.key_value, context), 2, 1)
+    parts = []
+    for q, k, v in zip(*(np.split(y, layer.heads, 1) for y in (query, key, value)), strict=True):
+        parts.append(softmax(q @ k.T / math.sqrt(q.shape[1]), 1) @ v)
+    return linear(layer.out, np.concatenate(parts, 1))
+
+
+def test_text_is_the_centre_of_cfn_esa() -> None:
+    model = build("cfn-esa", d=4, heads=2, layers=1)
+    rows = {name: torch.randn(5, 4).double() for name, _ in WIDTHS}
+    present = {name: torch.tensor([True] * 4 + [name != "audio"]) for name, _ in WIDTHS}
+    rows["audio"][4] = 0
+    layer = model.cross[0]
+    result = layer(rows, present, Layout([5], torch.device("cpu")))
+    reads = {"text": ["audio", "visual"], "audio": ["text"], "visual": ["text"]}
+    for target, sources in reads.items():
+        x = total = array(rows[target])
+        for source in sources:
+            keys = array(rows[source])[array(present[source])]
+            total = total + attend(layer.attention[f"{target}_{source}"], x, keys)
+        h, feed = layer_norm(layer.norm[target], total), layer.feed[target]
+        h = layer_norm(
+            feed.norm, h + linear(feed.layers[3], np.maximum(linear(feed.layers[0], h), 0))
+        )
+        h[~array(present[target])] = 0
+        np.testing.assert_allclose(array(result[target]), h, atol=1e-12)
+    assert set(layer.attention) == {f"{a}_{b}" for a, sources in reads.items() for b in sources}
