@@ -22,6 +22,7 @@ from extractors.densenet import DIM, fold_norms, load_face_net
 from extractors.detectors import find_detector
 from extractors.face_span import FaceSpan, SpanBox, SpanFace, open_spans
 from extractors.faces import CROP_SIDE, DETECT_EVERY, MARGIN, MIN_SIDE, FaceTracker, crop_face
+from extractors.precision import full_precision
 from extractors.speaker_faces import FaceIdentities, Sighting, choose_faces
 from extractors.speaking import MouthReader, choose_speaker, speaker_scores
 from extractors.threads import one_thread
@@ -233,7 +234,7 @@ class VisualExtractor:
 
     def _embed(self, faces: np.ndarray) -> np.ndarray:
         rows = np.empty((len(faces), DIM), dtype=np.float32)
-        with one_thread():
+        with one_thread(), full_precision():
             for start in range(0, len(faces), BATCH):
                 part = np.ascontiguousarray(faces[start : start + BATCH])
                 images = self._net.prepare(torch.from_numpy(part).to(self.device))
