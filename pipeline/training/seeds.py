@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from pipeline.training.distributed import ranks
 from pipeline.training.fit import Report, fit, no_report
 from pipeline.training.protocols import Parts
 
-__all__ = ["fit_seeds"]
+__all__ = ["available_cores", "fit_seeds", "limited_threads"]
 
 
 def fit_seeds(
@@ -62,20 +64,28 @@ class _FitSeed:
 
     def __call__(self, item: tuple[int, Path], send: Send) -> Exception | None:
         seed, folder = item
-        before: int = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            fit(self.parts, self.config, seed, folder, send)
-        except Exception as error:
-            return error
-        finally:
-            torch.set_num_threads(before)
+        with limited_threads(self.threads):
+            try:
+                fit(self.parts, self.config, seed, folder, send)
+            except Exception as error:
+                return error
         return None
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Let torch use `count` threads."""
+    before: int = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _share_cores(config: Configuration, seeds: int) -> tuple[int, int]:
     """Return (seeds at a time, threads of each)."""
-    cores = _cores()
+    cores = available_cores()
     on_gpu = config.train.device != "cpu" and torch.cuda.is_available()
     jobs = 1 if on_gpu or ranks()[1] > 1 else min(seeds, cores)
     if config.train.threads:
@@ -85,7 +95,8 @@ def _share_cores(config: Configuration, seeds: int) -> tuple[int, int]:
     return jobs, max(1, min(torch.get_num_threads(), cores // max(jobs, local_ranks)))
 
 
-def _cores() -> int:
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -16,24 +16,73 @@ from pipeline.training.metrics import HEADLINES, dialogue_confusions, interval, 
 from pipeline.training.predictor import Predictor
 from pipeline.training.protocols import Parts, count_labels
 
-__all__ = ["mean_sd", "prediction_table", "score_dialogues", "summarise"]
+__all__ = [
+    "SeedResult",
+    "mean_sd",
+    "prediction_table",
+    "score_dialogues",
+    "score_seed",
+    "summarise",
+]
 
 MAX_SPEAKERS = 10  # with more speakers, their scores are not listed
 
 
+@dataclass(frozen=True)
+class SeedResult:
+    """The scores of one seed.
+
+    parameters, modalities: of its model. entry: its dict in `per_seed` of metrics.json.
+    probabilities, confusions: of the test part.
+    """
+
+    parameters: int
+    modalities: list[str]
+    entry: dict[str, Any]
+    history: pd.DataFrame
+    probabilities: list[np.ndarray]
+    confusions: np.ndarray
+
+    @property
+    def guesses(self) -> list[np.ndarray]:
+        return [rows.argmax(1) for rows in self.probabilities]
+
+
+def score_seed(parts: Parts, seed: int, folder: Path) -> SeedResult:
+    """Score a fitted seed. folder: what `fit` wrote."""
+    predictor = Predictor.load(folder / "model.safetensors")
+    log = read_json(folder / "history.json", History, "delete the run and train again")
+    history = pd.DataFrame(log["epochs"])
+    history.insert(0, "seed", seed)
+    labels = parts.corpus.labels
+    probabilities = [predictor.probabilities(d) for d in parts.test]
+    guesses = [rows.argmax(1) for rows in probabilities]
+    entry = {
+        "seed": seed,
+        "best_epoch": log["best_epoch"],
+        "test": score_dialogues(parts.test, guesses, labels),
+    }
+    if parts.protocol == "clean":
+        valid = [predictor.probabilities(d).argmax(1) for d in parts.valid]
+        entry["valid"] = score_dialogues(parts.valid, valid, labels)
+    return SeedResult(
+        predictor.model.parameter_count(),
+        list(predictor.widths),
+        entry,
+        history,
+        probabilities,
+        dialogue_confusions([d.labels for d in parts.test], guesses, len(labels)),
+    )
+
+
 def summarise(
-    parts: Parts, config: Configuration, folders: dict[int, Path]
+    parts: Parts, config: Configuration, results: list[SeedResult]
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """Score the fitted seeds.
+    """Summarise the scores of the seeds.
 
-    Args:
-        folders: seed -> folder that `fit` wrote.
-
-    Returns:
-        The metrics, and the tables history, predictions (best seed) and predictions-per-seed.
+    Returns the metrics, and the tables history, predictions (best seed) and predictions-per-seed.
     """
     labels = parts.corpus.labels
-    results = [_score_seed(parts, seed, folder) for seed, folder in folders.items()]
     scored_on = "valid" if parts.protocol == "clean" else "test"
     # the first one among equals
     best = max(results, key=lambda result: result.entry[scored_on]["weighted_f1"])
@@ -47,12 +96,12 @@ def summarise(
         "model": config.model.name,
         "protocol": parts.protocol,
         "labels": list(labels),
-        "seeds": list(folders),
+        "seeds": [result.entry["seed"] for result in results],
         "best_seed": best_seed,
-        "parameters": best.predictor.model.parameter_count(),
+        "parameters": best.parameters,
         "notes": parts.notes,
         "fingerprints": parts.corpus.fingerprints or "unknown",
-        "modalities": list(best.predictor.widths),
+        "modalities": best.modalities,
         "parts": {name: _size(part) for name, part in dialogues.items()},
         "per_class": _per_class(test, labels),
         "confusion": best.entry["test"]["confusion"],
@@ -105,46 +154,8 @@ def mean_sd(values: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "sd": sd}
 
 
-@dataclass(frozen=True)
-class _SeedResult:
-    """The scores of one seed.
-
-    entry: its dict in `per_seed` of metrics.json. probabilities, confusions: of the test part.
-    """
-
-    predictor: Predictor
-    entry: dict[str, Any]
-    history: pd.DataFrame
-    probabilities: list[np.ndarray]
-    confusions: np.ndarray
-
-    @property
-    def guesses(self) -> list[np.ndarray]:
-        return [rows.argmax(1) for rows in self.probabilities]
-
-
-def _score_seed(parts: Parts, seed: int, folder: Path) -> _SeedResult:
-    predictor = Predictor.load(folder / "model.safetensors")
-    log = read_json(folder / "history.json", History, "delete the run and train again")
-    history = pd.DataFrame(log["epochs"])
-    history.insert(0, "seed", seed)
-    labels = parts.corpus.labels
-    probabilities = [predictor.probabilities(d) for d in parts.test]
-    guesses = [rows.argmax(1) for rows in probabilities]
-    entry = {
-        "seed": seed,
-        "best_epoch": log["best_epoch"],
-        "test": score_dialogues(parts.test, guesses, labels),
-    }
-    if parts.protocol == "clean":
-        valid = [predictor.probabilities(d).argmax(1) for d in parts.valid]
-        entry["valid"] = score_dialogues(parts.valid, valid, labels)
-    confusions = dialogue_confusions([d.labels for d in parts.test], guesses, len(labels))
-    return _SeedResult(predictor, entry, history, probabilities, confusions)
-
-
 def _predictions_per_seed(
-    dialogues: list[Dialogue], results: list[_SeedResult], labels: tuple[str, ...]
+    dialogues: list[Dialogue], results: list[SeedResult], labels: tuple[str, ...]
 ) -> pd.DataFrame:
     rows = []
     for result in results:

@@ -8,24 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.dialogue import Corpus, Dialogue
-from pipeline.core.errors import MercError, UsageError
-from pipeline.core.fingerprints import checksum
-from pipeline.core.run_folder import (
-    WORK,
-    begin_run,
-    check_run_folder,
-    copy_into,
-    end_run,
-    find_run,
-)
-from pipeline.training.config import Configuration, to_yaml
+from pipeline.core.dialogue import Corpus
+from pipeline.core.errors import UsageError
+from pipeline.core.run_folder import WORK, check_run_folder
+from pipeline.training.config import Configuration
 from pipeline.training.distributed import barrier, leave, ranks
 from pipeline.training.fit import Report, no_report
-from pipeline.training.protocols import PROTOCOLS, speaker_notes, split_corpus
+from pipeline.training.planned_run import plan_run
+from pipeline.training.protocols import PROTOCOLS
 from pipeline.training.report import write_run
 from pipeline.training.seeds import fit_seeds
-from pipeline.training.summary import summarise
+from pipeline.training.summary import score_seed
 from pipeline.training.tensorboard import event_files, summary_writer
 
 __all__ = ["check_options", "train", "train_corpus"]
@@ -114,32 +107,18 @@ def train_corpus(
 
     A finished run of the same corpus and settings is not trained again.
     """
-    parts = split_corpus(corpus, config.data, protocol)
-    parts.notes.extend(speaker_notes(corpus, getattr(config.model, "speakers", 0)))
-    _check_model(corpus, config)
-    identity = _identity(corpus, config, protocol, seeds)
-    finished = find_run(out, identity)
-    if finished is not None:
-        return finished
+    run = plan_run(corpus, config, protocol, seeds, out)
+    if run.finished is not None:
+        return run.finished
     barrier()  # every rank has looked at the folder before rank 0 writes to it
     if ranks()[0] == 0:
-        begin_run(out, identity)
-    numbers = [config.train.seed + k for k in range(seeds)]
+        run.begin()
     with _reporting(report, out / EVENTS if tensorboard else None) as report_all:
-        folders = fit_seeds(parts, config, numbers, out / WORK, report_all)
+        folders = fit_seeds(run.parts, config, run.seeds, out / WORK, report_all)
     if ranks()[0]:
         return {}
-    metrics, tables = summarise(parts, config, dict(zip(numbers, folders, strict=True)))
-    models = {
-        seed: folder / "model.safetensors" for seed, folder in zip(numbers, folders, strict=True)
-    }
-    copy_into(models[metrics["best_seed"]], out / "model.safetensors")
-    if config.train.keep_seeds:
-        for seed, model in models.items():
-            copy_into(model, out / f"seed-{seed}.safetensors")
-    metrics = write_run(out, metrics | {"identity": identity}, config, tables=tables)
-    end_run(out)
-    return metrics
+    pairs = zip(run.seeds, folders, strict=True)
+    return run.finish([score_seed(run.parts, seed, folder) for seed, folder in pairs])
 
 
 @contextmanager
@@ -155,30 +134,3 @@ def _reporting(report: Report, events: Path | None) -> Iterator[Report]:
             report(row)
 
         yield report_both
-
-
-def _check_model(corpus: Corpus, config: Configuration) -> None:
-    """Raise MercError for an impossible model, before a run folder is made."""
-    try:
-        config.model_config(tuple(corpus.widths.items()), corpus.labels)
-    except ValueError as error:
-        raise MercError(f"settings of the model: {error}", "change them with --set") from error
-
-
-def _identity(corpus: Corpus, config: Configuration, protocol: str, seeds: int) -> str:
-    """Return a checksum of everything that the result depends on."""
-    return checksum(
-        {
-            "corpus": [corpus.name, corpus.labels, corpus.widths, corpus.fingerprints],
-            "dialogues": [_dialogue_checksum(dialogue) for dialogue in corpus.dialogues],
-            "settings": to_yaml(config),
-            "protocol": protocol,
-            "seeds": seeds,
-        }
-    )
-
-
-def _dialogue_checksum(dialogue: Dialogue) -> str:
-    features = [dialogue.features[modality].tobytes() for modality in sorted(dialogue.features)]
-    content = [dialogue.id, dialogue.split, dialogue.utterances, dialogue.speakers]
-    return checksum(content, b"".join([dialogue.labels.tobytes(), *features]))
