@@ -67,13 +67,19 @@ class Result:
         label, has_<modality> for each modality, uncertain, agree (whether the modalities say the
         same), decisive (the modalities without which the emotion would be another), and for each
         modality emotion_<modality> (what it says alone) and shift_<modality> (by how much it
-        raises the probability of the emotion).
+        raises the probability of the emotion); face_confidence (that the face is the speaker's),
+        and the lists boxes (where the face is) and words (with their times), as in the JSON file.
         """
         import pandas
 
         from pipeline.exports.rows import columns, flat_rows
 
-        return pandas.DataFrame(flat_rows(self.content), columns=columns(self.content))
+        frame = pandas.DataFrame(flat_rows(self.content), columns=columns(self.content))
+        faces = [utterance["modalities"].get("visual", {}) for utterance in self.utterances]
+        frame["boxes"] = pandas.Series([face.get("boxes", []) for face in faces], dtype=object)
+        words = [utterance.get("words", []) for utterance in self.utterances]
+        frame["words"] = pandas.Series(words, dtype=object)
+        return frame
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the result in the format that the file's extension names; return the path.
@@ -226,6 +232,7 @@ class Labeller:
             "end": round(utterance.end, 3),
             "speaker": utterance.speaker,
             "text": utterance.text,
+            **_words(utterance),
             **decided,
             "uncertain": decided["confidence"] < self.min_confidence,
             "modalities": modalities,
@@ -241,3 +248,17 @@ class Labeller:
             return []
         text = f"faces are found by {used}; the model was trained with {trained.get('detector')}"
         return [MercWarning(subject, text)]
+
+
+def _words(utterance: Utterance) -> dict[str, Any]:
+    """Return the recognised words with their times; nothing if they come from a transcript."""
+    words = [
+        {
+            "start": round(word.start, 3),
+            "end": round(word.end, 3),
+            "text": word.text.strip(),
+            "probability": round(word.probability, 3),
+        }
+        for word in utterance.words
+    ]
+    return {"words": words} if words else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,17 @@ class Word:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One turn of one speaker; times in seconds of the original file."""
+    """One turn of one speaker; times in seconds of the original file.
+
+    words: those of the text with their times, if it was recognised. Two utterances that differ only
+        in them are equal.
+    """
 
     start: float
     end: float
     text: str
     speaker: str = ""
+    words: tuple[Word, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,19 @@ class Dialogue:
             labels=np.full(len(utterances), -1),
             features=features,
             times=np.array([(u.start, u.end) for u in utterances]).reshape(-1, 2),
+        )
+
+    def part(self, start: int, end: int) -> Dialogue:
+        """Return the utterances from index start up to, but not including, end."""
+        return replace(
+            self,
+            id=f"{self.id}/{start}",
+            utterances=self.utterances[start:end],
+            speakers=self.speakers[start:end],
+            texts=self.texts[start:end],
+            labels=self.labels[start:end],
+            features={name: rows[start:end] for name, rows in self.features.items()},
+            times=None if self.times is None else self.times[start:end],
         )
 
 

@@ -140,6 +140,7 @@ def columns(result: dict[str, Any]) -> list[str]:
         *EVIDENCE,
         *(f"emotion_{modality}" for modality in MODALITIES),
         *(f"shift_{modality}" for modality in MODALITIES),
+        "face_confidence",
     ]
 
 
@@ -148,6 +149,7 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
     p_<label>: probability. has_<modality>: whether the feature is present. emotion_<modality>: what
     the modality alone says. shift_<modality>: by how much it raises the probability of the emotion.
+    face_confidence: that the face is the speaker's.
     uncertain, agree, decisive: see `training.evidence`. None if not known.
     """
     rows = []
@@ -161,5 +163,7 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         row["decisive"] = "+".join(utterance.get("decisive", []))
         row |= {f"emotion_{m}": about[m].get("emotion") for m in MODALITIES}
         row |= {f"shift_{m}": about[m].get("shift") for m in MODALITIES}
+        found = about["visual"].get("present")
+        row["face_confidence"] = about["visual"].get("confidence") if found else None
         rows.append(row)
     return rows

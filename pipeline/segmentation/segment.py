@@ -225,7 +225,7 @@ class _Run:
         for turn, (start, end) in zip(turns, spans, strict=True):
             text = "".join(word.text for word in turn).strip()
             if text:
-                utterances.append(Utterance(start, end, text))
+                utterances.append(Utterance(start, end, text, words=tuple(turn)))
         return utterances
 
     def find_speakers(self, utterances: list[Utterance], count: int | None) -> list[Utterance]:

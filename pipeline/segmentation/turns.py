@@ -93,8 +93,12 @@ def join_short(utterances: list[Utterance]) -> list[Utterance]:
             and min(last.end - last.start, utterance.end - utterance.start) < SHORT
             and utterance.end - last.start <= COMFORT
         ):
-            end = max(last.end, utterance.end)
-            joined[-1] = replace(last, end=end, text=f"{last.text} {utterance.text}")
+            joined[-1] = replace(
+                last,
+                end=max(last.end, utterance.end),
+                text=f"{last.text} {utterance.text}",
+                words=last.words + utterance.words,
+            )
         else:
             joined.append(utterance)
     return joined

@@ -42,6 +42,11 @@ def test_example_dialogue(example):
     assert [u["speaker"] for u in example.utterances] == ["S1", "S2"] * 4
     assert example.utterances[0]["emotion"] == "joy"
     assert example.utterances[6]["emotion"] == "sadness"
+    for utterance in example.utterances:
+        words = utterance["words"]
+        assert " ".join(word["text"] for word in words) == utterance["text"]
+        times = [utterance["start"], *(w[k] for w in words for k in ("start", "end"))]
+        assert times == sorted(times) and times[-1] <= utterance["end"] + 0.001
     starts = [u["start"] for u in example.utterances]
     assert starts == sorted(starts) and all(u["start"] < u["end"] for u in example.utterances)
 
@@ -65,6 +70,8 @@ def test_result_keeps_the_contract(example):
     assert len(frame) == len(content["utterances"]) and {"p_joy", "has_visual"} <= set(
         frame.columns
     )
+    assert (frame.face_confidence > 0).all() and frame.words[0] == content["utterances"][0]["words"]
+    assert frame.boxes.map(len).min() > 1
 
 
 def test_the_same_file_gives_the_same_result(media, labeller):

@@ -122,6 +122,7 @@ def with_evidence():
     second = content["utterances"][1] | {"uncertain": True, "agree": False, "decisive": ["text"]}
     own = {"text": {"emotion": "joy", "shift": 0.25}, "audio": {"emotion": "anger", "shift": -0.1}}
     second["modalities"] = {m: {"present": True} | about for m, about in own.items()}
+    second["modalities"]["visual"] = {"present": True, "confidence": 0.75}
     content["utterances"][1] = second
     return content
 
@@ -153,6 +154,7 @@ def test_tables_hold_the_evidence():
     row = typed.loc[1]
     assert row.emotion == "joy" and row.uncertain and row.agree is False and row.decisive == "text"
     assert row.emotion_text == "joy" and row.emotion_audio == "anger"
+    assert row.face_confidence == 0.75 and pandas.isna(typed.face_confidence[0])
     assert row.shift_audio == -0.1 and typed.shift_visual.isna().all()
     assert typed.loc[0, "agree"] is None and not typed.uncertain[0]
     assert table.loc[1, ["agree", "emotion_audio"]].tolist() == ["False", "anger"]
