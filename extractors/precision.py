@@ -22,7 +22,8 @@ def full_precision() -> Iterator[None]:
     ...     torch.backends.cudnn.conv.fp32_precision
     'ieee'
     """
-    backends: Any = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    torch_backends: Any = torch.backends  # its stubs lack the submodules
+    backends = (torch_backends.cudnn.conv, torch_backends.cuda.matmul)
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:
