@@ -20,6 +20,7 @@ BASELINES = {  # name -> class, in the module of that name (mm-dfn: mm_dfn); its
     "dialoguernn": "DialogueRNN",
     "dialoguegcn": "DialogueGCN",
     "cfn-esa": "CFNESA",
+    "m3net": "M3NET",
     "cmn": "CMN",
     "icon": "ICON",
     "mult": "MulT",

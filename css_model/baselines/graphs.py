@@ -13,6 +13,7 @@ from css_model.baselines.sequences import pad
 __all__ = [
     "DeepGraphConvolution",
     "ModalityGraph",
+    "ModalityNodes",
     "angular_similarity",
     "inverse_root",
     "normalised",
@@ -45,29 +46,26 @@ def inverse_root(degree: Tensor) -> Tensor:
     return torch.where(degree > 0, degree.clamp(min=1e-6).rsqrt(), 0)
 
 
-class ModalityGraph:
-    """The graph of MMGCN over all modalities of each dialogue, (B, M T, M T).
+class ModalityNodes:
+    """A node for each utterance and modality, M T per dialogue: all of one modality, then the next.
 
-    Two nodes of one modality, and two modalities of one utterance, are joined by an edge of weight
-    1 - arccos(cosine) / π; the matrix is normalised by the degrees on both sides. Missing features
-    have no edge.
+    known: (B, M T, 1) bool, false for missing features and padding.
+    modality, time: (M T,) int64, the numbers of a node.
     """
 
-    def __init__(
-        self, rows: dict[str, Tensor], present: dict[str, Tensor], lengths: list[int]
-    ) -> None:
-        self.names, self.lengths = list(rows), lengths
-        nodes = torch.stack([F.normalize(rows[name], dim=-1) for name in self.names], 1)
-        padded, self.mask = pad(nodes, lengths)
-        there, _ = pad(torch.stack([present[name] for name in self.names], 1), lengths)
-        flat, known = padded.transpose(1, 2).flatten(1, 2), there.transpose(1, 2).flatten(1)
-        count, steps = len(self.names), padded.shape[1]
-        modality = torch.arange(count, device=flat.device).repeat_interleave(steps)
-        time = torch.arange(steps, device=flat.device).repeat(count)
-        joined = (modality[:, None] == modality) | (time[:, None] == time)
-        edges = joined & known[:, :, None] & known[:, None, :]
-        self.adjacency = normalised(torch.where(edges, angular_similarity(flat, flat), 0))
-        self.known = known.unsqueeze(-1)
+    def __init__(self, present: dict[str, Tensor], lengths: list[int]) -> None:
+        self.names, self.lengths = list(present), lengths
+        there, self.mask = pad(torch.stack(list(present.values()), 1), lengths)
+        self.known = there.transpose(1, 2).flatten(1).unsqueeze(-1)
+        count, steps, device = len(self.names), self.mask.shape[1], self.mask.device
+        self.modality = torch.arange(count, device=device).repeat_interleave(steps)
+        self.time = torch.arange(steps, device=device).repeat(count)
+
+    def edges(self) -> Tensor:
+        """Return (B, M T, M T) bool: same modality or same utterance, neither of them missing."""
+        same_modality = self.modality[:, None] == self.modality
+        same_time = self.time[:, None] == self.time
+        return (same_modality | same_time) & self.known & self.known.transpose(1, 2)
 
     def nodes(self, rows: dict[str, Tensor]) -> Tensor:
         """Return the nodes (B, M T, d) of modality -> (N, d)."""
@@ -78,6 +76,22 @@ class ModalityGraph:
         """Return (N, M d): the nodes of each utterance side by side, zero where missing."""
         shaped = (nodes * self.known).unflatten(1, (len(self.names), -1)).transpose(1, 2)
         return shaped[self.mask].flatten(1)
+
+
+class ModalityGraph(ModalityNodes):
+    """The graph of MMGCN over all modalities of each dialogue.
+
+    adjacency: (B, M T, M T). Two nodes of one modality, and two modalities of one utterance, are
+    joined by an edge of weight 1 - arccos(cosine) / π; the matrix is normalised by the degrees on
+    both sides. Missing features have no edge.
+    """
+
+    def __init__(
+        self, rows: dict[str, Tensor], present: dict[str, Tensor], lengths: list[int]
+    ) -> None:
+        super().__init__({name: present[name] for name in rows}, lengths)
+        unit = self.nodes({name: F.normalize(x, dim=-1) for name, x in rows.items()})
+        self.adjacency = normalised(torch.where(self.edges(), angular_similarity(unit, unit), 0))
 
 
 class DeepGraphConvolution(nn.Module):

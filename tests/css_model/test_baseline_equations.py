@@ -12,7 +12,9 @@ from scipy.special import expit, log_softmax, softmax
 from css_model import collate, config_class, make_model
 from css_model.baselines.cmn import read_memory
 from css_model.baselines.dialoguegcn import RelationalConvolution
-from css_model.baselines.graphs import DeepGraphConvolution, ModalityGraph
+from css_model.baselines.graphs import DeepGraphConvolution, ModalityGraph, normalised
+from css_model.baselines.hypergraphs import HypergraphConvolution, ModalityHypergraph
+from css_model.baselines.m3net import FrequencyConvolution
 from css_model.baselines.misa import central_moment_discrepancy
 from css_model.baselines.sequences import same_speaker_order
 from css_model.encoder import Layout
@@ -315,3 +317,57 @@ def test_text_is_the_centre_of_cfn_esa() -> None:
         h[~array(present[target])] = 0
         np.testing.assert_allclose(array(result[target]), h, atol=1e-12)
     assert set(layer.attention) == {f"{a}_{b}" for a, sources in reads.items() for b in sources}
+
+
+def test_hypergraph_convolution() -> None:
+    """Hyperedge by hyperedge: an edge per modality, an edge per utterance."""
+    names, lengths = ["text", "audio"], [2, 3]
+    present = {"text": torch.ones(5, dtype=torch.bool), "audio": torch.tensor([1, 0, 1, 1, 1]) > 0}
+    rows = {name: torch.randn(5, 4).double() for name in names}
+    graph = ModalityHypergraph(present, lengths)
+    layer = HypergraphConvolution(4, 2).double()
+    with torch.no_grad():
+        layer.log_omega.normal_()
+        layer.log_gamma.normal_()
+    result = array(graph.rows(layer(graph.nodes(rows), graph.incidence.double())))
+    omega, gamma = np.exp(array(layer.log_omega)), np.exp(array(layer.log_gamma))
+    expected, start = np.zeros((5, 2, 4)), 0
+    for length in lengths:
+        keys = [
+            (m, t) for m in (0, 1) for t in range(start, start + length) if present[names[m]][t]
+        ]
+        edges = [(omega[m], 0, [k for k in keys if k[0] == m]) for m in (0, 1)]
+        edges += [
+            (omega[2], 1, [k for k in keys if k[1] == t]) for t in range(start, start + length)
+        ]
+        total: dict = dict.fromkeys(keys, (0.0, 0.0))
+        for weight, kind, members in edges:
+            shares = np.array([gamma[m, kind] for m, _ in members])
+            values = np.stack([linear(layer.linear, array(rows[names[m]][t])) for m, t in members])
+            feature = shares @ values / shares.sum()
+            for key in members:
+                total[key] = (total[key][0] + weight * feature, total[key][1] + weight)
+        for (m, t), (feature, weight) in total.items():
+            expected[t, m] = np.maximum(feature / weight, 0)
+        start += length
+    np.testing.assert_allclose(result.reshape(5, 2, 4), expected, atol=1e-12)
+
+
+def test_m3net_weighs_two_filters() -> None:
+    """A low-pass and a high-pass filter with weights (1 ± r) / 2 for every edge."""
+    layer, nodes = FrequencyConvolution(3).double(), torch.randn(1, 4, 3).double()
+    edges = np.array([[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
+    degree = edges.sum(1)
+    v, expected = array(nodes)[0], np.zeros((4, 3))
+    for i in range(4):
+        low = high = v[i] / 2  # each filter holds the node itself, with weights of sum 1
+        for j in range(4):
+            if edges[i, j]:
+                score = linear(layer.target, v[i]) + linear(layer.source, v[j])
+                r = np.tanh(score)
+                step = v[j] / math.sqrt(degree[i] * degree[j])
+                low, high = low + (1 + r) / 2 * step, high - (1 - r) / 2 * step
+        expected[i] = low + high
+    adjacency = normalised(torch.from_numpy(edges).double())
+    result = layer(nodes, adjacency[None], torch.nn.Identity())
+    np.testing.assert_allclose(array(result)[0], expected)
