@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from css_model.balance import BalancedGradients, Modulator, by_modality
 from css_model.model import CSS
 from css_model.pareto import ParetoGradientModulator
 
 __all__ = ["DIRECTIONS", "make_modulator"]
 
+BALANCE = 0.1  # α of Ada2I's gradient scaling
 CAGRAD_C = 0.5  # radius of the search around the mean gradient (Liu et al. 2021: 0.4 to 0.5)
 
 
@@ -37,6 +39,7 @@ DIRECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "mgda": lambda: {"normalise": False},  # on raw gradients, eq. 14
     "pcgrad": lambda: {"normalise": False, "solve": _torchjd("PCGradWeighting")},
     "cagrad": lambda: {"normalise": False, "solve": _torchjd("CAGradWeighting", c=CAGRAD_C)},
+    "ada2i": lambda: {"weights": (1.0, 1.0, 1.0)},  # the encoders' gradients are scaled afterwards
 }
 
 
@@ -49,11 +52,12 @@ def make_modulator(
     heads: str = "scaled",
     objectives: Sequence[int] = (0, 1, 2),
     weights: Sequence[float] | None = None,
-) -> ParetoGradientModulator:
+) -> Modulator:
     """Return a modulator by its name in `DIRECTIONS`, or "static" with three `weights`.
 
     The other arguments are those of `ParetoGradientModulator`. `use` applies to PGM only: all
-    others weigh the raw losses.
+    others weigh the raw losses. "ada2i" scales the gradients of what the encoder keeps for each
+    modality (`BalancedGradients`).
 
     Raises ValueError for an unknown name, ImportError for pcgrad and cagrad without torchjd.
     """
@@ -65,6 +69,11 @@ def make_modulator(
         options = DIRECTIONS[name]()
     else:
         raise ValueError(f"unknown direction {name!r}; choose {', '.join(DIRECTIONS)} or static")
-    return ParetoGradientModulator(
+    modulator = ParetoGradientModulator(
         model, theta, use if name == "pgm" else "raw", heads=heads, objectives=objectives, **options
     )
+    if name != "ada2i":
+        return modulator
+    encoder = model.encoder
+    groups = by_modality([encoder.project, encoder.mae, encoder.iae, encoder.output])
+    return BalancedGradients(modulator, groups, BALANCE)

@@ -10,16 +10,19 @@ from css_model.batch import Batch
 from css_model.fusion import wide
 from css_model.model import Output
 
-__all__ = ["Losses", "inverse_frequency", "losses"]
+__all__ = ["Losses", "inverse_frequency", "losses", "unimodal_scores"]
 
 
 class Losses(tuple[Tensor, Tensor, Tensor]):
     """(L1, L2, L3).
 
     weights: the sums that each was divided by, for an exact average over the ranks.
+    scores: modality -> (2,), sum over the utterances that have the modality and a label of the
+        probability that it alone gives the label, and their number.
     """
 
     weights: tuple[float, float, float]
+    scores: dict[str, Tensor]
 
 
 def losses(
@@ -67,7 +70,18 @@ def losses(
     total, weighted = mu.sum(), weight.sum()
     result = Losses((l1 / _nonzero(weighted), l2 / _nonzero(weighted), l3 / _nonzero(total)))
     result.weights = (float(weighted), float(weighted), float(total))
+    result.scores = unimodal_scores(output, mask, target)
     return result
+
+
+def unimodal_scores(output: Output, mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Return `Losses.scores`. mask: (N,) bool, labelled utterances. labels: (N,) int64, from 0."""
+    scores = {}
+    for name, logits in output.unimodal.items():
+        use = mask & output.present[name]
+        right = wide(logits.detach()).softmax(-1).gather(1, labels[:, None]).squeeze(1)
+        scores[name] = torch.stack([(right * use).sum(), use.sum().to(right)])
+    return scores
 
 
 def inverse_frequency(labels: Tensor, classes: int, power: float = 1.0) -> Tensor:

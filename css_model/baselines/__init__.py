@@ -21,6 +21,7 @@ BASELINES = {  # name -> class, in the module of that name (mm-dfn: mm_dfn); its
     "dialoguegcn": "DialogueGCN",
     "cfn-esa": "CFNESA",
     "m3net": "M3NET",
+    "ada2i": "Ada2I",
     "cmn": "CMN",
     "icon": "ICON",
     "mult": "MulT",

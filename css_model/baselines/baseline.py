@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from css_model.balance import Modulator
 from css_model.batch import Batch
 from css_model.fusion import wide
 from css_model.interface import EmotionModel, Output
-from css_model.objectives import Losses
+from css_model.objectives import Losses, unimodal_scores
+from css_model.weighted import WeightedSum
 
 __all__ = ["Baseline", "Target"]
 
@@ -26,6 +28,10 @@ class Baseline(EmotionModel):
     def loss_weights(self) -> tuple[float, float, float]:
         """The weights of the three terms of `losses`; 0 for a term that the model does not have."""
         return (1.0, 0.0, 0.0)
+
+    def modulator(self) -> Modulator:
+        """Return what sets the gradients of a training step: by default, the weighted sum."""
+        return WeightedSum(self, self.loss_weights)
 
     def losses(self, output: Output, batch: Batch, class_weights: Tensor | None = None) -> Losses:
         """Compute the loss of the emotion and up to two others, scalars in float32 or wider.
@@ -80,6 +86,7 @@ class Target:
             raise ValueError(f"label {largest} is out of range: the model has {classes} classes")
         self.mask = (batch.labels >= 0) & torch.stack(list(output.present.values())).any(0)
         self.labels = batch.labels.clamp(min=0)
+        self.output = output
         mu = self.mask.to(wide(output.logits).dtype)
         self.weight = mu if class_weights is None else mu * class_weights.to(mu)[self.labels]
 
@@ -100,6 +107,7 @@ class Target:
         result = Losses(terms)
         count = float(self.mask.sum())
         result.weights = (float(self.weight.sum()), count, count)
+        result.scores = unimodal_scores(self.output, self.mask, self.labels)
         return result
 
 

@@ -71,6 +71,7 @@ ROWS: dict[str, Row] = {
     "mgda": Row("MGDA on raw gradients", "objectives", ["train.objective=mgda"]),
     "pcgrad": Row("PCGrad", "objectives", ["train.objective=pcgrad"]),
     "cagrad": Row("CAGrad", "objectives", ["train.objective=cagrad"]),
+    "ada2i": Row("Ada2I's gradient scaling", "objectives", ["train.objective=ada2i"]),
     "unit-gamma": Row("PGM, γ on rescaled unit gradients", "objectives open", ["train.gamma=unit"]),
     "parallel": Row(
         "IAE fed in parallel, as eqs. 3-5 write it", "open", ["model.iae_input=parallel"]

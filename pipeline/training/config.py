@@ -177,7 +177,7 @@ CHOICES = {
     "train.device": ("auto", "cpu", "cuda"),
 }
 CSS_CHOICES = {
-    "train.objective": ("pgm", "static", "equal", "l1", "mgda", "pcgrad", "cagrad"),
+    "train.objective": ("pgm", "static", "equal", "l1", "mgda", "pcgrad", "cagrad", "ada2i"),
     "train.theta": ("trunk", "last", "repr"),
     "train.gamma": ("raw", "unit"),
     "train.heads": ("scaled", "unscaled"),

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from css_model import CSS, EmotionModel, Output, WeightedSum, collate, losses, make_modulator
+from css_model import CSS, EmotionModel, Output, collate, losses, make_modulator
+from css_model.balance import Modulator
 from css_model.baselines import Baseline
 from css_model.batch import Batch
 from css_model.objectives import Losses
-from css_model.pareto import ParetoGradientModulator, mean_over_ranks
+from css_model.pareto import mean_over_ranks
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.errors import MercError
 from pipeline.training.config import Configuration, CSSTrainConfig
@@ -104,11 +105,9 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 
-def _modulator(
-    model: EmotionModel, options: CSSTrainConfig
-) -> ParetoGradientModulator | WeightedSum:
+def _modulator(model: EmotionModel, options: CSSTrainConfig) -> Modulator:
     if isinstance(model, Baseline):
-        return WeightedSum(model, model.loss_weights)
+        return model.modulator()
     assert isinstance(model, CSS)
     try:
         return make_modulator(

@@ -10,6 +10,7 @@ import torch
 from scipy.special import expit, log_softmax, softmax
 
 from css_model import collate, config_class, make_model
+from css_model.baselines.ada2i import TensorRing
 from css_model.baselines.cmn import read_memory
 from css_model.baselines.dialoguegcn import RelationalConvolution
 from css_model.baselines.graphs import DeepGraphConvolution, ModalityGraph, normalised
@@ -371,3 +372,48 @@ def test_m3net_weighs_two_filters() -> None:
     adjacency = normalised(torch.from_numpy(edges).double())
     result = layer(nodes, adjacency[None], torch.nn.Identity())
     np.testing.assert_allclose(array(result)[0], expected)
+
+
+def test_ada2i_gates_features_by_a_tensor_ring() -> None:
+    """Feature k: σ of the trace of the product of all modalities' matrices and O_k."""
+    names, d, rank = ("text", "audio", "visual"), 3, 2
+    ring = TensorRing(names, d, rank).double()
+    hidden = {name: torch.randn(2, d).double() for name in names}
+    present = {name: torch.tensor([True, name != "audio"]) for name in names}
+    hidden["audio"][1] = 0
+    result = ring(hidden, present)
+    for name in names:
+        order = [name, *(other for other in names if other != name)]
+        for n in range(2):
+            product = np.eye(rank)
+            for other in order:
+                if present[other][n]:
+                    core = linear(ring.core[other], array(hidden[other][n]))
+                    product = product @ core.reshape(rank, rank)
+            weight = array(ring.gate[name].weight).reshape(d, rank, rank)
+            traces = [np.trace(product @ weight[k].T) for k in range(d)]
+            h = array(hidden[name][n])
+            expected = h + expit(np.array(traces) + array(ring.gate[name].bias)) * h
+            np.testing.assert_allclose(array(result[name][n]), expected)
+
+
+def test_ada2i_weighs_modalities_and_compares_directions() -> None:
+    model = build("ada2i", d=4, heads=2, layers=1, rank=2)
+    batch = collate([make_dialogue(7, 6)], WIDTHS)
+    batch.features.update({m: rows.double() for m, rows in batch.features.items()})
+    output = model(batch)
+    gated = model.features_ring(output.hidden, output.present)
+    first, _, second = model.score
+    for n in range(6):
+        names = [name for name in gated if output.present[name][n]]
+        rows = [array(gated[name][n]) for name in names]
+        scores = [linear(second, np.tanh(linear(first, h))).item() for h in rows]
+        weight, logits, votes = softmax(scores), np.zeros(4), np.zeros(4)
+        for name, share, h in zip(names, weight, rows, strict=True):
+            classes = array(model.vote[name].weight)
+            cosine = classes @ h / np.linalg.norm(classes, axis=1) / np.linalg.norm(h)
+            np.testing.assert_allclose(array(output.unimodal[name][n]), 10 * cosine)
+            votes += share * 10 * cosine
+            logits += share * h
+        np.testing.assert_allclose(array(output.extra["votes"][n]), votes)
+        np.testing.assert_allclose(array(output.logits[n]), linear(model.classifier, logits))
