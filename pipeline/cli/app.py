@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from pipeline.cli import (
     agree,
+    benchmark,
     doctor,
     export,
     extract,
@@ -75,6 +76,7 @@ COMMANDS: dict[
         "evaluate": (train, train.evaluate),
         "compare": (train, train.compare),
         "ablate": (train, train.ablate),
+        "benchmark": (benchmark, benchmark.benchmark),
     },
     "Features and corpora": {
         "extract": (extract, extract.extract),

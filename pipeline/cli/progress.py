@@ -84,8 +84,11 @@ Report = Callable[[dict[str, Any]], None]
 
 
 @contextmanager
-def training_progress() -> Iterator[Report]:
-    """Draw a bar for each seed in training; yield the function that takes the rows of `train`."""
+def training_progress(keep: bool = True) -> Iterator[Report]:
+    """Draw a bar for each seed in training; yield the function that takes the rows of `train`.
+
+    keep: False removes the bar of a seed that is finished.
+    """
     resumes = "what was finished is written; repeat the command to continue"
     with describe_finished(lambda: resumes), _bars() as bars:
 
@@ -95,6 +98,8 @@ def training_progress() -> Iterator[Report]:
             gammas = " ".join(f"{row[f'gamma{k}']:.2f}" for k in (1, 2, 3))
             state = f"L {losses}  γ {gammas}  F1 {row['select_weighted_f1']:.3f}"
             bars.show(name, row["epoch"], row["epochs"], state)
+            if not keep and row["epoch"] == row["epochs"]:
+                bars.remove(name)
 
         yield report
 
@@ -136,3 +141,6 @@ class _Bars:
         if name not in self.tasks:
             self.tasks[name] = self.progress.add_task(clean(name), total=total, state="")
         self.progress.update(self.tasks[name], completed=completed, total=total, state=state)
+
+    def remove(self, name: str) -> None:
+        self.progress.remove_task(self.tasks.pop(name))

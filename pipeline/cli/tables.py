@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from pipeline.core.counts import counted
 __all__ = [
     "show_ablation",
     "show_agreement",
+    "show_benchmark",
     "show_figures",
     "show_finetuning",
     "show_run",
@@ -161,6 +163,27 @@ def show_ablation(result: dict[str, Any]) -> None:
         table.add_row(plain(row["title"]), *cells, f"{row['difference']:+.4f}", p)
     console.print(table)
     _show_notes(console, [f"{name} was not run: {why}" for name, why in result["not_run"].items()])
+
+
+def show_benchmark(result: dict[str, Any], out: Path) -> None:
+    """Print one line per model of a benchmark; `out` has the tables."""
+    console = make_console()
+    table = _table("test part, mean ± standard deviation over seeds")
+    for title in ("model", "parameters", "accuracy", "weighted F1", "p (Holm)", "step", "memory"):
+        table.add_column(title, justify="left" if title == "model" else "right")
+    for name, figures in result["models"].items():
+        for label, row in ((name, figures), (f"{name}, published", figures.get("published"))):
+            if not row or "error" in row:
+                continue
+            cells = [
+                _mean_sd(row[figure], 1 + bool(row[figure]["sd"]))
+                for figure in ("accuracy", "weighted_f1")
+            ]
+            p = f"{row['p_holm']:.4f}" if "p_holm" in row else ""
+            costs = [f"{row[key]:.2f}" if key in row else "" for key in ("step", "memory")]
+            table.add_row(plain(label), f"{row['parameters']:,}", *cells, p, *costs)
+    console.print(table)
+    console.print(plain(f"{out / 'benchmark.md'} has the figures of each class"), soft_wrap=True)
 
 
 def show_agreement(result: dict[str, Any]) -> None:

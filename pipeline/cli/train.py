@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from pipeline.core.failures import Failure
     from pipeline.loading import ReleaseOptions
 
-__all__ = ["EPILOGS", "ablate", "compare", "evaluate", "train"]
+__all__ = [
+    "EPILOGS",
+    "Data",
+    "Dataset",
+    "ablate",
+    "compare",
+    "evaluate",
+    "load_for_training",
+    "train",
+]
 
 EPILOGS = {
     "train": example(
@@ -156,7 +165,9 @@ def train(
         from pipeline.training.train import train as run
 
         check_options(out, protocol, seeds, tensorboard)
-        corpus, config, summary = _load(dataset, data, set or [], release, finetune, model)
+        corpus, config, summary = load_for_training(
+            dataset, data, set or [], release, finetune, model
+        )
         if summary:
             failures.extend(summary.failures)
             recordings = len(summary.files)
@@ -199,7 +210,7 @@ def evaluate(
     def work() -> dict[str, Any]:
         from pipeline.training.evaluate import evaluate as run
 
-        corpus, _, _ = _load(dataset, data, [], release=None)
+        corpus, _, _ = load_for_training(dataset, data, [], release=None)
         return run(model, corpus, split, prior, predictions)
 
     report_result(work, json)
@@ -267,7 +278,7 @@ def ablate(
         from pipeline.loading import ReleaseOptions
         from pipeline.training.ablation import ablate as run
 
-        corpus, _, _ = _load(dataset, data, set or [], ReleaseOptions())
+        corpus, _, _ = load_for_training(dataset, data, set or [], ReleaseOptions())
         with training_progress() as report:
             return run(
                 corpus, corpus.settings, out, names, protocol, seeds, set or [], report=report
@@ -276,7 +287,7 @@ def ablate(
     report_result(work, json, show_ablation)
 
 
-def _load(
+def load_for_training(
     dataset: str,
     data: Path | None,
     overrides: list[str],

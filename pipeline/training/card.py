@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.core.render import markdown_table
 from pipeline.training.metrics import HEADLINES, best_single_seed
 from pipeline.training.plots import PICTURES
-from pipeline.training.printed_figures import PAPER
+from pipeline.training.printed_figures import CLASSES, PAPER
 
 __all__ = ["run_card"]
 
@@ -170,7 +170,7 @@ def _beside_paper(metrics: dict[str, Any]) -> str:
     header = ["class", "CSS precision (printed as ACC)", "CSS F1 (printed)"]
     header += [f"{figure}, {protocol}" for protocol in runs for figure in ("precision", "F1")]
     classes = []
-    for label, (precision, f1) in printed["css"].items():
+    for label, (precision, f1) in CLASSES[metrics["dataset"]]["CSS"].items():
         if label in metrics["per_class"]:
             row = [label, f"{precision:.2f}", f"{f1:.2f}"]
             for run in runs.values():
