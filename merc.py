@@ -91,6 +91,11 @@ def label(
     whisper: str = "tiny.en",
     text_model: str | Path | None = None,
     device: str = "cpu",
+    report: bool = False,
+    embed: bool = False,
+    overlay: bool = False,
+    out: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Result:
     """Label one recording. To label many, make one `Labeller`.
 
@@ -107,10 +112,18 @@ def label(
         whisper: Whisper model by name or folder; names other than tiny.en need a network.
         text_model: folder of the fine-tuned text encoder that the run was trained with.
         device: "cpu", "cuda" or "cuda:N".
+        report: also write a page to watch, check and correct the labels: NAME.merc.html.
+        embed: put the recording into the page.
+        overlay: also write the video with face boxes, names, words and emotions on it:
+            NAME.merc.mp4. Sound alone has none; the result then has a warning.
+        out: folder of these two files; default: that of the recording.
+        overwrite: whether they may replace files that merc did not write.
 
-    Raises MercError or OSError.
+    `Result.save` writes the labels. Raises MercError or OSError.
 
-    >>> result = merc.label("examples/dialogue.mp4")
+    >>> result = merc.label("examples/dialogue.mp4", report=True, out="results")
+    >>> Path("results/dialogue.merc.html").exists()
+    True
     >>> result.to_dataframe()[["speaker", "emotion"]].head(2)
       speaker emotion
     0      S1     joy
@@ -128,7 +141,19 @@ def label(
         device=device,
         text_model=text_model,
     )
-    return labeller.label(recording, transcript)
+    result = labeller.label(recording, transcript)
+    if report or overlay:
+        from pipeline.reporting import overlay_warnings, write_overlay, write_page
+
+        path = Path(recording)
+        base = (Path(out) if out else path.parent) / path.stem
+        if overlay:
+            result.warnings.extend(overlay_warnings(result.content))
+        if report:
+            write_page(result.content, path, base, embed=embed, overwrite=overwrite)
+        if overlay and result.content["picture"]:
+            write_overlay(result.content, path, base, overwrite=overwrite)
+    return result
 
 
 def load_result(path: str | Path) -> Result:

@@ -214,6 +214,7 @@ class Labeller:
             "prior": self.prior,
             "min_confidence": self.min_confidence,
             "sound": media.sound_source,
+            "picture": media.has_video,
             "segmentation": segmentation.source,
             "fingerprints": features.fingerprints,
             "labels": list(self.predictor.labels),

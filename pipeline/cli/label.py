@@ -87,6 +87,15 @@ def label(
             "--embed", help="Put the recording into the page of --report.", rich_help_panel=OUTPUT
         ),
     ] = False,
+    overlay: Annotated[
+        bool,
+        typer.Option(
+            "--overlay",
+            help="Also write the video with face boxes, names, words and emotions on it: "
+            "NAME.merc.mp4.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     prior: Prior = "auto",
     min_confidence: Annotated[
         float,
@@ -143,7 +152,7 @@ def label(
         if embed and not report:
             raise UsageError("--embed: there is no page to put the recording into", "add --report")
         index = _index_folder(bases) if report and len(bases) > 1 else None
-        work = _Work(options, transcript, tuple(formats), overwrite, report, embed, index)
+        work = _Work(options, transcript, tuple(formats), overwrite, report, embed, index, overlay)
         if tasks:
             work.prepare()
         remove_stale({base.parent for base in bases})
@@ -203,6 +212,7 @@ class _Work:
     report: bool = False
     embed: bool = False
     index: Path | None = None  # folder of the page of all recordings
+    overlay: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         # without the loaded models: each process loads its own
@@ -222,6 +232,10 @@ class _Work:
         from pipeline.exports import write_result
 
         content = self.labeller.label(task.item.path, self.transcript, stage).content
+        if self.overlay:
+            from pipeline.reporting import overlay_warnings
+
+            content["warnings"] += overlay_warnings(content)
         stage("write")
         files = write_result(content, task.item.path, task.base, self.formats, self.overwrite)
         if self.report:
@@ -238,6 +252,15 @@ class _Work:
                 overwrite=self.overwrite,
             )
             files.append(page)
+        if self.overlay and content["picture"]:
+            from pipeline.reporting import write_overlay
+
+            stage("overlay")
+            files.append(
+                write_overlay(
+                    content, task.item.path, task.base, overwrite=self.overwrite, stage=stage
+                )
+            )
         return _Labelled(content, [str(path) for path in files])
 
 
@@ -252,7 +275,10 @@ def _index_folder(bases: list[Path]) -> Path | None:
 def _write_index(folder: Path, results: list[_Labelled], overwrite: bool) -> Path:
     from pipeline.reporting import write_index
 
-    pages = [(Path(result.files[-1]), result.content) for result in results]
+    pages = []
+    for result in results:
+        page = next(Path(file) for file in result.files if file.endswith(".merc.html"))
+        pages.append((page, result.content))
     return write_index(folder, pages, overwrite)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,28 @@ from pipeline.core.errors import UsageError
 from pipeline.core.os_errors import WriteError, cause_of
 from pipeline.core.temporary import make_temporary
 
-__all__ = ["cache_folder", "check_folder", "data_folder", "json_ready", "write_bytes", "write_text"]
+__all__ = [
+    "cache_folder",
+    "check_folder",
+    "data_folder",
+    "json_ready",
+    "replacing",
+    "write_bytes",
+    "write_text",
+]
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically: a process killed at any moment leaves the old file or the new one.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file that takes the place of `path` if the block succeeds.
 
-    Creates missing folders. Raises WriteError (no space, no permission, a file where a folder
-    should be).
+    A process killed at any moment leaves the old file or the new one. Creates missing folders.
+    Raises WriteError (no space, no permission, a file where a folder should be).
+
+    >>> with replacing(Path("a.txt")) as temporary:
+    ...     _ = temporary.write_text("new")
+    >>> Path("a.txt").read_text()
+    'new'
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,8 +44,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise WriteError(path, error) from error
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
+            yield Path(temporary)
             os.fsync(file.fileno())
         # mkstemp creates files with mode 0600, which other users could not read
         os.chmod(temporary, 0o666 & ~_umask())
@@ -39,6 +54,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):
             raise WriteError(path, error) from error
         raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically; see `replacing`. Raises WriteError."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:

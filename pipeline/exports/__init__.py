@@ -5,7 +5,6 @@ A new format is a new module with `write(result) -> bytes` and one line in `FORM
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,11 +15,14 @@ from typing import Any
 from pipeline.core.control_characters import escape_bytes
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import cache_folder, write_bytes
+from pipeline.core.fingerprints import sha256_of
 from pipeline.exports import audacity, csv, eaf, json, jsonl, parquet, rttm, srt, textgrid, vtt
 
 __all__ = [
     "FORMATS",
     "Format",
+    "check_free",
+    "note",
     "output_path",
     "parse_formats",
     "save",
@@ -155,15 +157,29 @@ def write_files(files: dict[Path, bytes], overwrite: bool = False) -> None:
     """
     changed = {path: data for path, data in files.items() if not _has_content(path, data)}
     for path in changed:
-        if os.path.lexists(path) and not overwrite and not _is_our_own(path):
-            raise MercError(
-                f"{path}: exists and was not written by merc, or was edited since",
-                "replace it with --overwrite (in Python, overwrite=True), or choose another folder "
-                "with --out",
-            )
+        check_free(path, overwrite)
     for path, data in changed.items():
         write_bytes(path, data)
-        _note(data)
+        note(path)
+
+
+def check_free(path: Path, overwrite: bool = False) -> None:
+    """Raise MercError if a file exists that merc did not write, unless it may be overwritten."""
+    if os.path.lexists(path) and not overwrite and not _is_our_own(path):
+        raise MercError(
+            f"{path}: exists and was not written by merc, or was edited since",
+            "replace it with --overwrite (in Python, overwrite=True), or choose another folder "
+            "with --out",
+        )
+
+
+def note(path: Path) -> None:
+    """Note that merc wrote a file, so that it may replace it."""
+    # without a cache folder to write to, replacing this file will need --overwrite
+    with suppress(OSError):
+        mark = _mark(path)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def _has_content(path: Path, data: bytes) -> bool:
@@ -171,16 +187,9 @@ def _has_content(path: Path, data: bytes) -> bool:
 
 
 def _is_our_own(path: Path) -> bool:
-    return path.is_file() and _mark(path.read_bytes()).exists()
+    return path.is_file() and _mark(path).exists()
 
 
-def _mark(data: bytes) -> Path:
-    name = hashlib.sha256(data).hexdigest()
+def _mark(path: Path) -> Path:
+    name = sha256_of(path)
     return cache_folder() / "written" / name[:2] / name
-
-
-def _note(data: bytes) -> None:
-    # without a cache folder to write to, replacing this file will need --overwrite
-    with suppress(OSError):
-        _mark(data).parent.mkdir(parents=True, exist_ok=True)
-        _mark(data).touch()

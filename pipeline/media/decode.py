@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from pipeline.media.resampling import RATE
 from pipeline.media.sound import RATES
 from pipeline.media.soundtrack import Soundtrack, decode_soundtrack
 
-__all__ = ["RATE", "Media", "MediaError", "open_media"]
+__all__ = ["RATE", "Media", "MediaError", "open_media", "upright"]
 
 _MAX_PIXELS = 1 << 26  # 8192 × 8192; a larger frame size is a damaged header
 # frame threads hold one frame each, so bound their number on large machines
@@ -168,7 +168,7 @@ class Media:
             stream.codec_context.thread_count = _DECODER_THREADS
             stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
             aspect = float(stream.sample_aspect_ratio or 1)
-            for packet in self._clock.corrected(packets(container, [stream], [])):
+            for packet in self.packets(container, [stream]):
                 count += bool(packet.size)
                 for frame in frames_of(packet, []):
                     decoded += frame.time is not None
@@ -176,11 +176,32 @@ class Media:
                         continue
                     time = frame.time - self._zero
                     due = (math.floor(time * rate + 1e-6) + 1) / rate
-                    yield time, _upright(reformatter, frame, aspect)
+                    yield time, upright(reformatter, frame, aspect)
         if not decoded:
             self.warn("no video frame could be decoded; visual features are missing")
         elif decoded < count / 3:  # an interlaced frame may have two packets
             self.warn(f"only {decoded} of {count} video frames could be decoded; it is damaged")
+
+    @property
+    def video_stream(self) -> int | None:
+        """Index of the video stream; None if there is none."""
+        self._decode_sound()
+        return self._video
+
+    @property
+    def zero(self) -> float:
+        """The timestamp of time 0 on the one timeline of `packets`, in seconds."""
+        self._decode_sound()
+        return self._zero
+
+    def packets(self, container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+        """Yield the packets of some streams, with their times on the one timeline.
+
+        container: the recording, as `open_container` opens it. The last packet of each stream is
+        empty: it flushes the decoder.
+        """
+        self._decode_sound()
+        return self._clock.corrected(packets(container, list(streams), []))
 
     def warn(self, text: str) -> None:
         """Add a warning about this recording, once."""
@@ -321,8 +342,11 @@ class Media:
             )
 
 
-def _upright(reformatter: Any, frame: Any, aspect: float) -> np.ndarray:
-    """Convert a frame to RGB with square pixels, rotated as its display matrix says."""
+def upright(reformatter: Any, frame: Any, aspect: float) -> np.ndarray:
+    """Convert a frame to RGB with square pixels, rotated as its display matrix says.
+
+    reformatter: of PyAV. aspect: of a pixel, width over height.
+    """
     stretch = 1.05 < max(aspect, 1 / aspect) < 4  # otherwise square, or a damaged header
     width = round(frame.width * aspect) if stretch else frame.width
     rgb = reformatter.reformat(frame, width=width, height=frame.height, format="rgb24").to_ndarray()

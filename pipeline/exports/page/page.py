@@ -17,7 +17,7 @@ from pipeline.core.fingerprints import checksum
 from pipeline.exports.page.plots import draw_probabilities, draw_sound
 from pipeline.exports.page.templates import json_data, policy, read, render, url_of
 
-__all__ = ["COLOURS", "data_url", "letters_of", "page_path", "render_page"]
+__all__ = ["COLOURS", "colours_of", "data_url", "letters_of", "page_path", "render_page"]
 
 # Okabe and Ito: distinct for all common kinds of colour blindness; with the colour of text on them
 COLOURS = (
@@ -108,6 +108,15 @@ def render_page(
         curves=Markup(draw_probabilities(utterances, content["labels"], duration)),
         data=json_data(data),
     )
+
+
+def colours_of(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the colour of each label, and that of text on it.
+
+    >>> colours_of(["joy", "anger"])["joy"]
+    ('#999999', '#000')
+    """
+    return {label: COLOURS[k % len(COLOURS)] for k, label in enumerate(labels)}
 
 
 def data_url(path: Path) -> str:
