@@ -72,6 +72,28 @@ class LowRankMultimodal(nn.Module):
         return self.out(z.unflatten(-1, (self.TERMS, self.rank)).sum(1))
 
 
+class LowRankBilinear(nn.Module):
+    """MLB (Kim et al. 2017) over every pair of modalities: P (tanh(U h^(a)) ⊙ tanh(V h^(b))).
+
+    A modality has one projection for all its pairs; P maps the products of all pairs.
+    """
+
+    def __init__(self, config: CSSConfig) -> None:
+        super().__init__()
+        self.pairs = _pairs(config.modalities)
+        self.factors = nn.ModuleDict(
+            {name: nn.Linear(config.d, config.rank) for name in config.modalities}
+        )
+        self.out = nn.Linear(config.rank * len(self.pairs), config.d)
+
+    def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        sides = {
+            name: torch.where(present[name][:, None], factor(hidden[name]).float().tanh(), 1)
+            for name, factor in self.factors.items()
+        }
+        return self.out(torch.cat([sides[a] * sides[b] for a, b in self.pairs], -1))
+
+
 class FactorisedBilinear(nn.Module):
     """MFB (Yu et al. 2017) over every pair of modalities.
 
@@ -87,8 +109,7 @@ class FactorisedBilinear(nn.Module):
         self.factors = nn.ModuleDict(
             {name: nn.Linear(config.d, config.rank * self.WINDOW) for name in config.modalities}
         )
-        first = config.modalities[0]
-        self.pairs = list(combinations(config.modalities, 2)) or [(first, first)]
+        self.pairs = _pairs(config.modalities)
         self.out = nn.Linear(config.rank * len(self.pairs), config.d)
 
     def forward(self, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
@@ -139,6 +160,11 @@ class SoftmaxGate(nn.Module):
         return (scores.softmax(0) * rows).sum(0)
 
 
+def _pairs(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return all pairs; a single modality is paired with itself."""
+    return list(combinations(names, 2)) or [(names[0], names[0])]
+
+
 def _spf(config: CSSConfig) -> nn.Module:
     return SynergisticPolynomialFusion(
         config.modalities,
@@ -154,6 +180,7 @@ FUSIONS: dict[str, Callable[[CSSConfig], nn.Module]] = {
     "concat": Concatenation,
     "mlp": Perceptron,
     "lmf": LowRankMultimodal,
+    "mlb": LowRankBilinear,
     "mfb": FactorisedBilinear,
     "ptp": PolynomialPooling,
     "gate": SoftmaxGate,

@@ -142,7 +142,7 @@ class CSSConfig(BaseConfig):
 
     MODEL: ClassVar[str] = "css"
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        "fusion": ("spf", "concat", "mlp", "lmf", "mfb", "ptp", "gate"),
+        "fusion": ("spf", "concat", "mlp", "lmf", "mlb", "mfb", "ptp", "gate"),
         "iae_input": ("serial", "parallel"),
         "gate": ("matrix", "pair", "scalar"),
     }

@@ -22,6 +22,8 @@ BASELINES = {  # name -> class, in the module of that name (mm-dfn: mm_dfn); its
     "cfn-esa": "CFNESA",
     "m3net": "M3NET",
     "ada2i": "Ada2I",
+    "haucl": "HAUCL",
+    "mpt-hcl": "MPTHCL",
     "cmn": "CMN",
     "icon": "ICON",
     "mult": "MulT",

@@ -112,7 +112,9 @@ class Ada2I(Baseline):
         self.encoder = nn.ModuleDict({name: Stack(block) for name in names})
         self.features_ring = TensorRing(names, d, config.rank)
         self.score = nn.Sequential(nn.Linear(d, d), nn.Tanh(), nn.Linear(d, 1, bias=False))
-        self.vote = nn.ModuleDict({name: nn.Linear(d, classes, bias=False) for name in names})
+        self.vote = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(classes, d)) for name in names}
+        )  # only their directions matter
         self.combine = nn.Linear(len(names) * d, d)
         self.feature_classifier = nn.Linear(d, classes)
         self.classifier = nn.Linear(d, classes)
@@ -140,7 +142,7 @@ class Ada2I(Baseline):
         weight = self.modality_weights(gated, present)
         fused = (weight[..., None] * torch.stack(list(gated.values()), 1)).sum(1)
         votes = {
-            name: SCALE * F.linear(F.normalize(h, dim=-1), F.normalize(self.vote[name].weight))
+            name: SCALE * F.linear(F.normalize(h, dim=-1), F.normalize(self.vote[name], dim=-1))
             for name, h in gated.items()
         }
         joined = self.dropout(F.relu(self.combine(torch.cat(list(gated.values()), -1))))

@@ -8,10 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from css_model.baselines.sequences import pad
+from css_model.baselines.baseline import Baseline
+from css_model.baselines.sequences import pad, run_rnn
+from css_model.batch import Batch
 
 __all__ = [
+    "ContextualModel",
     "DeepGraphConvolution",
+    "GraphReadout",
     "ModalityGraph",
     "ModalityNodes",
     "angular_similarity",
@@ -44,6 +48,26 @@ def normalised(weight: Tensor) -> Tensor:
 def inverse_root(degree: Tensor) -> Tensor:
     """Return 1 / sqrt(degree), 0 for a node without edges."""
     return torch.where(degree > 0, degree.clamp(min=1e-6).rsqrt(), 0)
+
+
+class ContextualModel(Baseline):
+    """A model whose nodes know their speaker, and the text of the dialogue around them.
+
+    project: modality -> linear layer. context: a recurrent network over the text. speaker: an
+    embedding that is added to every modality.
+    """
+
+    project: nn.ModuleDict
+    context: nn.RNNBase
+    speaker: nn.Embedding
+
+    def node_rows(self, batch: Batch, present: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return modality -> (N, d). Rows of missing features are not masked; the graph does."""
+        speakers = self.speaker(batch.speakers % self.speaker.num_embeddings)
+        rows = self.projected(batch, present, self.project)
+        if "text" in rows:
+            rows["text"] = run_rnn(self.context, rows["text"], batch.lengths)
+        return {name: h + speakers for name, h in rows.items()}
 
 
 class ModalityNodes:
@@ -111,3 +135,17 @@ class DeepGraphConvolution(nn.Module):
         mixed = (1 - self.alpha) * spread + self.alpha * first
         inside = torch.cat([spread, first], -1) if self.split else mixed
         return (1 - self.beta) * mixed + self.beta * (inside @ self.weight)
+
+
+class GraphReadout(nn.Module):
+    """Classify utterances by the nodes before and after the graph, all modalities side by side."""
+
+    def __init__(self, width: int, hidden: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.combine, self.classifier = nn.Linear(width, hidden), nn.Linear(hidden, classes)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, graph: ModalityNodes, *nodes: Tensor) -> Tensor:
+        """Return logits (N, c). nodes: (B, M T, …); their widths add up to `width`."""
+        joined = torch.cat([graph.rows(part) for part in nodes], -1)
+        return self.classifier(self.dropout(F.relu(self.combine(self.dropout(joined)))))

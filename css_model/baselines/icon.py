@@ -21,29 +21,23 @@ import torch
 from torch import Tensor, nn
 
 from css_model.baselines.baseline import Baseline
-from css_model.baselines.cmn import read_memory
+from css_model.baselines.cmn import CMNConfig, read_memory
 from css_model.baselines.sequences import concatenate, pad, run_rnn, same_speaker_order
 from css_model.batch import Batch
-from css_model.config import BaseConfig
 from css_model.interface import Output
 
 __all__ = ["ICON", "ICONConfig"]
 
 
 @dataclass(frozen=True)
-class ICONConfig(BaseConfig):
-    """Dimensions and options of ICON. window: past utterances in memory. hops: times it is read.
+class ICONConfig(CMNConfig):
+    """Dimensions and options of ICON, the same as those of CMN.
 
     >>> ICONConfig(widths={"text": 4}, labels=("joy", "anger")).hops
     3
     """
 
     MODEL: ClassVar[str] = "icon"
-
-    d: int = 100
-    window: int = 40
-    hops: int = 3
-    dropout: float = 0.3
 
 
 class ICON(Baseline):

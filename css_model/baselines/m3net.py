@@ -26,10 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from css_model.baselines.baseline import Baseline
-from css_model.baselines.graphs import normalised
+from css_model.baselines.graphs import ContextualModel, GraphReadout, normalised
 from css_model.baselines.hypergraphs import HypergraphConvolution, ModalityHypergraph
-from css_model.baselines.sequences import run_rnn
 from css_model.batch import Batch
 from css_model.config import BaseConfig
 from css_model.interface import Output
@@ -73,7 +71,7 @@ class FrequencyConvolution(nn.Module):
         return nodes + dropout(ratio * adjacency) @ nodes
 
 
-class M3NET(Baseline):
+class M3NET(ContextualModel):
     """M3NET; its only loss is the cross-entropy."""
 
     config: M3NETConfig
@@ -89,25 +87,19 @@ class M3NET(Baseline):
         )
         self.enter = nn.Linear(d, d)
         self.graph = nn.ModuleList(FrequencyConvolution(d) for _ in range(config.frequency_layers))
-        self.combine = nn.Linear(2 * count * d, d)
-        self.classifier = nn.Linear(d, len(config.labels))
+        self.readout = GraphReadout(2 * count * d, d, len(config.labels), config.dropout)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, batch: Batch) -> Output:
         """Compute the logits of a batch."""
         present = self.present(batch)
-        speakers = self.speaker(batch.speakers % self.config.speakers)
-        rows = self.projected(batch, present, self.project)
-        if "text" in rows:
-            rows["text"] = run_rnn(self.context, rows["text"], batch.lengths)
         graph = ModalityHypergraph(present, batch.lengths)
-        inputs = graph.nodes({name: h + speakers for name, h in rows.items()})
+        inputs = graph.nodes(self.node_rows(batch, present))
         nodes = inputs
         for layer in self.hypergraph:
             nodes = layer(self.dropout(nodes), graph.incidence.to(nodes))
-        joined = torch.cat([graph.rows(nodes), graph.rows(self._frequencies(graph, inputs))], -1)
-        hidden = F.relu(self.combine(self.dropout(joined)))
-        return Output(self.classifier(self.dropout(hidden)), {}, {}, present)
+        logits = self.readout(graph, nodes, self._frequencies(graph, inputs))
+        return Output(logits, {}, {}, present)
 
     def _frequencies(self, graph: ModalityHypergraph, inputs: Tensor) -> Tensor:
         edges = graph.edges() & ~torch.eye(inputs.shape[1], dtype=torch.bool, device=inputs.device)

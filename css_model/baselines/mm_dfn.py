@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from css_model.baselines.baseline import Baseline
-from css_model.baselines.graphs import DeepGraphConvolution, ModalityGraph
+from css_model.baselines.graphs import DeepGraphConvolution, GraphReadout, ModalityGraph
 from css_model.baselines.sequences import run_rnn, same_speaker_order
 from css_model.batch import Batch
 from css_model.config import BaseConfig
@@ -73,8 +73,8 @@ class MMDFN(Baseline):
             DeepGraphConvolution(hidden, layer + 1, config.alpha, config.eta, split=True)
             for layer in range(config.layers)
         )
-        self.combine = nn.Linear(count * (d + hidden), hidden)
-        self.classifier = nn.Linear(hidden, len(config.labels))
+        classes = len(config.labels)
+        self.readout = GraphReadout(count * (d + hidden), hidden, classes, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, batch: Batch) -> Output:
@@ -82,19 +82,14 @@ class MMDFN(Baseline):
         present = self.present(batch)
         order, runs = same_speaker_order(batch.speakers, batch.lengths)
         rows = {}
-        for name, x in self.features(batch, present).items():
-            h = torch.where(present[name][:, None], self.project[name](x), 0)
+        for name, h in self.projected(batch, present, self.project).items():
             spoken = torch.empty_like(h)
             spoken[order] = run_rnn(self.speaker, h[order], runs)
-            if name == "text":
-                h = run_rnn(self.context, h, batch.lengths)
-            weight = getattr(self.config, f"{name}_speaker", 1.0)
-            rows[name] = torch.where(present[name][:, None], h + weight * spoken, 0)
+            own = run_rnn(self.context, h, batch.lengths) if name == "text" else h
+            rows[name] = own + getattr(self.config, f"{name}_speaker", 1.0) * spoken
         graph = ModalityGraph(rows, present, batch.lengths)
         inputs = graph.nodes(rows)
-        nodes = self._convolve(graph, inputs)
-        joined = torch.cat([graph.rows(inputs), graph.rows(nodes)], -1)
-        logits = self.classifier(self.dropout(F.relu(self.combine(self.dropout(joined)))))
+        logits = self.readout(graph, inputs, self._convolve(graph, inputs))
         return Output(logits, {}, {}, present)
 
     def _convolve(self, graph: ModalityGraph, inputs: Tensor) -> Tensor:

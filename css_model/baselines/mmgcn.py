@@ -17,13 +17,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from css_model.baselines.baseline import Baseline
-from css_model.baselines.graphs import DeepGraphConvolution, ModalityGraph
-from css_model.baselines.sequences import run_rnn
+from css_model.baselines.graphs import (
+    ContextualModel,
+    DeepGraphConvolution,
+    GraphReadout,
+    ModalityGraph,
+)
 from css_model.batch import Batch
 from css_model.config import BaseConfig
 from css_model.interface import Output
@@ -53,7 +55,7 @@ class MMGCNConfig(BaseConfig):
     speakers: int = 2
 
 
-class MMGCN(Baseline):
+class MMGCN(ContextualModel):
     """MMGCN; its only loss is the cross-entropy."""
 
     config: MMGCNConfig
@@ -69,25 +71,17 @@ class MMGCN(Baseline):
             DeepGraphConvolution(hidden, layer + 1, config.alpha, config.eta)
             for layer in range(config.layers)
         )
-        self.combine = nn.Linear(count * (d + hidden), hidden)
-        self.classifier = nn.Linear(hidden, len(config.labels))
+        classes = len(config.labels)
+        self.readout = GraphReadout(count * (d + hidden), hidden, classes, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, batch: Batch) -> Output:
         """Compute the logits of a batch."""
         present = self.present(batch)
-        speakers = self.speaker(batch.speakers % self.config.speakers)
-        rows = {}
-        for name, x in self.features(batch, present).items():
-            h = torch.where(present[name][:, None], self.project[name](x), 0)
-            if name == "text":
-                h = run_rnn(self.context, h, batch.lengths)
-            rows[name] = torch.where(present[name][:, None], h + speakers, 0)
+        rows = self.node_rows(batch, present)
         graph = ModalityGraph(rows, present, batch.lengths)
         inputs = graph.nodes(rows)
-        nodes = self._convolve(graph, inputs)
-        joined = torch.cat([graph.rows(inputs), graph.rows(nodes)], -1)
-        logits = self.classifier(self.dropout(F.relu(self.combine(self.dropout(joined)))))
+        logits = self.readout(graph, inputs, self._convolve(graph, inputs))
         return Output(logits, {}, {}, present)
 
     def _convolve(self, graph: ModalityGraph, inputs: Tensor) -> Tensor:

@@ -70,10 +70,7 @@ class MulT(Baseline):
         present = self.present(batch)
         layout = Layout(batch.lengths, batch.speakers.device)
         where = positions(batch.lengths, self.config.d, batch.speakers.device)
-        rows = {
-            name: torch.where(present[name][:, None], self.project[name](x) + where, 0)
-            for name, x in self.features(batch, present).items()
-        }
+        rows = self.projected(batch, present, self.project, where)
         gathered = []
         for target, x in rows.items():
             streams = [

@@ -102,10 +102,7 @@ class SDT(Baseline):
         layout = Layout(batch.lengths, batch.speakers.device)
         extra = positions(batch.lengths, self.config.d, batch.speakers.device)
         extra = extra + self.speaker(batch.speakers % self.config.speakers)
-        rows = {
-            name: torch.where(present[name][:, None], self.project[name](x) + extra, 0)
-            for name, x in self.features(batch, present).items()
-        }
+        rows = self.projected(batch, present, self.project, extra)
         hidden = {}
         for target in rows:
             streams = [self._stream(target, source, rows, present, layout) for source in rows]

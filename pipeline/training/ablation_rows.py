@@ -62,6 +62,7 @@ ROWS: dict[str, Row] = {
     **_modality_rows(),
     "mlp": Row("concatenation + GELU MLP", "fusion", ["model.fusion=mlp"]),
     "lmf": Row("LMF", "fusion", ["model.fusion=lmf"]),
+    "mlb": Row("MLB", "fusion", ["model.fusion=mlb"]),
     "mfb": Row("MFB", "fusion", ["model.fusion=mfb"]),
     "ptp": Row("polynomial tensor pooling, shared projections", "fusion", ["model.fusion=ptp"]),
     "gate": Row("softmax gate (SDT)", "fusion", ["model.fusion=gate"]),

@@ -12,8 +12,10 @@ from scipy.special import expit, log_softmax, softmax
 from css_model import collate, config_class, make_model
 from css_model.baselines.ada2i import TensorRing
 from css_model.baselines.cmn import read_memory
+from css_model.baselines.contrast import contrast_labels, contrast_views
 from css_model.baselines.dialoguegcn import RelationalConvolution
 from css_model.baselines.graphs import DeepGraphConvolution, ModalityGraph, normalised
+from css_model.baselines.haucl import HypergraphAutoencoder
 from css_model.baselines.hypergraphs import HypergraphConvolution, ModalityHypergraph
 from css_model.baselines.m3net import FrequencyConvolution
 from css_model.baselines.misa import central_moment_discrepancy
@@ -410,10 +412,103 @@ def test_ada2i_weighs_modalities_and_compares_directions() -> None:
         scores = [linear(second, np.tanh(linear(first, h))).item() for h in rows]
         weight, logits, votes = softmax(scores), np.zeros(4), np.zeros(4)
         for name, share, h in zip(names, weight, rows, strict=True):
-            classes = array(model.vote[name].weight)
+            classes = array(model.vote[name])
             cosine = classes @ h / np.linalg.norm(classes, axis=1) / np.linalg.norm(h)
             np.testing.assert_allclose(array(output.unimodal[name][n]), 10 * cosine)
             votes += share * 10 * cosine
             logits += share * h
         np.testing.assert_allclose(array(output.extra["votes"][n]), votes)
         np.testing.assert_allclose(array(output.logits[n]), linear(model.classifier, logits))
+
+
+def test_haucl_thins_out_the_hypergraph() -> None:
+    """Means and probabilities, outside training: memberships and the loss, one by one."""
+    present = {"text": torch.tensor([1, 1, 1]) > 0, "audio": torch.tensor([1, 0, 1]) > 0}
+    graph = ModalityHypergraph(present, [2, 1])
+    nodes = graph.nodes({name: torch.randn(3, 4).double() for name in present})
+    layer = HypergraphAutoencoder(4, 2, 0.5, True).double().eval()
+    members, loss = layer(nodes, graph)
+    full = array(graph.incidence).astype(float)
+    z_nodes = np.split(
+        linear(layer.node_moments, array(layer.nodes(nodes, graph.incidence))), 2, -1
+    )
+    divergences: tuple[list, list] = ([], [])
+    entropies: tuple[list, list] = ([], [])
+    for b in range(2):
+        for e in range(full.shape[2]):
+            inside = np.flatnonzero(full[b, :, e])
+            if not len(inside):
+                assert (array(members)[b, :, e] == 0).all()
+                continue
+            edge = np.maximum(linear(layer.edges, array(nodes)[b, inside].mean(0)), 0)
+            mean, log_variance = np.split(linear(layer.edge_moments, edge), 2)
+            divergences[0].append((mean**2 + np.exp(log_variance) - 1 - log_variance).mean() / 2)
+            for v in np.flatnonzero(array(graph.known)[b, :, 0]):
+                p = expit(z_nodes[0][b, v] @ mean / 2)
+                np.testing.assert_allclose(array(members)[b, v, e], full[b, v, e] * p)
+                entropies[int(full[b, v, e])].append(-np.log(p if full[b, v, e] else 1 - p))
+        for v in np.flatnonzero(array(graph.known)[b, :, 0]):
+            mean, log_variance = z_nodes[0][b, v], z_nodes[1][b, v]
+            divergences[1].append((mean**2 + np.exp(log_variance) - 1 - log_variance).mean() / 2)
+    expected = sum(map(np.mean, divergences)) + sum(map(np.mean, entropies)) / 2
+    np.testing.assert_allclose(loss.item(), expected)
+
+
+def test_haucl_samples_in_training_only() -> None:
+    model = build("haucl", d=8, layers=1, dropout=0.0)
+    batch = collate([make_dialogue(8, 5)], WIDTHS)
+    batch.features.update({m: rows.double() for m, rows in batch.features.items()})
+    assert torch.equal(model(batch).logits, model(batch).logits)
+    model.train()
+    assert not torch.equal(model(batch).logits, model(batch).logits)
+
+
+def test_views_are_contrasted_within_a_dialogue() -> None:
+    a, b = torch.randn(2, 3, 4).double(), torch.randn(2, 3, 4).double()
+    known = torch.tensor([[1, 1, 0], [1, 0, 0]]) > 0
+    unit = [array(x) / np.linalg.norm(array(x), axis=-1, keepdims=True) for x in (a, b)]
+    terms = []
+    for i in range(2):
+        for x, y in (unit, unit[::-1]):
+            terms.append(-log_softmax(x[0, :2] @ y[0, i] / 0.5)[i])
+    terms += [0, 0]  # alone in its dialogue
+    result = contrast_views(a, b, known[..., None], 0.5)
+    np.testing.assert_allclose(result.item(), np.mean(terms))
+
+
+def test_labels_are_contrasted() -> None:
+    rows, labels = torch.randn(6, 3).double(), torch.tensor([0, 1, 0, 0, 2, 1])
+    use = torch.tensor([1, 1, 1, 1, 1, 0]) > 0  # leaves labels 1 and 2 with one row each
+    unit = array(rows) / np.linalg.norm(array(rows), axis=1, keepdims=True)
+    terms = []
+    for i in (0, 2, 3):
+        others = [j for j in range(5) if j != i]
+        scores = log_softmax(unit[others] @ unit[i] / 0.5)
+        terms.append(-np.mean([scores[others.index(j)] for j in (0, 2, 3) if j != i]))
+    np.testing.assert_allclose(contrast_labels(rows, labels, use, 0.5).item(), np.mean(terms))
+    assert contrast_labels(rows, labels, use & (labels > 0), 0.5) == 0
+
+
+def test_mpt_reads_prompts_beside_the_text() -> None:
+    """Keys and values: the text of the dialogue, then the filtered rows of voice and face."""
+    model = build("mpt-hcl", d=4, heads=2, layers=1)
+    layer, rows = model.transformer[0], {n: torch.randn(3, 4).double() for n, _ in WIDTHS}
+    present = {name: torch.tensor([True, name != "audio", True]) for name, _ in WIDTHS}
+    result = layer(rows["text"], rows, present, [3])
+    x, query = array(rows["text"]), layer_norm(layer.norm, array(rows["text"]))
+    keys, values = np.split(linear(layer.key_value, query), 2, 1)
+    for name in ("audio", "visual"):
+        h = array(rows[name])[array(present[name])]
+        gate, value = (linear(part, h) for part in (layer.filter_gate[name], layer.filter[name]))
+        prompt = linear(layer.key_value, layer_norm(layer.norm, expit(gate) * np.tanh(value)))
+        keys = np.concatenate([keys, prompt[:, :4]])
+        values = np.concatenate([values, prompt[:, 4:]])
+    parts = []
+    for q, k, v in zip(
+        *(np.split(y, 2, 1) for y in (linear(layer.query, query), keys, values)), strict=True
+    ):
+        parts.append(softmax(q @ k.T / math.sqrt(2), 1) @ v)
+    h = x + linear(layer.out, np.concatenate(parts, 1))
+    feed = linear(layer.feed[0], layer_norm(layer.norm_feed, h))
+    exact = torch.nn.functional.gelu(torch.from_numpy(feed)).numpy()
+    np.testing.assert_allclose(array(result), h + linear(layer.feed[2], exact), atol=1e-12)

@@ -130,6 +130,20 @@ def test_without_msp_there_is_one_projection_and_no_gate() -> None:
     assert torch.allclose(fusion(h), fusion(swapped))
 
 
+def test_mlb_multiplies_pairs(config) -> None:
+    fusion = FUSIONS["mlb"](config(d=6, heads=2, rank=2))
+    h = {name: rows.float() for name, rows in inputs().items()}
+    present = {name: torch.arange(5) != k for k, name in enumerate(M)}
+    sides = {}
+    for name in M:
+        factor = fusion.factors[name]
+        side = torch.tanh(h[name] @ factor.weight.T + factor.bias)
+        sides[name] = torch.where(present[name][:, None], side, 1.0)  # 1 has no say in a product
+    products = [sides[a] * sides[b] for a, b in (M[:2], (M[0], M[2]), M[1:])]
+    expected = torch.cat(products, 1) @ fusion.out.weight.T + fusion.out.bias
+    assert torch.allclose(fusion(h, present), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", FUSIONS)
 def test_every_fusion_learns_and_ignores_missing_features(name: str, config, dialogue) -> None:
     model = CSS(config(fusion=name, dropout=0.0))
