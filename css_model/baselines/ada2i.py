@@ -10,15 +10,15 @@ class weights are normalised. The loss is the sum of three cross-entropies: of t
 the modalities, of all gated features, and of the weighted votes of the modalities. In every step,
 the gradient of the encoder of a modality that is ahead is scaled down (`css_model.balance`).
 
-Open in the paper, decided here: feature k of modality m is gated by
+The paper's full text was not at hand. Decided here: feature k of modality m is gated by
 σ(trace(G^m(h^m) Π_n G^n(h^n) O_k^m)), where G maps a vector to an R x R matrix (the identity for a
 missing modality) and n are the other modalities in their order, and the gated vector is added to
-the ungated one; modality weights are a softmax of vᵀ tanh(U h̃ + b); logits of directions are scaled
-by 10; sinusoidal positions and a speaker embedding are added to every modality; there is no noise
-on the gradients.
+the ungated one; modality weights are a softmax of vᵀ tanh(U h̃ + b); logits of directions are
+scaled by 10; sinusoidal positions and a speaker embedding are added to every modality; there is no
+noise on the gradients.
 
-The sizes are not known to us. Width 512 with 5 (IEMOCAP) and 2 layers (MELD) was chosen by the
-figures for the parameters, 54.5 M and 24.4 M, and stays 7 % and 11 % below them.
+Width 512 with 5 (IEMOCAP) and 2 layers (MELD) was chosen by the figures for the parameters, 54.5 M
+and 24.4 M, and stays 7 % and 11 % below them.
 """
 
 from __future__ import annotations

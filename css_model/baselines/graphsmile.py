@@ -8,11 +8,15 @@ first lets the two modalities read each other, then each of them its own context
 mixes both. The projected outputs of all graphs (two per pair) are averaged. Besides the emotion,
 the model learns the sentiment and whether it changes between two utterances.
 
-Open in the paper, decided here: edges weigh 1 - arccos(cosine) / π of the inputs, as in MMGCN, and
-are normalised by the degrees; a step is residual with a ReLU and a layer norm, and both modalities
-of a graph share its matrix; a speaker embedding is added to every modality; the shift is read by a
-hidden layer. The batch norm of the features is left out: merc has standardised them over the
-training part, and the linear layer behind it holds its scale and shift.
+The paper's full text was not at hand. Decided here: edges weigh 1 - arccos(cosine) / π of the
+inputs, as in MMGCN, and are normalised by the degrees; a step is residual with a ReLU and a layer
+norm, and both modalities of a graph share its matrix; a speaker embedding is added to every
+modality; the shift is read by a hidden layer. The batch norm of the features is left out: merc has
+standardised them over the training part, and the linear layer behind it holds its scale and shift.
+
+With the four 1024-wide vectors that RoBERTa gives in the published features, MELD's count is within
+2 % of the figure that is known, 7.2 M; IEMOCAP's is 5 % above its 15.1 M. So built, the model reads
+no order in time: its windows reach as far back as forward.
 
 Sentiments come from the names of the emotions (`SENTIMENTS`), as tables have no column for them. An
 emotion that is not listed is a sentiment of its own.

@@ -9,11 +9,11 @@ a second Transformer (MPT), which thus fuses them with the text at each level. H
 learning adds an unsupervised loss, which pulls two passes with different dropout together, and a
 supervised one, which pulls together utterances of one emotion.
 
-Open in the paper, decided here: the text alone counts as strong (without it, the first modality); a
-filter is σ(U h) ⊙ tanh(V h), with parameters of its own in every layer; blocks are pre-norm with a
-GELU feed-forward layer of 4 d; negatives are the other utterances of the batch; positions are
-sinusoidal and a speaker embedding is added to every modality. The sizes and the weights of the
-losses are not known to us, and neither is a number of parameters.
+The paper's full text was not at hand. Decided here: the text alone counts as strong (without it,
+the first modality); a filter is σ(U h) ⊙ tanh(V h), with parameters of its own in every layer;
+blocks are pre-norm with a GELU feed-forward layer of 4 d; negatives are the other utterances of the
+batch; positions are sinusoidal and a speaker embedding is added to every modality. So are the sizes
+and the weights of the losses; no number of parameters is known.
 """
 
 from __future__ import annotations
