@@ -35,6 +35,7 @@ __all__ = [
     "__version__",
     "ablate",
     "agree",
+    "benchmark",
     "compare",
     "evaluate",
     "extract",
@@ -367,6 +368,56 @@ def ablate(
     names = list(rows) if rows else None
     return run(
         corpus, corpus.settings, Path(out), names, protocol, seeds, list(settings), report=report
+    )
+
+
+def benchmark(
+    corpus: Corpus,
+    *,
+    out: str | Path,
+    models: Sequence[str] | None = None,
+    protocol: str = "clean",
+    seeds: int = 5,
+    settings: Sequence[str] = (),
+    settings_of: str | None = None,
+    width: int | None = None,
+    jobs: int | None = None,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Train CSS and the models that it is compared with, each with its own settings.
+
+    Args:
+        out: folder of the tables and of every model's run. A killed benchmark continues.
+        models: names such as "css" and "sdt"; default: all.
+        protocol: "clean", "published" or "both".
+        settings: overrides such as "train.epochs=2"; one counts for the models that have its key.
+        settings_of: "iemocap" or "meld": the sizes and hyperparameters of that corpus.
+        width: of every model that has one.
+        jobs: seeds to train at once; default: one per core, on a CUDA device one.
+
+    Returns:
+        {"models": {name: figures}}; see `merc benchmark --json`. A model that failed has an error.
+
+    >>> corpus = merc.load_corpus("synthetic")
+    >>> result = merc.benchmark(
+    ...     corpus, out="runs/all", models=["mfn"], seeds=1, settings=["train.epochs=1"]
+    ... )
+    >>> result["models"]["mfn"]["parameters"]
+    880134
+    """
+    from pipeline.training.benchmark import benchmark as run
+
+    return run(
+        corpus,
+        settings_of or corpus.settings,
+        Path(out),
+        models,
+        protocol,
+        seeds,
+        settings,
+        width=width,
+        jobs=jobs,
+        report=report,
     )
 
 
