@@ -128,6 +128,6 @@ def ship(
     def work() -> dict:
         from pipeline.recipes.offline_card import ship as measure_and_write
 
-        return measure_and_write(run, data, clips, out, jobs, _to_stderr)
+        return measure_and_write(run, data, clips, out, jobs or 1, _to_stderr)
 
     report_result(work, json)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import math
 import os
+import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import write_bytes
 from pipeline.core.os_errors import os_error
 from pipeline.core.progress import NoProgress, Progress, Stage
+from pipeline.core.resources import WORKER_MEMORY, default_jobs, usable_memory
 from pipeline.core.spreadsheet import csv_bytes
 from pipeline.core.worker_process import Send
 from pipeline.core.workers import WorkerDied, map_items
 
-__all__ = ["Failure", "failure_of", "printable", "run_each", "write_failures"]
+__all__ = ["Failure", "Later", "failure_of", "printable", "run_each", "write_failures"]
 
 TRIES = 2  # of an item whose process dies; the second one alone
 START_SECONDS = 10.0  # of media; time to open an item and to load the models is that of so much
 DEFAULT_FACTOR = 60.0  # s of work allowed for 1 s of media; $MERC_TIME_LIMIT replaces it
+MEMORY_SHARE = 0.9  # of the free memory that all workers may take; $MERC_MEMORY_LIMIT replaces it
+LEAST_MEMORY = WORKER_MEMORY * 2**30  # bytes that a worker may always take
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,22 @@ class Failure:
         return f"{self.input}: {self.reason}; {self.remedy} (stage: {self.stage})"
 
 
+@dataclass(frozen=True)
+class Later:
+    """Returned by `work`: another process has this item in work; come back after the others.
+
+    When `work` is called for it again, `stage.again` is True, and it must wait instead.
+    """
+
+
 def run_each(
     items: Sequence[Any],
     work: Callable[[Any, Stage], Any],
     *,
-    jobs: int = 1,
+    jobs: int | None = 1,
     progress: Progress | None = None,
+    size: Callable[[Any], float] | None = None,
+    costs: dict[str, float] | None = None,
 ) -> tuple[list[Any], list[Failure]]:
     """Run `work(item, stage)` for every item, whatever happens to the others.
 
@@ -61,10 +75,17 @@ def run_each(
     many processes, so work, items and results must pickle: use a frozen dataclass that loads its
     models lazily. In failures an item is named str(item).
 
-    With jobs > 1, an item whose process dies is tried once more, alone, after the others. A process
-    that hangs is stopped: it has 600 s to open an item, and once `work` has called
-    `progress.allow_time(stage, seconds of media)`, another 60 s for each of these seconds and 600 s
-    besides. $MERC_TIME_LIMIT replaces the 60 and, in proportion, the 600.
+    jobs: None takes as many processes as the cores and the free memory carry; several items are
+        then never worked on in this process.
+    size: with several processes, items begin with the largest, so that none is left for the end.
+    costs: stage -> CPU seconds; those of this run are added.
+
+    In processes of their own, an item whose process dies is tried once more, alone, after the
+    others. A process that hangs is stopped: it has 600 s to open an item, and once `work` has
+    called `progress.allow_time(stage, seconds of media)`, another 60 s for each of these seconds
+    and 600 s besides. $MERC_TIME_LIMIT replaces the 60 and, in proportion, the 600. All processes
+    together may take 90 % of the memory that is free at the start, or $MERC_MEMORY_LIMIT GiB; one
+    that takes more than its share is stopped and its item tried again alone.
 
     Returns:
         The results in the order of the items (None where an item failed), and the failures in the
@@ -83,29 +104,71 @@ def run_each(
     >>> print(*failures)
     0: division by zero; choose another number (stage: divide)
     """
-    progress = progress or NoProgress()
-    results: list[Any] = [None] * len(items)
-    failures: dict[int, Failure] = {}
-    stages: dict[int, str] = {}
+    run = _Run(items, work, progress or NoProgress(), {} if costs is None else costs)
+    several = len(items) > 1
+    order = list(range(len(items)))
+    if size and jobs != 1:
+        order.sort(key=lambda index: -size(items[index]))
+    count = default_jobs(len(items)) if jobs is None else jobs
+    later = run.map(order, count, isolate=several and jobs is None)
+    if later:
+        run.map(later, count, isolate=several and jobs is None, again=True)
+    return run.results, [run.failures[index] for index in sorted(run.failures)]
 
-    def on_stage(index: int, stage: str, done: float | None) -> None:
-        stages[index] = stage
-        progress.update(index, printable(items[index]), stage, done)
 
-    finished = map_items(_Guarded(work, _time_factor()), items, jobs, on_stage, TRIES)
-    try:
-        for index, outcome in finished:
-            name = printable(items[index])
-            if isinstance(outcome, WorkerDied):
-                outcome = _failure_of_death(name, stages.get(index, "start"), outcome)
-            if isinstance(outcome, Failure):
-                failures[index] = outcome
-            else:
-                results[index] = outcome
-            progress.finish(index, name, failures.get(index))
-    finally:
-        finished.close()  # type: ignore[attr-defined]
-    return results, [failures[index] for index in sorted(failures)]
+class _Run:
+    """The results and failures of a run, by the index of the item."""
+
+    def __init__(
+        self,
+        items: Sequence[Any],
+        work: Callable[[Any, Stage], Any],
+        progress: Progress,
+        costs: dict[str, float],
+    ) -> None:
+        self.items, self.work, self.progress, self.costs = items, work, progress, costs
+        self.results: list[Any] = [None] * len(items)
+        self.failures: dict[int, Failure] = {}
+
+    def map(self, order: list[int], jobs: int, isolate: bool, again: bool = False) -> list[int]:
+        """Work on the items of `order`; return those that returned `Later`."""
+        stages: dict[int, str] = {}
+        names = [printable(self.items[index]) for index in order]
+
+        def on_stage(number: int, stage: str, done: float | None) -> None:
+            stages[number] = stage
+            self.progress.update(order[number], names[number], stage, done)
+
+        later = []
+        finished = map_items(
+            _Guarded(self.work, _time_factor(), again),
+            [self.items[index] for index in order],
+            jobs,
+            on_stage,
+            TRIES,
+            isolate,
+            _memory_limit(jobs) if isolate or jobs > 1 else None,
+        )
+        try:
+            for number, outcome in finished:
+                index, name = order[number], names[number]
+                if isinstance(outcome, WorkerDied):
+                    outcome = _failure_of_death(name, stages.get(number, "start"), outcome)
+                else:
+                    for stage, seconds in outcome.costs.items():
+                        self.costs[stage] = self.costs.get(stage, 0.0) + seconds
+                    outcome = outcome.result
+                if isinstance(outcome, Later):
+                    later.append(index)
+                    continue
+                if isinstance(outcome, Failure):
+                    self.failures[index] = outcome
+                else:
+                    self.results[index] = outcome
+                self.progress.finish(index, name, self.failures.get(index))
+        finally:
+            finished.close()  # type: ignore[attr-defined]
+        return later
 
 
 def failure_of(name: str, stage: str, error: Exception) -> Failure:
@@ -143,7 +206,7 @@ def write_failures(failures: Sequence[Failure], folder: Path) -> Path | None:
     A file of that name with other columns is not merc's: the list then goes to
     `failures.merc.csv`.
     """
-    path, header = folder / "failures.csv", [field.name for field in fields(Failure)]
+    path, header = folder / "failures.csv", [item.name for item in fields(Failure)]
     if path.exists() and _header(path) != header:
         path = folder / "failures.merc.csv"
     if not failures:
@@ -168,44 +231,77 @@ class _Guarded:
 
     work: Callable[[Any, Stage], Any]
     factor: float  # s of work allowed for 1 s of media
+    again: bool
 
-    def __call__(self, item: Any, send: Send) -> Any:
-        stage = _Reporter(send, self.factor)
+    def __call__(self, item: Any, send: Send) -> _Outcome:
+        stage = _Reporter(send, self.factor, self.again)
         stage.allow(0.0)
         try:
-            return self.work(item, stage)
+            result = self.work(item, stage)
         except Exception as error:  # the outermost loop: one bad input never stops the others
-            return failure_of(printable(item), stage.current, error)
+            result = failure_of(printable(item), stage.current, error)
+        stage.charge()
+        return _Outcome(result, stage.costs)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What `work` returned for an item, and the CPU seconds of each of its stages."""
+
+    result: Any
+    costs: dict[str, float]
 
 
 @dataclass
 class _Reporter:
-    """A `Stage` that remembers the last stage, and limits the time of the item."""
+    """A `Stage` that remembers the last stage and its cost, and limits the time of the item."""
 
     send: Send
     factor: float
+    again: bool  # the item was put off before
     current: str = "start"
+    costs: dict[str, float] = field(default_factory=dict)
+    since: float = field(default_factory=time.process_time)
 
     def __call__(self, name: str, done: float | None = None) -> None:
+        self.charge()
         self.current = name
         self.send(name, done)
+
+    def charge(self) -> None:
+        """Charge the CPU seconds since the last call to the current stage."""
+        now = time.process_time()
+        self.costs[self.current] = self.costs.get(self.current, 0.0) + now - self.since
+        self.since = now
 
     def allow(self, seconds: float) -> None:
         self.send.allow(self.factor * (START_SECONDS + seconds))
 
 
 def _time_factor() -> float:
-    named = os.environ.get("MERC_TIME_LIMIT", "")
+    remedy = "give the seconds of work allowed for one second of media, such as 60"
+    return _positive_number("MERC_TIME_LIMIT", remedy) or DEFAULT_FACTOR
+
+
+def _memory_limit(jobs: int) -> float | None:
+    """Return the bytes that all workers may take together; None if the system does not say."""
+    remedy = "give the GiB that all workers may take together, such as 8"
+    if named := _positive_number("MERC_MEMORY_LIMIT", remedy):
+        return named * 2**30
+    free = usable_memory()
+    return None if free is None else max(MEMORY_SHARE * free, LEAST_MEMORY * jobs)
+
+
+def _positive_number(variable: str, remedy: str) -> float | None:
+    """Return the number in a variable of the environment; None if it is not set."""
+    named = os.environ.get(variable, "")
     try:
-        factor = float(named or DEFAULT_FACTOR)
+        number = float(named) if named else None
     except ValueError:
-        factor = math.nan
-    if not factor > 0:
-        raise UsageError(
-            f"MERC_TIME_LIMIT={named}: not a positive number",
-            "give the seconds of work allowed for one second of media, such as 60",
-        )
-    return factor
+        number = math.nan
+    if number is not None and not 0 < number < math.inf:
+        raise UsageError(f"{variable}={named}: not a positive number", remedy)
+    return number
 
 
 def _failure_of_death(name: str, stage: str, died: WorkerDied) -> Failure:
@@ -216,6 +312,14 @@ def _failure_of_death(name: str, stage: str, died: WorkerDied) -> Failure:
             f"its process did not finish within {died.hung:.0f} s and was stopped",
             "convert the file (for instance with ffmpeg) and try again, or allow more time: "
             "MERC_TIME_LIMIT=600 (seconds of work for one second of media)",
+        )
+    if died.memory is not None:
+        return Failure(
+            name,
+            stage,
+            f"its process took {died.memory / 2**30:.1f} GiB of memory twice and was stopped",
+            "close other programs, cut the file into parts, or allow more: MERC_MEMORY_LIMIT=16 "
+            "(GiB for all workers together)",
         )
     if died.exitcode == -9:
         return Failure(

@@ -18,11 +18,20 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
+from pipeline.core.resources import usable_cores
+
 __all__ = ["FOREVER", "SECONDS_TO_STOP", "Send", "Work", "Worker", "start_worker"]
 
 FOREVER = float("inf")
 SECONDS_TO_STOP = 1.0  # for workers to remove their temporary files; then they are killed
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+THREADS = (  # how many threads a library starts, read when it is loaded
+    "OMP_NUM_THREADS",  # torch, the face detector
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",  # numpy
+    "OPENCV_FOR_THREADS_NUM",
+    "RAYON_NUM_THREADS",  # tokenizers
+)
 
 
 class Send(Protocol):
@@ -66,14 +75,18 @@ class Worker:
 
 
 def start_worker(work: Work, jobs: int) -> Worker:
-    """Start a worker that shares the cores with `jobs` - 1 others."""
+    """Start a worker that shares the cores with `jobs` - 1 others.
+
+    Each library gets as many threads as the worker has cores, unless the environment says
+    otherwise. Threads of several workers on one core would wait for each other.
+    """
     context = multiprocessing.get_context("spawn")  # a fork of torch's or OpenMP's threads hangs
     ours, theirs = context.Pipe()
     # bytes, so that the worker watches its parent before it imports what `work` needs
     pickled = bytes(ForkingPickler.dumps(work))
     process = context.Process(target=_serve, args=(pickled, theirs), daemon=True)
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = str(max(1, usable_cores() // jobs))
+    before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update({name: threads for name, value in before.items() if value is None})
     try:
         with _interrupts_blocked():

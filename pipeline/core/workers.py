@@ -17,6 +17,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from pipeline.core.errors import UsageError
+from pipeline.core.resources import memory_of
 from pipeline.core.worker_process import (
     FOREVER,
     SECONDS_TO_STOP,
@@ -28,17 +29,21 @@ from pipeline.core.worker_process import (
 
 __all__ = ["Send", "WorkerDied", "map_items"]
 
+WATCH = 0.5  # s between two looks at the memory of the workers
+
 
 @dataclass(frozen=True)
 class WorkerDied:
     """Returned in place of a result: the process working on this item ended.
 
     exitcode: its exit code, or minus the number of the signal that killed it.
-    hung: seconds after which it was stopped because its time was up; None if it ended by itself.
+    hung: seconds after which it was stopped because its time was up; None if it was not.
+    memory: bytes that it had taken when it was stopped for taking too many; None if it was not.
     """
 
     exitcode: int
     hung: float | None = None
+    memory: int | None = None
 
 
 def map_items(
@@ -47,6 +52,8 @@ def map_items(
     jobs: int = 1,
     on_message: Callable[..., None] = lambda index, *message: None,
     tries: int = 1,
+    isolate: bool = False,
+    memory: float | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Yield (index, work(item, send)) in the order in which items finish.
 
@@ -59,6 +66,10 @@ def map_items(
         tries come after all other items, one at a time: memory may have run out because of the
         other processes.
 
+    isolate: use a worker process even if jobs is 1.
+    memory: bytes that the workers may take together. One that takes more than its share is killed;
+        on a later try it may take all.
+
     With jobs > 1, `send.allow(seconds)` limits the time that the item may still take; a worker that
     takes longer is killed, and its item is not tried again.
 
@@ -70,8 +81,8 @@ def map_items(
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1", "choose a positive number")
     jobs = min(jobs, len(items))
-    if jobs > 1:
-        yield from _Pool(work, items, jobs, on_message, tries).run()
+    if jobs > 1 or (isolate and jobs):
+        yield from _Pool(work, items, jobs, on_message, tries, memory).run()
         return
     for index, item in enumerate(items):
         yield index, work(item, _Local(on_message, index))
@@ -100,9 +111,10 @@ class _Pool:
         jobs: int,
         on_message: Callable[..., None],
         tries: int,
+        memory: float | None,
     ) -> None:
         self.work, self.items, self.jobs = work, items, jobs
-        self.on_message, self.tries = on_message, tries
+        self.on_message, self.tries, self.memory = on_message, tries, memory
         self.waiting = deque((index, 1) for index in range(len(items)))
         self.again: deque[tuple[int, int]] = deque()
         self.busy: dict[Connection, Worker] = {}
@@ -137,6 +149,8 @@ class _Pool:
         """Wait for what the workers send, or for the first deadline."""
         first = min(worker.deadline for worker in self.busy.values())
         timeout = None if first == FOREVER else max(0.0, first - time.monotonic())
+        if self.memory is not None:
+            timeout = WATCH if timeout is None else min(WATCH, timeout)
         for pipe in wait(list(self.busy), timeout):
             worker = self.busy[pipe]  # type: ignore[index]
             try:
@@ -146,7 +160,7 @@ class _Pool:
                 OSError,
                 UnpicklingError,
             ):  # the end of the pipe, or half a message of a killed worker
-                yield from self._died(worker, None)
+                yield from self._died(worker)
                 continue
             if kind == "allow":
                 worker.allow(*content)
@@ -159,9 +173,17 @@ class _Pool:
         for worker in list(self.busy.values()):
             if time.monotonic() >= worker.deadline and not worker.pipe.poll():
                 worker.process.kill()
-                yield from self._died(worker, worker.allowed)
+                yield from self._died(worker, hung=worker.allowed)
+        for worker in list(self.busy.values()) if self.memory is not None else ():
+            taken = memory_of(worker.process.pid or 0)
+            share = self.memory if self.tried[worker.index] > 1 else self.memory / self.jobs
+            if taken > share and not worker.pipe.poll():
+                worker.process.kill()
+                yield from self._died(worker, memory=taken)
 
-    def _died(self, worker: Worker, hung: float | None) -> Iterator[tuple[int, WorkerDied]]:
+    def _died(
+        self, worker: Worker, hung: float | None = None, memory: int | None = None
+    ) -> Iterator[tuple[int, WorkerDied]]:
         del self.busy[worker.pipe]
         worker.pipe.close()
         worker.process.join(SECONDS_TO_STOP)  # it is ending; a kill would hide why
@@ -170,7 +192,7 @@ class _Pool:
         if hung is None and self.tried[index] < self.tries:
             self.again.append((index, self.tried[index] + 1))
         else:
-            yield index, WorkerDied(exitcode, hung)
+            yield index, WorkerDied(exitcode, hung, memory)
         self._give_next(None)
 
     def _stop(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.paths import ROOT
 
 from pipeline.core.errors import MercError, UsageError
-from pipeline.core.failures import Failure, failure_of, run_each, write_failures
+from pipeline.core.failures import Failure, Later, failure_of, run_each, write_failures
 from pipeline.core.progress import allow_time
 
 
@@ -104,6 +104,42 @@ def test_a_hanging_process_is_stopped_and_reported(monkeypatch):
         monkeypatch.setenv("MERC_TIME_LIMIT", bad)
         with pytest.raises(UsageError, match="MERC_TIME_LIMIT"):
             run_each(["a"], hang_or_upper)
+    monkeypatch.delenv("MERC_TIME_LIMIT")
+    monkeypatch.setenv("MERC_MEMORY_LIMIT", "much")
+    with pytest.raises(UsageError, match="MERC_MEMORY_LIMIT=much"):
+        run_each(["a", "b"], hang_or_upper, jobs=2)
+
+
+def put_off(item, stage):
+    stage("open")
+    return item.upper() if item != "busy" or stage.again else Later()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_item_that_another_process_has_in_work_comes_last(jobs):
+    recorder = Recorder()
+    results, failures = run_each(["busy", "a", "b"], put_off, jobs=jobs, progress=recorder)
+    assert results == ["BUSY", "A", "B"] and not failures
+    assert len(recorder.finished) == 3 and recorder.finished[-1] == (0, "busy", None)
+
+
+def note_order(item, stage):
+    """Append the item to a file."""
+    path, size = item
+    with path.open("a") as file:
+        file.write(f"{size}\n")
+    return os.getpid()
+
+
+def test_automatic_jobs_leave_this_process_alone_and_begin_with_the_largest(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    path = tmp_path / "order"
+    items = [(path, size) for size in (2, 9, 5)]
+    pids, _ = run_each(items, note_order, jobs=None, size=lambda item: item[1])
+    assert path.read_text().split() == ["9", "5", "2"]
+    assert len(set(pids)) == 1 and os.getpid() not in pids
+    alone, _ = run_each(items[:1], note_order, jobs=None)
+    assert alone == [os.getpid()]
 
 
 def test_reason_and_remedy_of_an_error():

@@ -8,10 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.paths import ROOT
 
 from pipeline.core.errors import UsageError
+from pipeline.core.resources import usable_cores
 from pipeline.core.workers import WorkerDied, map_items
 
 
@@ -183,3 +185,39 @@ def test_workers_in_native_code_end_with_their_parent(tmp_path):
     while any(map(is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(map(is_running, pids))
+
+
+def take_memory(item, send):
+    """Fill as many MiB as the item says, wait to be stopped, and say what a thread count is."""
+    if not item:
+        return os.environ["OMP_NUM_THREADS"]
+    data = np.ones(item << 17)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and data[0]:
+        time.sleep(0.05)
+
+
+def test_a_worker_that_takes_more_than_its_share_of_memory_is_stopped():
+    limit = 600 << 20  # of two workers: 300 MiB each
+    results = dict(map_items(take_memory, [400, 0, 700, 0], 2, memory=limit))
+    threads = str(max(1, usable_cores() // 2))
+    assert results[1] == results[3] == os.environ.get("OMP_NUM_THREADS", threads)
+    for index in (0, 2):
+        died = results[index]
+        assert died.exitcode == -signal.SIGKILL and died.memory > limit / 2
+
+
+def grow(item, send):
+    """Take 400 MiB, for long enough to be seen."""
+    data = np.ones(item << 17)
+    time.sleep(2.0)
+    return int(data.sum()) >> 17
+
+
+def test_alone_it_may_take_the_memory_of_all():
+    assert dict(map_items(grow, [400, 1], 2, tries=2, memory=600 << 20)) == {0: 400, 1: 1}
+
+
+def test_one_worker_apart_from_this_process():
+    (_, (item, pid)), *others = map_items(work, ["a", "exit"], 1, isolate=True)
+    assert item == "a" and pid != os.getpid() and others == [(1, WorkerDied(7))]

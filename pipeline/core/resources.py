@@ -1,0 +1,68 @@
+"""How many cores and how much memory this process may use, and how many workers they carry."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from pathlib import Path
+
+__all__ = ["WORKER_MEMORY", "default_jobs", "memory_of", "usable_cores", "usable_memory"]
+
+WORKER_MEMORY = 2.0  # GiB that a worker takes at most with the models of profile offline
+_CGROUP = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
+
+
+def default_jobs(items: int) -> int:
+    """Return how many workers the cores and the free memory carry, at most one per item.
+
+    >>> default_jobs(1)
+    1
+    """
+    memory = usable_memory()
+    carried = math.inf if memory is None else memory / (WORKER_MEMORY * 2**30)
+    return max(1, int(min(items, usable_cores(), carried)))
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may run on, by affinity and container limit."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # cgroup version 2: "max 100000" or "150000 ..."
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, math.ceil(int(quota) / int(period)))
+    return max(1, count)
+
+
+def usable_memory() -> int | None:
+    """Return the bytes of memory that are free for this process; None if the system does not say.
+
+    Free is what the kernel could give without swapping, within the limit of the container.
+    """
+    free = []
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = (_PROC / "meminfo").read_text().splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        free.append(int(available.split()[1]) << 10)
+    with contextlib.suppress(OSError, ValueError):
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        if limit != "max":
+            free.append(int(limit) - int((_CGROUP / "memory.current").read_text()))
+    return max(0, min(free)) if free else None
+
+
+def memory_of(process: int) -> int:
+    """Return the resident memory of a process in bytes; 0 if it is gone or the system has no /proc.
+
+    >>> memory_of(os.getpid()) >= 0
+    True
+    """
+    try:
+        pages = int((_PROC / str(process) / "statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
