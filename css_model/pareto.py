@@ -18,6 +18,7 @@ __all__ = [
     "gram_matrix",
     "mean_over_ranks",
     "min_norm_weights",
+    "set_gradients",
     "shares_of_rank",
     "sum_over_ranks",
 ]
@@ -196,8 +197,7 @@ class ParetoGradientModulator:
             parameter.grad = None
 
     def _assign(self, trunk: Sequence[Tensor], head: Sequence[Tensor]) -> None:
-        for parameter, gradient in zip(self.trunk + self.head, [*trunk, *head], strict=True):
-            parameter.grad = gradient
+        set_gradients(self.trunk + self.head, [*trunk, *head])
 
 
 def gram_matrix(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -267,6 +267,14 @@ def _combine(
         if factor and result:
             torch._foreach_add_(result, list(tensors), alpha=factor)
     return result
+
+
+def set_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Set `.grad`, with the parameters' strides: fused optimisers refuse others on CUDA."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient.stride() != parameter.stride():
+            gradient = torch.empty_like(parameter).copy_(gradient)
+        parameter.grad = gradient
 
 
 def mean_over_ranks(losses: Sequence[Tensor]) -> list[float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from css_model.interface import EmotionModel, Output
-from css_model.pareto import shares_of_rank, sum_over_ranks
+from css_model.pareto import set_gradients, shares_of_rank, sum_over_ranks
 
 __all__ = ["WeightedSum"]
 
@@ -35,6 +35,5 @@ class WeightedSum:
             torch.stack(terms).sum(), self.parameters, allow_unused=True, materialize_grads=True
         )
         sum_over_ranks(gradients)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
+        set_gradients(self.parameters, gradients)
         return torch.tensor(self.weights, dtype=torch.float64)

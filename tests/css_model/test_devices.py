@@ -31,6 +31,11 @@ def gradients(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.grad.double().cpu().flatten() for p in model.parameters()])
 
 
+def assert_same_strides(model: torch.nn.Module) -> None:
+    """Fused optimisers on CUDA refuse gradients with other strides than their parameters."""
+    assert all(p.grad.stride() == p.stride() for p in model.parameters())
+
+
 def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
     assert (actual - expected).norm() < 1e-3 * expected.norm()
 
@@ -47,6 +52,7 @@ def test_css(device: str, theta: str, config) -> None:
         terms = losses(output, data, class_weights=CLASS_WEIGHTS)
         gammas.append(ParetoGradientModulator(one, theta).backward(terms, output))
     assert torch.allclose(*gammas, atol=1e-3)
+    assert_same_strides(model)
     assert_close(gradients(model), gradients(exact))
 
 
@@ -60,6 +66,7 @@ def test_baselines(device: str, name: str) -> None:
         output = one(data)
         terms = one.losses(output, data, CLASS_WEIGHTS)
         WeightedSum(one, one.loss_weights).backward(terms, output)
+    assert_same_strides(model)
     assert_close(gradients(model), gradients(exact))
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     optimizer.step()
