@@ -109,8 +109,10 @@ def label(
         prior: "train": classes as frequent as in training; "uniform": all classes equally likely;
             "auto": "train" for utterances with words, else "uniform".
         min_confidence: utterances below it are marked as uncertain, 0 to 1.
-        language: language spoken, such as "en" or "de"; default: English.
-        whisper: Whisper model by name or folder; names other than tiny.en need a network.
+        language: language spoken, such as "en" or "de"; default: English, or what a multilingual
+            Whisper model detects.
+        whisper: Whisper model: "tiny.en" (English), "base" (many languages; extra
+            `multilingual`), a folder, or another name, which needs a network.
         text_model: folder of the fine-tuned text encoder that the run was trained with.
         device: "cpu", "cuda" or "cuda:N".
         report: also write a page to watch, check and correct the labels: NAME.merc.html.

