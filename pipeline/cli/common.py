@@ -23,6 +23,7 @@ __all__ = [
     "Jobs",
     "Json",
     "Language",
+    "Log",
     "Overwrite",
     "Prior",
     "Seeds",
@@ -60,11 +61,22 @@ Overwrite = Annotated[
     ),
 ]
 Jobs = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=1,
-        help="Number of files to process at once, each in its own process.",
+        envvar="MERC_JOBS",
+        show_envvar=False,
+        help="Number of files to process at once, each in its own process. Default: $MERC_JOBS, "
+        "else as many as cores and memory carry.",
         rich_help_panel=INPUT,
+        show_default=False,
+    ),
+]
+Log = Annotated[
+    str,
+    typer.Option(
+        help="Progress on standard error: text, or json (one object per line).",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Prior = Annotated[

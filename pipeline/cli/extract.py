@@ -17,6 +17,7 @@ from pipeline.cli.common import (
     Jobs,
     Json,
     Language,
+    Log,
     Speakers,
     Transcript,
     Whisper,
@@ -29,6 +30,9 @@ from pipeline.cli.terminal import print_json, print_line
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipeline.cli.log import JsonProgress
+    from pipeline.cli.progress import RunProgress
+    from pipeline.core.failures import Failure
     from pipeline.features.extract import ExtractOptions, Summary
     from pipeline.features.extract_release import ReleaseSummary
 
@@ -38,6 +42,8 @@ EPILOGS = {
     "extract": example(
         "merc extract videos/",
         "merc extract videos/ --profile offline --out store --jobs 2",
+        "merc extract s3://bucket/videos --out s3://bucket/store",
+        "merc extract incoming/ --out store --watch --log json",
         "merc extract --dataset meld --data MELD.Raw --table meld",
     )
 }
@@ -47,7 +53,7 @@ def extract(
     recordings: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Video or sound files; folders are searched.",
+            help="Video or sound files; folders are searched. Also URLs: s3://, file://.",
             rich_help_panel=INPUT,
             show_default=False,
         ),
@@ -87,7 +93,8 @@ def extract(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the store. Default: $MERC_STORE, else ~/.cache/merc/store.",
+            help="Folder of the store, or its URL, such as s3://bucket/store. Default: "
+            "$MERC_STORE, else ~/.cache/merc/store.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -134,8 +141,17 @@ def extract(
             show_default=False,
         ),
     ] = None,
+    audio_model: Annotated[
+        str | None,
+        typer.Option(
+            help="is10: openSMILE's IS10; whisper: states of Whisper's encoder. Default: is10, "
+            "with --profile offline whisper.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
     audio_variant: Annotated[
-        str, typer.Option(help="compat (as published) or plain.", rich_help_panel=MODEL)
+        str, typer.Option(help="Of IS10: compat (as published) or plain.", rich_help_panel=MODEL)
     ] = "compat",
     face_weights: Annotated[
         Path | None,
@@ -156,14 +172,26 @@ def extract(
     language: Language = None,
     whisper: Whisper = "tiny.en",
     device: Device = "cpu",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Go on: extract recordings as they arrive in the folders, until Ctrl-C.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
+    log: Log = "text",
     json: Json = False,
 ) -> None:
     """Extract text, audio and visual features of every utterance into a store.
 
-    Features that are in the store already are not computed again.
+    Features that are in the store already are not computed again, so the command continues a run
+    that was stopped, and several processes or machines that share a store may work on one folder.
     """
     _check_arguments(recordings, dataset, data, table, transcript, speakers, language)
+    if watch and (dataset or transcript or json):
+        fail("--watch goes with folders, and not with --dataset, --transcript or --json")
     from pipeline.core.dialogue import MODALITIES
     from pipeline.features.extract import ExtractOptions
     from pipeline.features.profiles import ExtractorOptions
@@ -172,6 +200,7 @@ def extract(
         text_model=text_model,
         text_layers=text_layers,
         text_cleaning=text_cleaning,
+        audio_model=audio_model,
         audio_variant=audio_variant,
         face_weights=str(face_weights) if face_weights else None,
         face_detector=face_detector,
@@ -188,9 +217,11 @@ def extract(
         transcript=transcript,
     )
     if dataset:
-        code = _extract_release(dataset, data, out, options, jobs, left, table, json)
+        code = _extract_release(dataset, data, out, options, jobs, left, table, json, log)
+    elif watch:
+        code = _watch(recordings or [], out, options, jobs, log)
     else:
-        code = _extract(recordings or [], out, options, jobs, json)
+        code = _extract(recordings or [], out, options, jobs, json, log)
     raise typer.Exit(code)
 
 
@@ -214,15 +245,60 @@ def _check_arguments(
         )
 
 
-def _extract(
-    paths: list[Path], out: Path | None, options: ExtractOptions, jobs: int, as_json: bool
+def _watch(
+    paths: list[Path], out: Path | None, options: ExtractOptions, jobs: int | None, log: str
 ) -> int:
-    from pipeline.cli.progress import RunProgress
+    from pipeline.cli.log import log_progress
+    from pipeline.core.failures import write_failures
+    from pipeline.features.extract import Extraction
+    from pipeline.features.watch import watch
+
+    failures: dict[str, Failure] = {}
+    try:
+        with log_progress(log) as progress:
+            for summary in watch(paths, Extraction(out, options, jobs), progress):
+                for file in summary.files:
+                    failures.pop(file.input, None)
+                failures |= {failure.input: failure for failure in summary.failures}
+                write_failures(list(failures.values()), _failures_folder(out))
+                if log == "text":
+                    _show(summary)
+                _log_summary(progress, summary)
+    except (ValueError, OSError) as error:
+        fail(error)
+    return 0
+
+
+def _failures_folder(out: Path | None) -> Path:
+    from pipeline.core.remote import url_of
+
+    return out if out and not url_of(out) else Path.cwd()
+
+
+def _log_summary(progress: RunProgress | JsonProgress, summary: Summary) -> None:
+    from pipeline.cli.log import JsonProgress
+
+    if isinstance(progress, JsonProgress):
+        costs = {stage: round(seconds, 2) for stage, seconds in summary.costs.items()}
+        counts = {"files": len(summary.files), "failures": len(summary.failures)}
+        progress.summary(store=str(summary.store), **counts, costs=costs)
+
+
+def _extract(
+    paths: list[Path],
+    out: Path | None,
+    options: ExtractOptions,
+    jobs: int | None,
+    as_json: bool,
+    log: str,
+) -> int:
+    from pipeline.cli.log import log_progress
     from pipeline.features.extract import extract as run
 
     try:
-        with RunProgress() as progress:
+        with log_progress(log) as progress:
             summary = run(paths, out, options, jobs, progress)
+            _log_summary(progress, summary)
     except (ValueError, OSError) as error:
         fail(error)
     if as_json:
@@ -231,13 +307,14 @@ def _extract(
                 "store": str(summary.store),
                 "files": [_file_as_json(file) for file in summary.files],
                 "nothing_done": summary.nothing_done,
+                "costs": {stage: round(cost, 2) for stage, cost in summary.costs.items()},
                 "failures": [asdict(failure) for failure in summary.failures],
             }
         )
     else:
         _show(summary)
     total = len(summary.files) + len(summary.failures)
-    return finish(summary.failures, total, out or Path.cwd())
+    return finish(summary.failures, total, _failures_folder(out))
 
 
 def _extract_release(
@@ -245,12 +322,13 @@ def _extract_release(
     data: Path | None,
     out: Path | None,
     options: ExtractOptions,
-    jobs: int,
+    jobs: int | None,
     left: str,
     table: Path | None,
     as_json: bool,
+    log: str,
 ) -> int:
-    from pipeline.cli.progress import RunProgress
+    from pipeline.cli.log import log_progress
     from pipeline.core.files import check_folder
     from pipeline.corpora import find_release
     from pipeline.corpora.table import check_replaceable, save_table
@@ -261,7 +339,7 @@ def _extract_release(
             check_folder(table)
             check_replaceable(table, dataset)
         source = find_release(dataset, data)
-        with RunProgress() as progress:
+        with log_progress(log) as progress:
             summary = extract_release(source, out, options, jobs, left, progress)
         if table:
             save_table(summary.corpus, table)
@@ -366,6 +444,16 @@ def _show(summary: Summary) -> None:
         extracted = len(summary.files) - kept
         message = f"{extracted} extracted, {kept} already in the store: {summary.store}"
     console.print(plain(message), soft_wrap=True)
+    if extracted_costs := _costs(summary):
+        console.print(plain(extracted_costs), soft_wrap=True)
+
+
+def _costs(summary: Summary) -> str:
+    """Say what each stage cost; nothing if nothing was extracted."""
+    if summary.nothing_done or not summary.files:
+        return ""
+    stages = [f"{name} {cost:.1f}" for name, cost in summary.costs.items() if cost >= 0.05]
+    return f"CPU seconds: {', '.join(stages)}; {sum(summary.costs.values()):.1f} together"
 
 
 def _table(summary: Summary) -> Any:

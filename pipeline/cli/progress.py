@@ -18,6 +18,7 @@ from rich.progress import (
 from pipeline.cli.stopping import check_interrupted, describe_finished, finished_text
 from pipeline.cli.terminal import clean, console, plain
 from pipeline.core.failures import Failure
+from pipeline.core.pace import Pace
 
 __all__ = ["RunProgress", "finetuning_progress", "training_progress"]
 
@@ -39,14 +40,14 @@ class RunProgress:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.total = 0
+        self.pace = Pace()
         self.run = self.bars.add_task("files", total=0)
         self.files: dict[int, Any] = {}
         self.finished: list[str] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> RunProgress:
-        describe = describe_finished(lambda: finished_text(self.finished, self.total))
+        describe = describe_finished(lambda: finished_text(self.finished, self.pace.total))
         self._stack.enter_context(describe)
         self.bars.start()
         return self
@@ -56,8 +57,8 @@ class RunProgress:
         self._stack.__exit__(*error)
 
     def start(self, total: int) -> None:
-        self.total += total
-        self.bars.update(self.run, total=self.total)
+        self.pace.total += total
+        self.bars.update(self.run, total=self.pace.total)
 
     def update(self, index: int, name: str, stage: str, done: float | None) -> None:
         if index not in self.files:
@@ -70,7 +71,8 @@ class RunProgress:
         check_interrupted()
         if index in self.files:
             self.bars.remove_task(self.files.pop(index))
-        self.bars.advance(self.run)
+        self.pace.finish(failed=failure is not None)
+        self.bars.update(self.run, advance=1, description=f"files: {self.pace}")
         if failure:
             self.report(failure)
         else:

@@ -1,7 +1,9 @@
-"""`merc store`: list, verify and export extracted features."""
+"""`merc store`: list, verify, tidy and export extracted features."""
 
 from __future__ import annotations
 
+import atexit
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["store_app"]
 
-store_app = typer.Typer(no_args_is_help=True, help="List, verify and export extracted features.")
+store_app = typer.Typer(no_args_is_help=True, help="List, verify, tidy and export features.")
 
 Root = Annotated[
     Path | None,
     typer.Argument(
-        help="Folder of the store. Default: $MERC_STORE, else ~/.cache/merc/store.",
+        help="Folder of the store, or its URL. Default: $MERC_STORE, else ~/.cache/merc/store.",
         show_default=False,
     ),
 ]
@@ -50,21 +52,94 @@ def ls(store: Root = None, json: Json = False) -> None:
         _show(opened, rows)
 
 
-@store_app.command(epilog=example("merc store verify store"))
-def verify(store: Root = None, json: Json = False) -> None:
-    """Check every file of a store; exit with code 1 if any is damaged."""
-    from pipeline.core.counts import counted
+@store_app.command(epilog=example("merc store stats store"))
+def stats(store: Root = None, json: Json = False) -> None:
+    """Count the recordings, features and bytes of a store, by extractor."""
+    from pipeline.features.store_upkeep import stats as count
 
     opened = _open(store)
-    checked, faults = opened.verify()
+    try:
+        content = count(opened)
+    except (ValueError, OSError) as error:
+        fail(error)
+    if json:
+        print_json({"store": str(opened.root), **content})
+    else:
+        _show_stats(opened, content)
+
+
+@store_app.command(epilog=example("merc store verify store", "merc store verify store --repair"))
+def verify(
+    store: Root = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Remove the damaged files; the next merc extract makes them again.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Check every file of a store; exit with code 1 if any is damaged."""
+    from pipeline.core.counts import counted
+    from pipeline.features.store_upkeep import repair as run_repair
+
+    opened = _open(store, changes=repair)
+    try:
+        checked, faults = run_repair(opened) if repair else opened.verify()
+    except (ValueError, OSError) as error:
+        fail(error)
     damaged = [{"file": str(path), "reason": reason} for path, reason in faults]
     if json:
-        print_json({"store": str(opened.root), "checked": checked, "damaged": damaged})
+        content = {"store": str(opened.root), "checked": checked, "damaged": damaged}
+        print_json(content | {"repaired": repair})
     else:
         for row in damaged:
             print_line(row["reason"])
-        print_line(f"{opened.root}: {counted(checked, 'file')} checked, {len(damaged)} damaged")
-    raise typer.Exit(1 if damaged else 0)
+        what = "removed" if repair else "damaged"
+        print_line(f"{opened.root}: {counted(checked, 'file')} checked, {len(damaged)} {what}")
+    raise typer.Exit(1 if damaged and not repair else 0)
+
+
+@store_app.command(
+    epilog=example("merc store gc store --dry-run", "merc store gc store --remove 3f9a1c")
+)
+def gc(
+    store: Root = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Id, as ls shows it, of an extractor, of features or of utterances: also remove "
+            "what it made; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Remove what no extraction reads again: remains of killed runs, features without utterances.
+
+    Do not run it while merc extract writes to the store.
+    """
+    from pipeline.core.counts import counted
+    from pipeline.features.store_upkeep import collect_garbage
+
+    opened = _open(store, changes=True)
+    try:
+        paths, size = collect_garbage(opened, remove or [], dry_run)
+    except (ValueError, OSError) as error:
+        fail(error)
+    files = [str(path) for path in paths]
+    if json:
+        content = {"store": str(opened.root), "removed": files, "bytes": size, "dry_run": dry_run}
+        print_json(content)
+        return
+    for path in files:
+        print_line(path)
+    verb = "would be removed" if dry_run else "removed"
+    print_line(f"{opened.root}: {counted(len(files), 'file')}, {_megabytes(size)} {verb}")
 
 
 @store_app.command(
@@ -86,7 +161,7 @@ def export(
         str,
         typer.Option(
             help="table: a dataset folder for merc train; parquet: one file; sdt, mmgcn, "
-            "cosmic: the pickle that this repository's loader reads.",
+            "cosmic, cfn-esa, m3net: the pickle that this repository's loader reads.",
             rich_help_panel=OUTPUT,
         ),
     ] = "table",
@@ -113,12 +188,16 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a whole store as a table dataset (with empty labels) or in another format."""
+    from pipeline.cli.export import WITHOUT_LABELS
     from pipeline.core.counts import counted
     from pipeline.core.files import check_folder
+    from pipeline.corpora.published_writer import FORMATS as LAYOUTS
     from pipeline.features.store_export import export as run
 
     try:
         check_folder(out.parent if out.suffix else out)
+        if format in LAYOUTS:  # a store has no labels
+            print_line(f"! {WITHOUT_LABELS}", error=True)
         corpus, notes = run(_open(store), out, format, fingerprint or [], overwrite, split)
     except (ValueError, OSError) as error:
         fail(error)
@@ -142,10 +221,23 @@ def export(
     print_line(f"{counts} in {out}, all in the split {split}")
 
 
-def _open(root: Path | None) -> Store:
+def _open(root: Path | None, changes: bool = False) -> Store:
+    """Open a store; of one at a URL, a local copy until this process ends."""
+    from pipeline.core.remote import url_of
+    from pipeline.features.remote_store import local_copy
     from pipeline.features.store import Store, default_store
+    from pipeline.features.store_format import check_format
 
     folder = root or default_store()
+    if url := url_of(folder):
+        if changes:
+            fail(f"{url}: only a local store can be changed; copy it, or run merc extract again")
+        copies = ExitStack()
+        atexit.register(copies.close)
+        try:
+            folder = copies.enter_context(local_copy(url))
+        except (ValueError, OSError) as error:
+            fail(error)
     if not folder.is_dir():
         fail(f"{folder}: no such store; make one with: merc extract VIDEOS --out {folder}")
     store = Store(folder)
@@ -154,7 +246,43 @@ def _open(root: Path | None) -> Store:
             f"{folder}: not a store, or an empty one; name the folder that merc extract wrote to "
             f"(by default {default_store()})"
         )
+    try:
+        check_format(folder)
+    except ValueError as error:
+        fail(error)
     return store
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def _show_stats(store: Store, content: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from pipeline.cli.terminal import console as make_console
+    from pipeline.cli.terminal import plain
+    from pipeline.core.counts import counted
+
+    table = Table(title=plain(str(store.root)), title_justify="left")
+    columns = ("modality", "extractor", "id", "width", "recordings", "features", "missing", "size")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for name, row in content["extractors"].items():
+        cells = [row["modality"], row["extractor"], name[:6], row["width"], row["recordings"]]
+        cells += [row["features"], row["missing"], _megabytes(row["bytes"])]
+        table.add_row(*(plain(cell) for cell in cells))
+    make_console().print(table)
+    counts = [
+        counted(content["recordings"], "recording"),
+        counted(content["utterances"], "utterance"),
+        counted(content["files"], "file"),
+        _megabytes(content["bytes"]),
+        f"format {content['format']}",
+    ]
+    if content["damaged"]:
+        counts.append(f"{content['damaged']} damaged (see merc store verify)")
+    print_line(", ".join(counts))
 
 
 def _describe(features: Features) -> dict[str, Any]:

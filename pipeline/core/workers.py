@@ -174,9 +174,14 @@ class _Pool:
             if time.monotonic() >= worker.deadline and not worker.pipe.poll():
                 worker.process.kill()
                 yield from self._died(worker, hung=worker.allowed)
-        for worker in list(self.busy.values()) if self.memory is not None else ():
+        if self.memory is not None:
+            yield from self._check_memory(self.memory)
+
+    def _check_memory(self, limit: float) -> Iterator[tuple[int, WorkerDied]]:
+        """Stop workers that take more than their share."""
+        for worker in list(self.busy.values()):
             taken = memory_of(worker.process.pid or 0)
-            share = self.memory if self.tried[worker.index] > 1 else self.memory / self.jobs
+            share = limit if self.tried[worker.index] > 1 else limit / self.jobs
             if taken > share and not worker.pipe.poll():
                 worker.process.kill()
                 yield from self._died(worker, memory=taken)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.claims import claimed
 from pipeline.core.dialogue import MODALITIES, Segmentation
 from pipeline.core.errors import MercWarning, UsageError
-from pipeline.core.failures import Failure, printable, run_each
+from pipeline.core.failures import Failure, Later, printable, run_each
 from pipeline.core.files import check_folder, json_ready
 from pipeline.core.progress import NoProgress, Progress, Stage, allow_time
+from pipeline.core.remote import url_of
 from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import ExtractorOptions, build_extractors
+from pipeline.features.remote_store import prepare_remote_store, recording_copy
 from pipeline.features.store import DamagedError, Features, Store, default_store
+from pipeline.features.store_upkeep import prepare_store
 from pipeline.media.decode import Media, open_media
 from pipeline.media.inputs import Input, check_transcript, find_media
 from pipeline.segmentation.recognition import Recogniser
@@ -28,6 +33,7 @@ __all__ = [
     "ExtractOptions",
     "ExtractWork",
     "Extracted",
+    "Extraction",
     "Summary",
     "extract",
     "stored_features",
@@ -36,6 +42,7 @@ __all__ = [
 MADE = "made"
 KEPT = "kept"  # the store had it
 REPAIRED = "made again"  # the store had it, damaged
+PAUSE = 0.2  # s between two looks at a recording that another process has in work
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,15 @@ class Extracted:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `extract` did: the recordings in the store and the inputs that failed."""
+    """What `extract` did: the recordings in the store and the inputs that failed.
 
-    store: Path
+    costs: stage -> CPU seconds, of all processes.
+    """
+
+    store: Path | str  # a URL
     files: list[Extracted]
     failures: list[Failure]
+    costs: dict[str, float] = field(default_factory=dict)
 
     @property
     def nothing_done(self) -> bool:
@@ -86,15 +97,18 @@ def extract(
     paths: Sequence[Path],
     store: Path | None = None,
     options: ExtractOptions | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     progress: Progress | None = None,
 ) -> Summary:
     """Extract the features of every utterance of recordings into a store.
 
     Args:
-        paths: recordings, and folders to search for recordings.
-        store: folder of the store; default: `default_store()`.
-        jobs: number of worker processes.
+        paths: recordings, and folders to search for recordings; also URLs (`core.remote`).
+        store: folder of the store, or its URL; default: `default_store()`.
+        jobs: number of worker processes; None: as many as cores and memory carry.
+
+    What the store has is not computed again, so any number of processes may share the store and
+    the inputs: each takes what no other has in work.
 
     An input that fails does not stop the others: it is listed in the summary's `failures`. Raises
     UsageError or MercError for what would fail with every input, such as missing weights.
@@ -103,33 +117,84 @@ def extract(
     >>> [file.input for file in summary.files]
     ['examples/dialogue.mp4']
     """
-    options = options or ExtractOptions()
-    inputs, unusable = find_media(paths)
-    check_transcript(options.transcript, inputs)
-    unknown = [name for name in options.modalities if name not in MODALITIES]
-    if unknown:
-        raise UsageError(f"--modality {unknown[0]}: unknown", f"choose {', '.join(MODALITIES)}")
-    root = store or default_store()
-    check_folder(root)
-    Store(root).remove_stale()
-    work = _Work(root, options)
-    if inputs:
-        work.check()
-    progress = progress or NoProgress()
-    progress.start(len(inputs))
-    for failure in unusable:
-        progress.report(failure)
-    results, failures = run_each(inputs, work, jobs=jobs, progress=progress)
-    files = [result for result in results if result is not None]
-    return Summary(root, files, [*unusable, *failures])
+    inputs, unusable = find_media(paths, remote=True)
+    extraction = Extraction(store, options, jobs)
+    check_transcript(extraction.options.transcript, inputs)
+    extraction.open(load=bool(inputs))
+    return extraction.run(inputs, progress, unusable)
+
+
+class Extraction:
+    """Recordings into one store, possibly in several rounds. The arguments are those of `extract`.
+
+    >>> extraction = Extraction(Path("store"), ExtractOptions("offline"))
+    >>> extraction.open()
+    >>> extraction.run([Input(Path("examples/dialogue.mp4"))]).failures
+    []
+    """
+
+    def __init__(
+        self,
+        store: Path | None = None,
+        options: ExtractOptions | None = None,
+        jobs: int | None = 1,
+    ) -> None:
+        self.options, self.jobs = options or ExtractOptions(), jobs
+        self.root = store or default_store()
+        self.url = url_of(self.root) or ""
+        self.work = _Work(self.root, self.options, self.url)
+
+    def open(self, load: bool = True) -> None:
+        """Prepare the store and load the models.
+
+        Raises UsageError or MercError for what would fail with every recording.
+        """
+        names = self.options.modalities
+        unknown = [name for name in names if name not in MODALITIES]
+        if unknown:
+            raise UsageError(f"--modality {unknown[0]}: unknown", f"choose {', '.join(MODALITIES)}")
+        if self.url:
+            prepare_remote_store(self.url)
+        else:
+            check_folder(self.root)
+            prepare_store(self.root)
+        if load:
+            self.work.check()
+
+    def run(
+        self,
+        inputs: Sequence[Input],
+        progress: Progress | None = None,
+        unusable: Sequence[Failure] = (),
+    ) -> Summary:
+        """Extract recordings. unusable: inputs that failed before, for progress and summary."""
+        progress = progress or NoProgress()
+        progress.start(len(inputs))
+        for failure in unusable:
+            progress.report(failure)
+        if self.jobs != 1 and len(inputs) > 1:
+            # the workers load the models; free those of this process
+            self.work = _Work(self.root, self.options, self.url)
+        costs: dict[str, float] = {}
+        results, failures = run_each(
+            inputs,
+            self.work,
+            jobs=self.jobs,
+            progress=progress,
+            size=lambda item: item.size,
+            costs=costs,
+        )
+        files = [result for result in results if result is not None]
+        return Summary(self.url or self.root, files, [*unusable, *failures], costs)
 
 
 @dataclass(frozen=True)
 class ExtractWork:
     """Base of the work on one item. Models load on first use, once per process."""
 
-    root: Path
+    root: Path  # of the store
     options: ExtractOptions
+    url: str = ""  # of the store, if it is not on this machine
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the fields alone: loaded models stay in their process."""
@@ -152,34 +217,79 @@ class _Work(ExtractWork):
         """Load the models, so that what would fail with every recording is raised once."""
         _ = self.extractors, self.recogniser
 
-    def __call__(self, item: Input, stage: Stage) -> Extracted:
-        store, done, present = Store(self.root), {}, {}
+    def __call__(self, item: Input, stage: Stage) -> Extracted | Later:
         stage("open")
-        with open_media(item.path) as media:
-            allow_time(stage, media.duration)
-            stage("utterances")
-            request = segmentation_request(media.path, **self._arguments)
-            segmentation, done["utterances"] = self._segmentation(store, media, request, stage)
+        with item.local() as path, open_media(path) as media:
+            if self.url:
+                with recording_copy(self.url, media.sha256) as store:
+                    done = self._work(store, media, stage)
+            else:
+                done = self._work(Store(self.root), media, stage)
+        return replace(done, input=printable(item)) if isinstance(done, Extracted) else done
+
+    def _work(self, store: Store, media: Media, stage: Stage) -> Extracted | Later:
+        """Extract what the store lacks, unless another process does that already."""
+        request = segmentation_request(media.path, **self._arguments)
+        waits = False
+        while True:
+            done = self._kept(store, media, request)
+            if done is None:
+                with claimed(store.root, media.sha256) as mine:
+                    done = self._extract(store, media, request, stage) if mine else None
+            if done is not None:
+                store.add_name(media.sha256, printable(media.path.name))
+                return done
+            if not getattr(stage, "again", False):
+                return Later()
+            if not waits:
+                stage("in work elsewhere")
+            waits = True
+            allow_time(stage, 0.0)
+            time.sleep(PAUSE)
+
+    def _kept(self, store: Store, media: Media, request: dict[str, Any]) -> Extracted | None:
+        """Return what the store has if that is all, without decoding the recording."""
+        try:
+            segmentation = store.read_segmentation(media.sha256, request, media.path.name)
+            if segmentation is None:
+                return None
+            present = {}
             for modality, extractor in self.extractors.items():
-                stage(modality)
-                features, done[modality] = stored_features(
-                    store, media, segmentation, modality, extractor
-                )
+                fingerprint = _fingerprint(extractor, segmentation)
+                features = store.read(media.sha256, modality, fingerprint)
+                if features is None or features.utterances != segmentation.utterances:
+                    return None
                 present[modality] = features.present
-            store.add_name(media.sha256, printable(item.path.name))
-            # what decoding found is stored, too: the next run may not decode
-            new = [warning for warning in media.warnings if warning not in segmentation.warnings]
-            if new:
-                segmentation = replace(segmentation, warnings=[*segmentation.warnings, *new])
+        except DamagedError:
+            return None
+        done = dict.fromkeys(("utterances", *present), KEPT)
+        count = len(segmentation.utterances)
+        return Extracted("", media.sha256, count, done, present, segmentation.warnings)
+
+    def _extract(
+        self, store: Store, media: Media, request: dict[str, Any], stage: Stage
+    ) -> Extracted:
+        done, present = {}, {}
+        allow_time(stage, media.duration)
+        stage("utterances")
+        segmentation, done["utterances"] = self._segmentation(store, media, request, stage)
+
+        def keep_warnings() -> None:
+            """Store what decoding found before the features: the next run may not decode."""
+            nonlocal segmentation
+            if any(warning not in segmentation.warnings for warning in media.warnings):
+                segmentation = _with_warnings(segmentation, media)
                 store.write_segmentation(media.sha256, request, segmentation)
-            return Extracted(
-                printable(item),
-                media.sha256,
-                len(segmentation.utterances),
-                done,
-                present,
-                segmentation.warnings,
+
+        for modality, extractor in self.extractors.items():
+            stage(modality)
+            features, done[modality] = stored_features(
+                store, media, segmentation, modality, extractor, before_write=keep_warnings
             )
+            present[modality] = features.present
+        keep_warnings()
+        count = len(segmentation.utterances)
+        return Extracted("", media.sha256, count, done, present, segmentation.warnings)
 
     @property
     def _arguments(self) -> dict[str, Any]:
@@ -201,7 +311,7 @@ class _Work(ExtractWork):
                 return stored, KEPT
         except DamagedError:
             how = REPAIRED
-        segmentation = segment(media, stage=stage, **self._arguments)
+        segmentation = _with_warnings(segment(media, stage=stage, **self._arguments), media)
         store.write_segmentation(media.sha256, request, segmentation)
         return segmentation, how
 
@@ -214,17 +324,17 @@ def stored_features(
     extractor: Any,
     compute: Callable[..., DialogueFeatures] = compute_features,
     view: dict[str, Any] | None = None,
+    before_write: Callable[[], None] = lambda: None,
 ) -> tuple[Features, str]:
     """Read the features of one modality from the store, or compute and store them.
 
     compute: called as `compute_features` is. view: added to the fingerprint if `compute` looks at a
-    part of the recording only.
+    part of the recording only. before_write: called between computing and storing.
 
     Returns:
         The features, and MADE, KEPT or REPAIRED.
     """
-    fingerprint = {"extractor": extractor.fingerprint, "segmentation": segmentation.source}
-    fingerprint |= view or {}
+    fingerprint = _fingerprint(extractor, segmentation) | (view or {})
     how = MADE
     try:
         stored = store.read(media.sha256, modality, fingerprint)
@@ -241,5 +351,16 @@ def stored_features(
         computed.vectors[modality],
         json_ready(computed.quality[modality]),
     )
+    before_write()
     store.write(features)
     return features, how
+
+
+def _fingerprint(extractor: Any, segmentation: Segmentation) -> dict[str, Any]:
+    return {"extractor": extractor.fingerprint, "segmentation": segmentation.source}
+
+
+def _with_warnings(segmentation: Segmentation, media: Media) -> Segmentation:
+    """Add the warnings that decoding has given."""
+    new = [warning for warning in media.warnings if warning not in segmentation.warnings]
+    return replace(segmentation, warnings=[*segmentation.warnings, *new])

@@ -25,7 +25,9 @@ from pipeline.features.extract import KEPT, Extracted, ExtractOptions, ExtractWo
 from pipeline.features.release_plan import Piece, Place, Plan, plan_release, text_piece
 from pipeline.features.split_screen import SplitScreenFeatures, agreement
 from pipeline.features.store import Features, Store, default_store
+from pipeline.features.store_upkeep import prepare_store
 from pipeline.media.decode import open_media
+from pipeline.media.inputs import size_of
 
 if TYPE_CHECKING:
     from pipeline.corpora import Source
@@ -65,7 +67,7 @@ def extract_release(
     source: Source,
     store: Path | None = None,
     options: ExtractOptions | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     left: str = "letter",
     progress: Progress | None = None,
 ) -> ReleaseSummary:
@@ -77,7 +79,7 @@ def extract_release(
     Args:
         source: of kind "release", from `corpora.find_source`.
         store: folder of the store; default: `default_store()`.
-        jobs: number of worker processes.
+        jobs: number of worker processes; None: as many as cores and memory carry.
         left: IEMOCAP: which actor sits on the left, "letter" (the one in the dialogue's name, F in
             Ses01F) or "other".
 
@@ -87,12 +89,12 @@ def extract_release(
 
         source = find_source("meld", Path("MELD.Raw"))
         summary = extract_release(source, Path("store"), ExtractOptions("offline"))
-        summary.corpus.widths  # {'text': 384, 'audio': 1582, 'visual': 342}
+        summary.corpus.widths  # {'text': 384, 'audio': 768, 'visual': 342}
     """
     options = options or ExtractOptions()
     root = store or default_store()
     check_folder(root)
-    Store(root).remove_stale()
+    prepare_store(root)
     raw = _read(source, left)
     work = _Work(root, options)
     extractors = work.extractors  # raises what would fail with every recording
@@ -126,10 +128,18 @@ def _read(source: Source, left: str) -> RawCorpus:
 Results = dict[Piece, Extracted | None]  # None: failed
 
 
-def _run(plan: Plan, work: _Work, jobs: int, progress: Progress) -> tuple[Results, list[Failure]]:
+def _run(
+    plan: Plan, work: _Work, jobs: int | None, progress: Progress
+) -> tuple[Results, list[Failure]]:
     """Extract all pieces, then the texts of utterances whose recording failed."""
     progress.start(len(plan.pieces))
-    extracted, failures = run_each(plan.pieces, work, jobs=jobs, progress=progress)
+    extracted, failures = run_each(
+        plan.pieces,
+        work,
+        jobs=jobs,
+        progress=progress,
+        size=lambda piece: size_of(piece.path) if piece.path else 0,
+    )
     results: Results = dict(zip(plan.pieces, extracted, strict=True))
     texts = _texts_of_failed(plan, results)
     progress.start(len(texts))

@@ -2,16 +2,19 @@
 
     <root>/<sha[:2]>/<sha>/<modality>-<id>.safetensors    features of one recording
     <root>/<sha[:2]>/<sha>/segments-<id>.json             its utterances
-    <root>/<sha[:2]>/<sha>/names.json                     file names that the recording has had
+    <root>/<sha[:2]>/<sha>/name-<id>.json                 one file name that the recording has had
+    <root>/merc-store.json                                version of this layout
 
-sha is the SHA-256 of the recording's bytes. An id is `fingerprint_id` of what made the content. The
-content of feature and segment files depends on these two alone: no clock, no path. A file is
-written atomically and carries its own checksum, and two processes that write it write the same
+sha is the SHA-256 of the recording's bytes. An id is `fingerprint_id` of what made the content, or
+a checksum of the name. The content of a file depends on these alone: no clock, no path. A file is
+written atomically and carries its own checksum. Several processes may write to a store without
+locks: no file is changed after it was written, and two that write the same file write the same
 bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,6 +27,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from pipeline.core.claims import remove_claims
 from pipeline.core.dialogue import MODALITIES, Segmentation, Utterance
 from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.files import cache_folder, write_bytes, write_text
@@ -185,18 +189,38 @@ class Store:
 
     def add_name(self, recording: str, name: str) -> None:
         """Remember a file name of the recording. Exports name dialogues after it."""
-        names = self.names(recording)
-        if name not in names:
-            path = self._names(recording)
-            self._make_way(path)
-            write_text(path, json.dumps(sorted([*names, name])) + "\n")
+        path = self._name(recording, name)
+        with contextlib.suppress(*BAD_CONTENT):
+            if self._load_names(path):
+                return
+        self._make_way(path)
+        write_text(path, json.dumps(name) + "\n")
 
     def names(self, recording: str) -> list[str]:
         """Return the file names that the recording has had, sorted."""
-        try:
-            return _load_names(self._names(recording))
-        except BAD_CONTENT:  # names are a convenience, never an error
-            return []
+        names = set()
+        for path in self.name_files(recording):
+            with contextlib.suppress(*BAD_CONTENT):  # names are a convenience, never an error
+                names.update(self._load_names(path))
+        return sorted(names)
+
+    def name_files(self, recording: str) -> list[Path]:
+        """List the files that hold the names of a recording."""
+        folder = self.folder(recording)
+        return sorted([*folder.glob("name-*.json"), *folder.glob("names.json")])
+
+    def split_names(self, recording: str) -> bool:
+        """Replace names.json, which format 1 had, by a file for each name; return if there was one.
+
+        If it is damaged, its names are lost: the next extraction adds them again.
+        """
+        old = self.folder(recording) / "names.json"
+        if not old.is_file():
+            return False
+        for name in self.names(recording):
+            self.add_name(recording, name)
+        old.unlink(missing_ok=True)
+        return True
 
     def verify(self) -> tuple[int, list[tuple[Path, str]]]:
         """Check all files; return how many there are, and the path and fault of each bad one.
@@ -216,24 +240,39 @@ class Store:
                     if path.suffix == ".json":
                         sources.add(canonical_json(self.load_segmentation(path).source))
                     else:
-                        needed[path] = _stored_source(self.load(path))
+                        features = self.load(path)
+                        if self.needs_utterances(features):
+                            needed[path] = features.fingerprint.get("segmentation") or {}
                 except DamagedError as error:
                     faults.append((path, str(error)))
             for path, source in needed.items():
-                if source and canonical_json(source) not in sources:
+                if canonical_json(source) not in sources:
                     missing = "its utterances (segments-….json) are missing or damaged"
                     faults.append((path, f"{path}: {missing}; {_REPAIR}"))
-            if self._names(recording).exists():
+            for path in self.name_files(recording):
                 checked += 1
                 try:
-                    _load_names(self._names(recording))
+                    self._load_names(path)
                 except BAD_CONTENT as error:
-                    damaged = _damaged(self._names(recording), error)
-                    faults.append((self._names(recording), str(damaged)))
+                    faults.append((path, str(_damaged(path, error))))
         return checked, faults
 
+    @staticmethod
+    def needs_utterances(features: Features) -> bool:
+        """Say whether the store must have the utterances that these features were made from.
+
+        Those of a raw release are the ones of its own transcript, and are not stored.
+        """
+        source = features.fingerprint.get("segmentation") or {}
+        given = (source.get("speakers") or {}).get("method") == "given"
+        return bool(source) and not (source.get("kind") == "transcript" and given)
+
     def remove_stale(self) -> list[Path]:
-        """Remove the temporary files that killed processes have left; return their paths."""
+        """Remove the temporary files that killed processes have left; return their paths.
+
+        Their claims are removed, too.
+        """
+        remove_claims(self.root)
         return remove_stale(self.folder(recording) for recording in self.recordings())
 
     def is_store(self) -> bool:
@@ -258,8 +297,18 @@ class Store:
         """List the segmentation files of a recording."""
         return sorted(self.folder(recording).glob("segments-*.json"))
 
-    def _names(self, recording: str) -> Path:
-        return self.folder(recording) / "names.json"
+    def _name(self, recording: str, name: str) -> Path:
+        return self.folder(recording) / f"name-{fingerprint_id({'name': name})}.json"
+
+    def _load_names(self, path: Path) -> list[str]:
+        content = json.loads(path.read_text("utf-8"))
+        if path.name == "names.json":  # of format 1
+            if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+                raise MercError("not a list of names")
+            return content
+        if not isinstance(content, str) or path != self._name(path.parent.name, content):
+            raise MercError("not the name that belongs here")
+        return [content]
 
     def _misplaced_files(self) -> list[Path]:
         """List files that lie where the folder of a recording, or of several, should be."""
@@ -285,23 +334,6 @@ def default_store() -> Path:
     """Return $MERC_STORE, else `store` in merc's cache folder (~/.cache/merc/store on Linux)."""
     named = os.environ.get("MERC_STORE")
     return Path(named) if named else cache_folder() / "store"
-
-
-def _load_names(path: Path) -> list[str]:
-    names = json.loads(path.read_text("utf-8"))
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise MercError("not a list of names")
-    return names
-
-
-def _stored_source(features: Features) -> dict[str, Any] | None:
-    """Return the source of the utterances if the store must have them, else None.
-
-    The utterances of a raw release are those of its own transcript, and are not stored.
-    """
-    source = features.fingerprint.get("segmentation") or {}
-    given = (source.get("speakers") or {}).get("method") == "given"
-    return None if source.get("kind") == "transcript" and given else source
 
 
 def _damaged(path: Path, error: Exception) -> DamagedError:

@@ -1,23 +1,27 @@
-"""Find the recordings that the paths on a command line name."""
+"""Find the recordings that the paths and URLs on a command line name."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import MercError, UsageError
 from pipeline.core.failures import Failure, failure_of, printable
+from pipeline.core.remote import RemoteFolder, split_url, url_of
 from pipeline.media.containers import MediaError, check_local
 
-__all__ = ["EXTENSIONS", "Input", "check_transcript", "find_media"]
+__all__ = ["EXTENSIONS", "Input", "check_transcript", "find_media", "size_of"]
 
 # what folders are searched for; a file that is named itself may have any extension
 EXTENSIONS = frozenset(
     "3g2 3gp aac aif aiff asf avi caf flac flv m2ts m4a m4v mka mkv mov mp2 mp3 mp4 mpeg mpg mts "
     "mxf oga ogg ogv opus ts vob wav webm wma wmv".split()
 )
+MAX_TRANSCRIPT = 64 << 20  # bytes of a file next to a recording at a URL that is downloaded
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,59 @@ class Input:
     """A recording to process.
 
     folder: its folder relative to the folder named on the command line; "." if it was named itself.
+    url: where it lies, if that is not this machine; `path` is then its name alone. bytes: its size.
     """
 
     path: Path
     folder: str = "."
+    url: str = ""
+    bytes: int = 0
 
     def __str__(self) -> str:
-        return str(self.path)
+        return self.url or str(self.path)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, for scheduling; 0 if it cannot be read."""
+        return self.bytes if self.url else size_of(self.path)
+
+    @contextmanager
+    def local(self) -> Iterator[Path]:
+        """Yield the path of a local copy, or of the file itself if it is local.
+
+        Files next to it with the same name and another extension, which may be its transcript, are
+        copied, too. Raises MercError if it cannot be downloaded.
+        """
+        if not self.url:
+            yield self.path
+            return
+        parent, name = split_url(self.url)
+        remote = RemoteFolder(parent)
+        stem = Path(name).stem
+        with tempfile.TemporaryDirectory(prefix="merc-input-") as folder:
+            for other, size in remote.list().items():
+                beside = "/" not in other and Path(other).stem == stem
+                if beside and not _is_media(other) and size <= MAX_TRANSCRIPT:
+                    remote.download(other, Path(folder) / other)
+            try:
+                remote.download(name, Path(folder) / name)
+            except FileNotFoundError as error:
+                raise MediaError(f"{self.url}: no such file", "check the address") from error
+            yield Path(folder) / name
 
 
-def find_media(paths: Sequence[Path]) -> tuple[list[Input], list[Failure]]:
+def size_of(path: Path) -> int:
+    """Return the bytes of a file; 0 if it cannot be read."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def find_media(paths: Sequence[Path], remote: bool = False) -> tuple[list[Input], list[Failure]]:
     """Find the recordings in files and folders, each once.
+
+    remote: also at URLs (`core.remote`).
 
     Paths keep their order; the content of a folder is sorted. Hidden files and files that merc
     wrote (`*.merc.*`) are skipped.
@@ -50,18 +96,22 @@ def find_media(paths: Sequence[Path]) -> tuple[list[Input], list[Failure]]:
     failures: list[Failure] = []
     for path in paths:
         try:
-            if not path.is_dir() and not os.path.lexists(path):
-                check_local(path)
-            inputs, unreadable = _walk(path) if path.is_dir() else ([Input(path)], [])
-        except (MediaError, OSError) as error:
-            failures.append(failure_of(printable(path), "find", error))
+            url = url_of(path) if remote else None
+            if url:
+                inputs, unreadable = _list(url), []
+            else:
+                if not path.is_dir() and not os.path.lexists(path):
+                    check_local(path)
+                inputs, unreadable = _walk(path) if path.is_dir() else ([Input(path)], [])
+        except (MercError, OSError) as error:
+            failures.append(failure_of(printable(url_of(path) or path), "find", error))
             continue
         failures += unreadable
         if not inputs and not unreadable:
             reason, remedy = "no recordings in this folder", "check the path"
             failures.append(Failure(printable(path), "find", reason, remedy))
         for item in inputs:
-            recordings.setdefault(_identity(item.path, folders), item)
+            recordings.setdefault(item.url or _identity(item.path, folders), item)
     if failures and not recordings and len(paths) == 1:
         *others, last = failures
         lines = [f"{failure.input}: {failure.reason}; {failure.remedy}" for failure in others]
@@ -103,7 +153,24 @@ def _walk(root: Path) -> tuple[list[Input], list[Failure]]:
         folder = Path(parent)
         relative = str(folder.relative_to(root))
         for name in sorted(names):
-            extension = name.rpartition(".")[2].lower()
-            if extension in EXTENSIONS and not name.startswith(".") and ".merc." not in name:
+            if _is_media(name) and not name.startswith(".") and ".merc." not in name:
                 inputs.append(Input(folder / name, relative))
     return inputs, failures
+
+
+def _list(url: str) -> list[Input]:
+    """List the recordings at a URL: that of a file, or all in a folder and below it."""
+    parent, name = split_url(url)
+    if _is_media(name):
+        return [Input(Path(name), url=url, bytes=RemoteFolder(parent).list().get(name, 0))]
+    inputs = []
+    for path, size in RemoteFolder(url).list().items():
+        *folders, name = path.split("/")
+        hidden = any(part.startswith(".") for part in (*folders, name))
+        if _is_media(name) and not hidden and ".merc." not in name:
+            inputs.append(Input(Path(name), "/".join(folders) or ".", f"{url}/{path}", size))
+    return inputs
+
+
+def _is_media(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in EXTENSIONS

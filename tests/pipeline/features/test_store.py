@@ -229,7 +229,7 @@ def with_segments(root):
         "features": store.write(features()),
     }
     store.add_name(CHECKSUM, "talk.mp4")
-    return store, paths | {"names": store.folder(CHECKSUM) / "names.json"}
+    return store, paths | {"names": store.name_files(CHECKSUM)[0]}
 
 
 def replace_by_folder(path):
