@@ -81,8 +81,12 @@ def weights_checksum(folder: Path, model: str) -> str:
 
 
 def _from_hub(model: str) -> Path:
-    from faster_whisper.utils import available_models, download_model
-
+    try:
+        from faster_whisper.utils import available_models, download_model
+    except ImportError:  # a transcript with times needs no recogniser
+        raise RecognitionError(
+            f"recogniser {model}: faster-whisper is not installed", "pip install 'merc[media]'"
+        ) from None
     if model not in available_models() and "/" not in model:
         raise RecognitionError(
             f"recogniser {model!r}: there is no Whisper model of this name",
