@@ -180,7 +180,7 @@ class GraphSmile(Baseline):
             self._adjacency(*ends)
             for ends in ((a, has_a, b, has_b), (a, has_a, a, has_a), (b, has_b, b, has_b))
         )
-        for layer in layers:  # type: ignore[attr-defined]
+        for layer in layers.children():
             a, b = layer(a, b, between, within_a, within_b)
         return a, b
 

@@ -152,8 +152,7 @@ class HAUCL(ContextualModel):
         for autoencoder, path in zip(self.autoencoders, self.paths, strict=True):
             incidence, loss = autoencoder(inputs, graph)
             nodes = inputs
-            assert isinstance(path, nn.ModuleList)
-            for layer in path:
+            for layer in path.children():
                 # residual, so that nodes of the same hyperedges remain different
                 nodes = nodes + layer(self.dropout(nodes), incidence)
             views.append(nodes)
