@@ -1,4 +1,4 @@
-"""`merc export`: convert annotations into other formats."""
+"""`merc export`: convert annotations, and labelled tables, into other formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import typer
 from pipeline.cli.common import (
     INPUT,
     OUTPUT,
-    Formats,
     Json,
     Overwrite,
     example,
@@ -21,12 +20,17 @@ from pipeline.cli.common import (
 )
 from pipeline.cli.terminal import print_json, print_line
 
-__all__ = ["EPILOGS", "export"]
+__all__ = ["EPILOGS", "WITHOUT_LABELS", "export"]
+
+WITHOUT_LABELS = (
+    "no utterance has a label: all are written as -1, and programs that need labels will stop"
+)
 
 EPILOGS = {
     "export": example(
         "merc export dialogue.merc.json --format eaf,srt",
         "merc export corrected.eaf --format json --out corrected",
+        "merc export mytable --format cfn-esa --out mytable.pkl",
     )
 }
 
@@ -35,16 +39,26 @@ def export(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Results of merc, corrected or not, in any of its formats but RTTM.",
+            help="Results of merc, corrected or not, in any of its formats but RTTM; or tables.",
             rich_help_panel=INPUT,
             show_default=False,
         ),
     ],
-    format: Formats,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated: json, jsonl, csv, parquet, srt, vtt, textgrid, eaf, rttm, "
+            "audacity; of a table: sdt, mmgcn, cosmic, cfn-esa, m3net, the pickles that these "
+            "programs read.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the new files. Default: next to each file.",
+            help="Folder of the new files. Default: next to each file. For one pickle, also its "
+            "name.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -52,18 +66,26 @@ def export(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Convert labelled dialogues into other formats."""
+    """Convert labelled dialogues into other formats, and tables into those of other programs."""
     from pipeline.core.failures import run_each
     from pipeline.core.files import check_folder
+    from pipeline.corpora.published_writer import FORMATS as LAYOUTS
     from pipeline.exports import parse_formats
 
+    names = list(dict.fromkeys(name.strip().lower() for name in format.split(",")))
+    layouts = [name for name in names if name in LAYOUTS]
+    if layouts and len(layouts) < len(names):
+        fail(f"--format {format}: {', '.join(layouts)} are formats of tables; name them alone")
     try:
-        formats = parse_formats(format)
+        if layouts:
+            work: Any = _ExportTable(tuple(layouts), _pickles(files, layouts, out), overwrite)
+        else:
+            work = _Export(tuple(parse_formats(format)), out, overwrite)
         if out:
-            check_folder(out)
+            check_folder(out.parent if layouts and out.suffix == ".pkl" else out)
     except (ValueError, OSError) as error:
         fail(error)
-    results, failures = run_each(files, _Export(tuple(formats), out, overwrite))
+    results, failures = run_each(files, work)
     exported = [result for result in results if result is not None]
     if json:
         failed = [asdict(failure) for failure in failures]
@@ -76,7 +98,8 @@ def export(
                 print_line(f"wrote {path}")
         for failure in failures:
             print_line(f"merc: {failure}", error=True)
-    raise typer.Exit(finish(failures, len(files), out or Path.cwd()))
+    folder = out.parent if out and layouts and out.suffix == ".pkl" else out or Path.cwd()
+    raise typer.Exit(finish(failures, len(files), folder))
 
 
 @dataclass(frozen=True)
@@ -101,3 +124,48 @@ class _Export:
             "files": [str(file) for file in files],
             "warnings": content["warnings"],
         }
+
+
+def _pickles(tables: list[Path], layouts: list[str], out: Path | None) -> dict[Path, list[Path]]:
+    """Return table -> the file of each layout."""
+    from pipeline.core.errors import UsageError
+
+    if out and out.suffix == ".pkl":
+        if len(tables) * len(layouts) > 1:
+            raise UsageError(f"--out {out}: one file for several pickles", "name a folder")
+        return {tables[0]: [out]}
+    return {
+        table: [(out or table.parent) / f"{table.resolve().name}.{name}.pkl" for name in layouts]
+        for table in tables
+    }
+
+
+@dataclass(frozen=True)
+class _ExportTable:
+    layouts: tuple[str, ...]
+    files: dict[Path, list[Path]]
+    overwrite: bool
+
+    def __call__(self, path: Path, stage: Callable[..., None]) -> dict[str, Any]:
+        from pipeline.core.errors import MercError
+        from pipeline.corpora.published_writer import write_layout
+        from pipeline.corpora.table import load_table
+
+        stage("read")
+        existing = [file for file in self.files[path] if file.exists()]
+        if existing and not self.overwrite:
+            raise MercError(
+                f"{existing[0]}: exists already",
+                "name another --out, or replace it with --overwrite",
+            )
+        corpus = load_table(path)
+        if not any((d.labels >= 0).any() for d in corpus.dialogues):
+            print_line(f"! {path}: {WITHOUT_LABELS}", error=True)
+        stage("write")
+        notes = [
+            note
+            for name, file in zip(self.layouts, self.files[path], strict=True)
+            for note in write_layout(corpus, name, file, one_layer=True)
+        ]
+        files = [str(file) for file in self.files[path]]
+        return {"input": str(path), "files": files, "warnings": list(dict.fromkeys(notes))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,20 @@ def printable(value: Any) -> str:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as text that can be written to a UTF-8 file; bytes are latin-1."""
+    """Return a value as text that can be written to a UTF-8 file.
+
+    Python 2 stored 8-bit strings without their encoding, and unpickling reads them as latin-1. They
+    are decoded again: as UTF-8, else as cp1252.
+
+    >>> as_text("caf\\xc3\\xa9"), as_text("it\\x92s")
+    ('café', 'it’s')
+    """
     huge = isinstance(value, int) and abs(value) > 10**60
     text = value.decode("latin1") if isinstance(value, bytes) else str(value if not huge else "?")
+    if not text.isascii() and all(ord(c) < 256 for c in text):
+        for encoding in ("utf-8", "cp1252"):
+            with contextlib.suppress(UnicodeDecodeError):
+                return text.encode("latin1").decode(encoding)
     return text.encode("utf-8", "replace").decode()
 
 

@@ -1,15 +1,17 @@
-"""Write a corpus as the pickled tuple that other repositories read: sdt, mmgcn, cosmic.
+"""Write a corpus as the pickled tuple that other repositories read.
 
-sdt and cosmic hold four RoBERTa layers of 1024 (`merc extract --text-layers four` stores them),
-mmgcn holds one text feature. None of them can express a missing feature or an utterance without a
-label: those become zeros and -1, and are counted in the notes. Any numpy reads the files: arrays
-are named `numpy.core`, which numpy 1 and 2 both know.
+All but mmgcn, which has one text feature, hold four RoBERTa layers of 1024 (`merc extract
+--text-layers four` stores them). M3NET reads what SDT reads; CFN-ESA and GraphSmile do too for
+IEMOCAP, and have a layout of their own for MELD. None of them can express a missing feature or an
+utterance without a label: those become zeros and -1, and are counted in the notes. Any numpy reads
+the files: arrays are named `numpy.core`, which numpy 1 and 2 both know.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from pipeline.corpora.splits import LABELS
 
 __all__ = ["FORMATS", "write_layout"]
 
-FORMATS = ("sdt", "mmgcn", "cosmic")
+FORMATS = ("sdt", "mmgcn", "cosmic", "cfn-esa", "m3net")
+SAME_AS_SDT = {("m3net", "iemocap"), ("m3net", "meld"), ("cfn-esa", "iemocap")}
 LAYER = 1024  # width of a layer of RoBERTa-Large
 WIDTHS = {"audio": (1582, 300), "visual": (342,)}  # that the other repositories can read
 MOST_SPEAKERS = {"iemocap": 2, "meld": 9}  # of one dialogue
@@ -37,21 +40,31 @@ SENTIMENT = {  # surprise is missing: it may be either
 }
 
 
-def write_layout(corpus: Corpus, name: str, path: Path) -> list[str]:
+def write_layout(corpus: Corpus, name: str, path: Path, one_layer: bool = False) -> list[str]:
     """Write one file in a layout of FORMATS; return notes on what the layout cannot hold.
 
     Dialogues of two speakers are written in IEMOCAP's variant (speakers M and F), others, and MELD
-    itself, in MELD's (one of nine, in order of first appearance).
+    itself, in MELD's (one of nine, in order of first appearance). Labels of IEMOCAP or MELD get the
+    numbers that they have there.
+
+    one_layer: also write text of one layer, 1024 wide, as r1, r2, r3 and r4.
 
     Raises MercError for widths or numbers of speakers that the layout cannot hold.
     """
     if name not in FORMATS:
         raise UsageError(f"no layout {name!r}", f"choose {', '.join(FORMATS)}")
+    corpus = _numbered_as_published(corpus)
     variant = _variant(corpus)
-    layout = next(item for item in LAYOUTS if (item.name, item.corpus) == (name, variant))
+    known_as = "sdt" if (name, variant) in SAME_AS_SDT else name
+    layout = next(item for item in LAYOUTS if (item.name, item.corpus) == (known_as, variant))
+    repeated = one_layer and "r1" in layout.fields and corpus.widths.get("text") == LAYER
+    if repeated:
+        corpus = _four_times(corpus)
     _check_widths(corpus, layout)
     _check_speakers(corpus, variant)
     notes = _notes(corpus, layout)
+    if repeated:
+        notes.append("the text has one layer: r1, r2, r3 and r4 are the same")
     ids = _ids(corpus, variant)
     fields = tuple(_field(field, corpus, layout, ids) for field in layout.fields)
     buffer = io.BytesIO()
@@ -67,6 +80,27 @@ def _variant(corpus: Corpus) -> str:
             return name
     most = max((len(set(d.speakers)) for d in corpus.dialogues), default=0)
     return "iemocap" if most <= MOST_SPEAKERS["iemocap"] else "meld"
+
+
+def _numbered_as_published(corpus: Corpus) -> Corpus:
+    """Give the labels of IEMOCAP or MELD their published numbers, also if only some occur."""
+    for labels in LABELS.values():
+        if corpus.labels and set(corpus.labels) <= set(labels):
+            number = np.array([labels.index(label) for label in corpus.labels] + [-1])
+            dialogues = [replace(d, labels=number[d.labels]) for d in corpus.dialogues]
+            return replace(corpus, labels=labels, dialogues=dialogues)
+    return corpus
+
+
+def _four_times(corpus: Corpus) -> Corpus:
+    """Repeat the one text layer of a corpus."""
+    dialogues = []
+    for d in corpus.dialogues:
+        text = np.tile(_features(d, "text", corpus), len(ROBERTA))
+        dialogues.append(replace(d, features=d.features | {"text": text}))
+    return replace(
+        corpus, dialogues=dialogues, widths=corpus.widths | {"text": len(ROBERTA) * LAYER}
+    )
 
 
 def _check_widths(corpus: Corpus, layout: Layout) -> None:
@@ -120,10 +154,21 @@ def _notes(corpus: Corpus, layout: Layout) -> list[str]:
     unlabelled = sum(int((d.labels < 0).sum()) for d in corpus.dialogues)
     if unlabelled:
         notes.append(f"{unlabelled} of {total} utterances have no label: written as -1")
+    if corpus.labels and corpus.labels not in LABELS.values():
+        numbers = ", ".join(f"{k} {label}" for k, label in enumerate(corpus.labels))
+        notes.append(f"labels are written as numbers: {numbers}")
+    for split in (name for name in ("train", "valid", "test") if name in layout.fields):
+        if not corpus.split(split) and not (split == "train" and corpus.split("valid")):
+            notes.append(f"the split {split} is empty")
     if not any(d.times is None for d in corpus.dialogues):
         notes.append("the times of utterances are left out")
     if layout.corpus == "meld":
-        notes.append("sentiment is derived from the emotion; -1 for surprise, which may be either")
+        notes.append(
+            "sentiment is derived from the emotion; -1 for surprise, which may be either, so a "
+            "program that trains on the sentiment will stop at it"
+            if "sentiment" in layout.fields
+            else "sentiment is derived from the emotion; -1 for surprise, which may be either"
+        )
     if layout.name == "mmgcn":
         width = corpus.widths["text"]
         notes.append(f"text is {width} wide: give that width to the program that reads it")

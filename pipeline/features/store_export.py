@@ -16,6 +16,7 @@ from pipeline.core.dialogue import MODALITIES, Corpus, Dialogue, Segmentation
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import write_bytes
 from pipeline.core.fingerprints import fingerprint_id
+from pipeline.corpora.published_writer import FORMATS as LAYOUTS
 from pipeline.corpora.published_writer import write_layout
 from pipeline.corpora.splits import SPLITS
 from pipeline.corpora.table import save_table
@@ -257,7 +258,5 @@ def _write_pickle(layout: str) -> Callable[[Corpus, Path], list[str]]:
 FORMATS: dict[str, Callable[[Corpus, Path], list[str] | None]] = {
     "table": save_table,
     "parquet": _write_parquet,
-    "sdt": _write_pickle("sdt"),
-    "mmgcn": _write_pickle("mmgcn"),
-    "cosmic": _write_pickle("cosmic"),
+    **{layout: _write_pickle(layout) for layout in LAYOUTS},
 }
