@@ -6,11 +6,14 @@ import csv
 import json
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.paths import ROOT
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
@@ -210,3 +213,32 @@ def test_full_disk_leaves_no_partial_file(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [p.name for p in tmp_path.iterdir()] == [path.name] and path.read_bytes() == b"old"
+
+
+SHARE = """
+import json, sys
+from pathlib import Path
+from pipeline.features.extract import ExtractOptions, extract
+options = ExtractOptions("offline", modalities=("text",))
+summary = extract([Path(sys.argv[1])], Path(sys.argv[2]), options)
+print(json.dumps({file.input: file.done["text"] for file in summary.files}))
+"""
+
+
+def test_two_processes_share_a_store_and_do_nothing_twice(media, tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for source in sorted((media / "grid").glob("*.mpg"))[:5]:
+        shutil.copy(source, folder)
+        (folder / source.name).with_suffix(".csv").write_text(TRANSCRIPT)
+    shutil.copy(folder / source.name, folder / "copy.mpg")  # the same recording twice
+    (folder / "copy.csv").write_text(TRANSCRIPT)
+    command = [sys.executable, "-c", SHARE, str(folder), str(tmp_path / "two")]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)
+    ]
+    done = [json.loads(process.communicate()[0]) for process in running]
+    made = [steps[name] for steps in done for name in steps].count("made")
+    assert made == 5
+    extract([folder], tmp_path / "one", ExtractOptions("offline", modalities=("text",)))
+    assert content(tmp_path / "two") == content(tmp_path / "one")
