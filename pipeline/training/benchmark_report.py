@@ -64,7 +64,9 @@ def write_report(
 
     errors: model -> why it failed. waiting: the models that are not finished.
     """
-    sections = [_introduction(corpus, seeds)]
+    runs = [run for rows in tables for run in rows.metrics.values()]
+    modalities = runs[0]["modalities"] if runs else list(corpus.widths)
+    sections = [_introduction(corpus.name, seeds, modalities)]
     latex, headlines, classes = [], [], []
     for rows in tables:
         if not rows.metrics:
@@ -95,24 +97,24 @@ def write_report(
         write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
-def _introduction(corpus: Corpus, seeds: int) -> str:
+def _introduction(corpus: str, seeds: int, modalities: list[str]) -> str:
     one = (
-        "\n\nThe corpus has one modality. What a model does across modalities has nothing to work "
+        "\n\nThere is one modality. What a model does across modalities has nothing to work "
         "on here: the table compares how they use context and speakers."
     )
     return (
-        f"# Benchmark on {corpus.name}\n\n"
-        f"{counted(seeds, 'seed')}; modalities: {', '.join(corpus.widths)}. Per cent, mean ± "
+        f"# Benchmark on {corpus}\n\n"
+        f"{counted(seeds, 'seed')}; {', '.join(modalities)}. Per cent, mean ± "
         "standard deviation over seeds. Interval: 95 %, bootstrap over test dialogues crossed with "
         "seeds. Difference: seed-mean weighted F1 minus that of CSS; p by approximate "
         "randomisation over dialogues, Holm over the models; it is conditional on these seeds. "
         "Step and memory: one training step on 32 dialogues relative to SDT, measured one after "
         "another before the training."
-        + one * (len(corpus.widths) == 1)
+        + one * (len(modalities) == 1)
         + (
             "\n\nIn brackets: printed in the CSS paper, with its errors corrected; the best test "
             "epoch of one seed, so to be compared with protocol `published` only."
-            if corpus.name in PAPER
+            if corpus in PAPER
             else ""
         )
         + "\n"

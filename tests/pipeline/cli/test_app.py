@@ -15,6 +15,7 @@ COMMANDS = [
     ["evaluate"],
     ["compare"],
     ["ablate"],
+    ["benchmark"],
     ["import"],
     ["ship"],
     ["doctor"],
