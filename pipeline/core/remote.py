@@ -134,7 +134,11 @@ class RemoteFolder:
             self._check_size(temporary, len(data))
             self._fs.mv(self._place(temporary), self._place(name))
 
-        self._request(write, f"write {name}")
+        try:
+            self._request(write, f"write {name}")
+        except FileNotFoundError as error:
+            reason = f"{self.url}: cannot write {name}: {error}"
+            raise MercError(reason, "create the bucket, or check the address") from error
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""

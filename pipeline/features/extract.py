@@ -125,12 +125,9 @@ def extract(
 
 
 class Extraction:
-    """Recordings into one store, possibly in several rounds. The arguments are those of `extract`.
+    """Recordings into one store, in one round or in several. The arguments are those of `extract`.
 
-    >>> extraction = Extraction(Path("store"), ExtractOptions("offline"))
-    >>> extraction.open()
-    >>> extraction.run([Input(Path("examples/dialogue.mp4"))]).failures
-    []
+    Call `open` once, then `run` for each round.
     """
 
     def __init__(
