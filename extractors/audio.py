@@ -13,19 +13,13 @@ from typing import Any
 
 import numpy as np
 import opensmile
-import torch
-import torchaudio.functional
 
+from extractors.sound import MAX_DURATION, RATE, describe_sound, prepare_sound
 from pipeline.core.errors import MercError
 
-__all__ = ["RATE", "VARIANTS", "AudioExtractor", "is_silent"]
+__all__ = ["VARIANTS", "AudioExtractor"]
 
-RATE = 16000  # Hz; openSMILE accepts other rates, but they change the values by 8-17 %
 VARIANTS = ("compat", "plain")
-MIN_DURATION = 0.1  # s; below 0.07 openSMILE returns NaN, up to 0.1 finite but meaningless values
-MAX_DURATION = 60.0  # s; takes 335 MB of memory, which grows with the length (12 GB for an hour)
-SILENCE = 1e-4  # root mean square, -80 dB of full scale: below the noise floor of any microphone
-MAX_SAMPLE = 32767 / 32768  # +1.0 would wrap to -1.0 in openSMILE's 16-bit conversion
 
 # "compat" is the published set. "plain" is openSMILE's corrected one (LSP, F0, voicing, jitter and
 # shimmer differ). The Python package ships the parts of "plain", but not the file that joins them.
@@ -109,7 +103,7 @@ class AudioExtractor:
         Raises MercError for less than 100 ms, several channels, integers, NaN, or an impossible
         sampling rate.
         """
-        signal = self._prepare(waveform, rate)
+        signal = prepare_sound(waveform, rate)
         values = np.asarray(self._smile(signal, RATE), dtype=np.float32).reshape(-1)
         if values.shape != (self.dim,) or not np.isfinite(values).all():
             raise MercError(
@@ -133,46 +127,8 @@ class AudioExtractor:
 
         vector: the feature, to include "voiced".
         """
-        seconds = len(waveform) / rate
-        report = {
-            "seconds": round(seconds, 3),
-            "used_seconds": round(min(seconds, MAX_DURATION), 3),
-            "cut": seconds > MAX_DURATION,
-            "silent": is_silent(waveform),
-        }
+        report = describe_sound(waveform, rate)
         return report if vector is None else report | {"voiced": self.voiced(vector)}
-
-    def _prepare(self, waveform: np.ndarray, rate: int) -> np.ndarray:
-        """Check a sound, cut and resample it: (n,) float32 at 16 kHz."""
-        signal = np.asarray(waveform)
-        if signal.ndim != 1:
-            raise MercError(
-                f"sound has shape {signal.shape}, expected one channel, (n,)",
-                "average the channels first",
-            )
-        if signal.dtype.kind != "f":
-            raise MercError(
-                f"sound has type {signal.dtype}, expected floats in [-1, 1]",
-                "divide int16 by 32768",
-            )
-        if not 4000 <= rate <= 384000:
-            raise MercError(
-                f"sampling rate {rate} Hz is out of range",
-                "pass the samples per second, 4000 to 384000",
-            )
-        if len(signal) < MIN_DURATION * rate:
-            raise MercError(
-                f"{1000 * len(signal) / rate:.0f} ms of sound: IS10 needs at least 100 ms",
-                "treat the feature as missing",
-            )
-        # astype copies: the caller's array is not changed
-        signal = signal[: round(MAX_DURATION * rate)].astype(np.float32)
-        if not np.isfinite(signal).all():
-            raise MercError("sound has NaN or infinite samples", "decode it again")
-        if rate != RATE:
-            samples = torch.from_numpy(signal)
-            signal = torchaudio.functional.resample(samples, int(rate), RATE).numpy()
-        return np.clip(signal, -1.0, MAX_SAMPLE)
 
     @property
     def _smile(self) -> opensmile.Smile:
@@ -187,16 +143,6 @@ class AudioExtractor:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
-
-
-def is_silent(waveform: np.ndarray) -> bool:
-    """Return whether the root mean square is below -80 dB of full scale.
-
-    >>> is_silent(np.zeros(16000)), is_silent(np.full(16000, 0.01)), is_silent(np.zeros(0))
-    (True, False, True)
-    """
-    signal = np.asarray(waveform, dtype=np.float32)
-    return not signal.size or float(np.sqrt(np.mean(np.square(signal), dtype=np.float64))) < SILENCE
 
 
 def _load_smile(variant: str) -> tuple[opensmile.Smile, Any]:

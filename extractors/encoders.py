@@ -34,7 +34,7 @@ __all__ = [
 HUB = {"roberta-large": "FacebookAI/roberta-large"}
 PACKAGED = "minilm"
 # fine-tuned encoders that ship with merc as updates of another
-DELTAS = {"minilm-meld": Path(__file__).parent / "weights" / "text.safetensors"}
+DELTAS = {"minilm-emotion": Path(__file__).parent / "weights" / "text.safetensors"}
 ABOUT = "merc.json"  # in a folder that `merc finetune text` wrote: how its features are computed
 CLEANINGS = ("quotes", "cosmic")
 TOKENIZER_FILES = (

@@ -65,7 +65,7 @@ class TextExtractor:
 
     name: one of
         "minilm": comes with a package, works offline;
-        "minilm-meld": the same, fine-tuned on MELD;
+        "minilm-emotion": the same, fine-tuned on the emotions of four corpora;
         "roberta-large", or "owner/name" of a model hub;
         a folder with a checkpoint: an encoder, or a classifier fine-tuned from one;
         a file of low-rank updates (`delta.safetensors` of `merc finetune text --method lora`).

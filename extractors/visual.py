@@ -36,7 +36,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "face.safetensors"
 CHOICES = ("auto", "largest", "mean")
 # Raise when the same weights give other features, because of a change here, in detectors.py,
 # faces.py, face_span.py or speaking.py.
-VERSION = "1"
+VERSION = "2"
 RATE = 16000  # Hz, of sound that a function returns
 BATCH = 32  # crops
 MAX_HELD = 20_000  # crops, 46 MB, of utterances whose face is not chosen yet

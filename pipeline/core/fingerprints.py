@@ -21,7 +21,8 @@ __all__ = [
     "sha256_of",
 ]
 
-PACKAGED_TEXT = ("minilm", "minilm-meld")  # text encoders that come with packages or with merc
+# text encoders that come with packages or with merc
+PACKAGED_TEXT = ("minilm", "minilm-emotion")
 
 
 def sha256_of(*paths: Path) -> str:

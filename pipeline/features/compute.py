@@ -37,6 +37,17 @@ class DialogueFeatures:
     fingerprints: dict[str, dict[str, Any]]
     boxes: list[list[tuple[float, ...]]] = field(default_factory=list)
 
+    def of(self, index: int, later: float = 0.0) -> dict[str, dict[str, Any]]:
+        """Return what is known about the features of one utterance, by modality.
+
+        later: seconds to add to the times of the boxes.
+        """
+        about = {name: rows[index] for name, rows in self.quality.items()}
+        if self.boxes and self.boxes[index]:
+            boxes = [(round(box[0] + later, 3), *box[1:]) for box in self.boxes[index]]
+            about["visual"] = about["visual"] | {"boxes": boxes}
+        return about
+
 
 def compute_features(
     media: Media,
@@ -101,7 +112,7 @@ def _has_words(text: str) -> bool:
 
 
 def _audio(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
-    from extractors.audio import is_silent
+    from extractors.sound import is_silent
 
     utterances = segmentation.utterances
     if not media.has_audio:

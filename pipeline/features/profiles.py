@@ -26,7 +26,9 @@ __all__ = [
     "options_of",
 ]
 
-TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm-meld"}
+TEXT_MODEL = {"roberta": "roberta-large", "offline": "minilm-emotion"}
+AUDIO_MODEL = {"roberta": "is10", "offline": "whisper"}
+AUDIO_EXTRACTORS = {"opensmile-is10": "is10", "whisper-encoder": "whisper"}
 PROFILES = tuple(TEXT_MODEL)
 
 
@@ -37,6 +39,7 @@ class ExtractorOptions:
     text_model: str | None = None
     text_layers: str = "last"
     text_cleaning: str | None = None
+    audio_model: str | None = None
     audio_variant: str = "compat"
     face_weights: str | None = None
     face_detector: str = "auto"
@@ -55,14 +58,14 @@ def build_extractors(
 
     >>> extractors = build_extractors("offline")
     >>> {modality: extractor.dim for modality, extractor in extractors.items()}
-    {'text': 384, 'audio': 1582, 'visual': 342}
+    {'text': 384, 'audio': 768, 'visual': 342}
     """
     check_profile(profile)
     options = options or ExtractorOptions()
     check_device(options.device)
     build: dict[str, Callable[[], Any]] = {
         "text": lambda: _text(profile, options),
-        "audio": lambda: _audio(options),
+        "audio": lambda: _audio(profile, options),
         "visual": lambda: _visual(options),
     }
     return {modality: build[modality]() for modality in modalities}
@@ -107,10 +110,12 @@ def options_of(
     'plain'
     """
     default = ExtractorOptions()
+    audio = (fingerprints or {}).get("audio", {}).get("extractor")
     return ExtractorOptions(
         text_model=option_of(fingerprints, "text", "name"),
         text_layers=option_of(fingerprints, "text", "layers") or default.text_layers,
         text_cleaning=option_of(fingerprints, "text", "cleaning"),
+        audio_model=AUDIO_EXTRACTORS.get(str(audio)),
         audio_variant=option_of(fingerprints, "audio", "variant") or default.audio_variant,
         face_choice=option_of(fingerprints, "visual", "choose") or default.face_choice,
         device=device,
@@ -128,10 +133,23 @@ def _text(profile: str, options: ExtractorOptions) -> Any:
     )
 
 
-def _audio(options: ExtractorOptions) -> Any:
-    from extractors.audio import AudioExtractor
+def _audio(profile: str, options: ExtractorOptions) -> Any:
+    model = options.audio_model or AUDIO_MODEL[profile]
+    if model == "is10":
+        from extractors.audio import AudioExtractor
 
-    return AudioExtractor(options.audio_variant)
+        return AudioExtractor(options.audio_variant)
+    if model == "whisper":
+        from extractors.speech import SpeechExtractor
+
+        if options.audio_variant != ExtractorOptions().audio_variant:
+            raise UsageError(
+                f"--audio-variant {options.audio_variant}: a variant of IS10, and the audio model "
+                "is whisper",
+                "add --audio-model is10, or leave --audio-variant out",
+            )
+        return SpeechExtractor()
+    raise UsageError(f"unknown audio model {model!r}", "choose is10 or whisper")
 
 
 def _visual(options: ExtractorOptions) -> Any:

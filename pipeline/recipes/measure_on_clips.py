@@ -23,7 +23,7 @@ from pipeline.core.failures import run_each
 from pipeline.core.files import write_bytes
 from pipeline.core.progress import Stage
 from pipeline.features.compute import compute_features
-from pipeline.features.profiles import build_extractors
+from pipeline.features.profiles import ExtractorOptions, build_extractors, options_of
 from pipeline.media.decode import RATE, open_media
 from pipeline.recipes.distort import add_noise, gain
 from pipeline.training.predictor import Predictor, keep_modalities
@@ -81,7 +81,7 @@ def measure_clips(model: Predictor, folder: Path, jobs: int = 1) -> dict[str, An
         raise MercError(
             f"{folder}: fewer than two GRID clips (*.mpg)", "see docs/merc-offline.md for the data"
         )
-    clips, failures = run_each(paths, _ReadClip(), jobs=jobs)
+    clips, failures = run_each(paths, _ReadClip(options_of(model.fingerprints)), jobs=jobs)
     if failures:
         raise MercError(f"{failures[0].input}: {failures[0].reason}", failures[0].remedy)
     originals = [versions["original"] for versions in clips]
@@ -177,10 +177,13 @@ def _write_sound(output: Any, stream: Any, sound: np.ndarray) -> None:
 class _ReadClip:
     """Compute the features of a clip and of its versions: name of the version -> dialogue."""
 
+    def __init__(self, options: ExtractorOptions) -> None:
+        self.options = options
+
     @cached_property
     def extractors(self) -> dict[str, Any]:
-        """The extractors of profile `offline`, loaded once per process."""
-        return build_extractors("offline")
+        """The model's extractors, loaded once per process."""
+        return build_extractors("offline", self.options)
 
     def __call__(self, path: Path, stage: Stage) -> dict[str, Dialogue]:
         text = grid_sentence(path.stem)

@@ -7,29 +7,25 @@ interval: over dialogues crossed with seeds, over clips, or over images.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import recall_score
 
 from pipeline.core.dialogue import Dialogue
-from pipeline.core.errors import MercError
-from pipeline.core.failures import run_each
-from pipeline.core.progress import Stage
-from pipeline.corpora.meld_transcripts import EMOTIONS
-from pipeline.recipes.acted_voices import VoicePool
-from pipeline.recipes.paired import PairedCorpus, Rates, Words, pair
-from pipeline.training.config import Configuration
-from pipeline.training.fit import fit
+from pipeline.corpora.meld_transcripts import EMOTIONS, Transcript
+from pipeline.recipes.acted_voices import VERSIONS
+from pipeline.recipes.other_words import TABLES
+from pipeline.recipes.paired import PairedCorpus, Rates, Words
 from pipeline.training.linear_probe import probe
 from pipeline.training.metrics import dialogue_confusions, interval, weighted_f1
 from pipeline.training.predictor import Predictor, keep_modalities, modality_sets
-from pipeline.training.protocols import Parts
 
 __all__ = [
     "calibration",
     "faces_alone",
+    "neutral_words",
+    "other_words_alone",
     "text_alone",
     "together",
     "voices_alone",
@@ -38,8 +34,6 @@ __all__ = [
 MISMATCHES = (0.0, 0.3, 0.6, 0.85, 1.0)
 DRAWS = 2000  # bootstrap samples
 BINS = 10  # of the calibration error
-# the emotions that EmoDB's actors play
-SIX = tuple(k for k, name in enumerate(EMOTIONS) if name != "surprise")
 
 
 def text_alone(seeds: list[Predictor], corpus: PairedCorpus) -> dict[str, Any]:
@@ -47,13 +41,36 @@ def text_alone(seeds: list[Predictor], corpus: PairedCorpus) -> dict[str, Any]:
 
     seeds: the model of every seed.
     """
-    dialogues = []
-    for dialogue, rows in zip(corpus.split("valid"), corpus.words["valid"].vectors, strict=True):
-        text_only = keep_modalities(dialogue, ["text"])
-        # in the corpus some text is missing, too
-        dialogues.append(replace(text_only, features=text_only.features | {"text": rows}))
-    baseline = _regression(corpus.words["train"], corpus.words["valid"])
+    words = corpus.words["valid"]
+    pairs = zip(words.transcripts, words.vectors, strict=True)
+    dialogues = [_text_dialogue(transcript, rows) for transcript, rows in pairs]
+    baseline = _regression(corpus.words["train"], words)
     return _score(seeds, dialogues) | {"logistic_regression": baseline}
+
+
+def other_words_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
+    """Return the accuracy on the words of the other corpora's validation parts.
+
+    Of the utterances with one label that MELD has; the prediction is one of the emotions that the
+    corpus has.
+    """
+    result: dict[str, Any] = {}
+    for name in TABLES:
+        words = corpus.words[f"{name} valid"]
+        classes = np.unique(words.labels[words.labels >= 0])
+        scores = []
+        for transcript, rows in zip(words.transcripts, words.vectors, strict=True):
+            dialogue = _text_dialogue(transcript, rows)
+            scores.append(model.probabilities(dialogue))
+        guesses = classes[np.concatenate(scores)[:, classes].argmax(1)]
+        hit = (guesses == words.labels)[words.labels >= 0]
+        draws = np.random.default_rng(0).integers(0, len(hit), (DRAWS, len(hit)))
+        result[name] = {
+            "utterances": len(hit),
+            "accuracy": float(hit.mean()),
+            "interval": _bounds(hit[draws].mean(1)),
+        }
+    return result
 
 
 def together(seeds: list[Predictor], corpus: PairedCorpus) -> dict[str, Any]:
@@ -72,7 +89,7 @@ def together(seeds: list[Predictor], corpus: PairedCorpus) -> dict[str, Any]:
 def faces_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
     """Return the accuracy on FER+ valid without contempt: single images, uniform prior."""
     faces = corpus.faces["valid"]
-    dialogues = [_single_face(model, row) for row in faces.vectors]
+    dialogues = [_single(model, "visual", row) for row in faces.vectors]
     predicted = np.array([model.probabilities(d, "uniform").argmax() for d in dialogues])
     correct = predicted == faces.labels
     draws = np.random.default_rng(0).integers(0, len(correct), (DRAWS, len(correct)))
@@ -85,44 +102,61 @@ def faces_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
     }
 
 
-def voices_alone(
-    corpus: PairedCorpus, config: Configuration, folder: Path, jobs: int = 1
-) -> dict[str, Any]:
-    """Return the unweighted average recall (UAR) of six emotions for unseen EmoDB speakers.
+def voices_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
+    """Return the unweighted average recall (UAR) per corpus of voices, for held-out speakers.
 
-    For each speaker, a CSS with audio as its only modality is trained in `folder` on all other
-    voices, which always show the label here. It then labels the speaker's clips with a uniform
-    prior and without surprise. The clips of one version (clean, or one distorted copy) make up one
-    dialogue.
+    Every clip is a dialogue of one utterance; uniform prior; the prediction is one of the emotions
+    that the corpus has.
     """
-    voices = corpus.voices
-    assert voices is not None
-    # EmoDB's speakers are numbers
-    speakers = [str(name) for name in np.unique(voices.speakers) if name.isdigit()]
-    predicted, failures = run_each(speakers, _Fold(corpus, config, folder), jobs=jobs)
-    if failures:
-        raise MercError(
-            f"training without speaker {failures[0].input}: {failures[0].reason}",
-            failures[0].remedy,
-        )
-    truth = [voices.only((name,)).labels for name in speakers]
-    by_speaker: dict[str, Any] = {
-        name: {"clips": len(labels)} for name, labels in zip(speakers, truth, strict=True)
-    }
-    result: dict[str, Any] = {"speakers": by_speaker}
-    conditions = {"clean": [0], "distorted": list(range(1, voices.vectors.shape[1]))}
-    for condition, copies in conditions.items():
-        flat = [
-            _flatten(labels, guesses, copies)
-            for labels, guesses in zip(truth, predicted, strict=True)
-        ]
-        result[condition] = _uar_over_speakers(flat, [len(labels) for labels in truth])
-        for name, (labels, guesses) in zip(speakers, flat, strict=True):
-            recall = recall_score(
-                labels, guesses, labels=np.unique(labels), average="macro", zero_division=0
-            )
-            by_speaker[name][condition] = float(recall)
+    assert corpus.voices is not None
+    voices = corpus.voices.only(corpus.held_out)
+    result: dict[str, Any] = {}
+    for name in dict.fromkeys(voices.corpora):
+        part = voices.select(voices.corpora == name)
+        classes = np.unique(part.labels)
+        entry: dict[str, Any] = {"clips": len(part.labels), "emotions": len(classes)}
+        result[str(name)] = entry
+        for k, version in enumerate(VERSIONS):
+            dialogues = [_single(model, "audio", row) for row in part.vectors[:, k]]
+            scores = np.stack([model.probabilities(d, "uniform")[0] for d in dialogues])
+            predicted = classes[scores[:, classes].argmax(1)]
+            entry[version] = {
+                "uar": float(recall_score(part.labels, predicted, average="macro")),
+                "interval": _bounds(_clip_bootstrap(part.labels, predicted)),
+            }
     return result
+
+
+def neutral_words(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
+    """Score utterances of neutral words, whose voice and face show the emotion, one per dialogue.
+
+    Voices of held-out actors, faces of FER+ valid that follow the crowd's votes. Returns the shares
+    labelled right among the emotions and among the neutral ones, the confusion (rows: the truth),
+    the calibration error, and how many are right where the confidence is .9 or more.
+    """
+    rng = np.random.default_rng(4)
+    rates = replace(corpus.rates, muted=0.0, missing=(0.0,) * 3, missing_dialogue=(0.0,) * 3)
+    drawn = replace(corpus, rates=rates).neutral_sessions("valid", 300, rng)
+    dialogues = [d.part(k, k + 1) for d in drawn for k in range(len(d.labels))]
+    labels = np.array([d.labels[0] for d in dialogues])
+    probabilities = np.concatenate([model.probabilities(d, "auto") for d in dialogues])
+    guesses, confidence = probabilities.argmax(1), probabilities.max(1)
+    hit, sure = guesses == labels, confidence >= 0.9
+    counts = np.zeros((len(EMOTIONS),) * 2)
+    np.add.at(counts, (labels, guesses), 1)
+    shares: dict[str, Any] = {}
+    for name, rows in (("emotions", hit[labels > 0]), ("neutral", hit[labels == 0])):
+        draws = np.random.default_rng(0).integers(0, len(rows), (DRAWS, len(rows)))
+        shares[name] = {
+            "accuracy": float(rows.mean()),
+            "interval": _bounds(rows[draws].mean(1)),
+        }
+    return shares | {
+        "utterances": len(labels),
+        "confusion": (counts / counts.sum(1, keepdims=True)).round(3).tolist(),
+        "calibration_error": _binned_error(confidence, hit),
+        "confident": {"utterances": int(sure.sum()), "accuracy": float(hit[sure].mean())},
+    }
 
 
 def calibration(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
@@ -145,89 +179,10 @@ def calibration(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
     return result
 
 
-class _Fold:
-    """Train without one speaker, then label all clips of that speaker."""
-
-    def __init__(self, corpus: PairedCorpus, config: Configuration, folder: Path) -> None:
-        rates = Rates(voice=0.0, missing=(0.0,) * 3, missing_dialogue=(0.0,) * 3)
-        self.corpus = replace(corpus, dialogues=[], rates=rates)
-        self.config = replace(config, data=replace(config.data, modalities=["audio"]))
-        self.folder = folder
-
-    def __call__(self, speaker: str, stage: Stage) -> np.ndarray:
-        """Return (clips, copies) predicted labels."""
-        stage("train")
-        corpus, voices = replace(self.corpus, held_out=(speaker,)), self.corpus.voices
-        assert voices is not None
-        # training voices choose the epoch, so that the speaker has no influence on it
-        valid = pair(
-            corpus.words["valid"],
-            voices.without((speaker,)),
-            corpus.faces["valid"],
-            corpus.rates,
-            np.random.default_rng(0),
-            "valid",
-        )
-        folder = self.folder / f"without-{speaker}"
-        fit(Parts(corpus, "clean", valid, []), self.config, self.config.train.seed, folder)
-        model = Predictor.load(folder / "model.safetensors")
-        return _label_clips(model, voices.only((speaker,)))
-
-
-def _label_clips(model: Predictor, voices: VoicePool) -> np.ndarray:
-    """Label the clips of one speaker: (clips, copies).
-
-    Each copy is a dialogue of all clips, in an order that does not depend on the labels.
-    """
-    n, copies = voices.vectors.shape[:2]
-    order = np.random.default_rng(0).permutation(n)
-    predicted = np.empty((n, copies), np.int64)
-    for copy in range(copies):
-        clips = Dialogue(
-            "voice",
-            "test",
-            [str(k) for k in order],
-            ["one"] * n,
-            [""] * n,
-            np.full(n, -1),
-            {"audio": voices.vectors[order, copy]},
-        )
-        probabilities = model.probabilities(clips, "uniform")[:, SIX]
-        predicted[order, copy] = np.array(SIX)[probabilities.argmax(1)]
-    return predicted
-
-
-def _flatten(
-    labels: np.ndarray, predicted: np.ndarray, copies: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Flatten (clips,) labels and (clips, copies) predictions to pairs, copy after copy."""
-    return np.tile(labels, len(copies)), predicted[:, copies].T.ravel()
-
-
-def _uar_over_speakers(
-    flat: list[tuple[np.ndarray, np.ndarray]], clips: list[int]
-) -> dict[str, Any]:
-    """Return the UAR over all speakers.
-
-    flat: of each speaker, labels and predictions (copies * clips,); clips: numbers of clips.
-    """
-    labels = np.concatenate([truth for truth, _ in flat])
-    predicted = np.concatenate([guesses for _, guesses in flat])
-    first = np.cumsum(clips) - clips
-    numbers = []  # all copies of a clip have the same number
-    for (truth, _), start, count in zip(flat, first, clips, strict=True):
-        numbers.append(start + np.arange(len(truth)) % count)
-    return {
-        "uar": float(recall_score(labels, predicted, average="macro")),
-        "interval": _bounds(_clip_bootstrap(labels, predicted, np.concatenate(numbers))),
-    }
-
-
-def _clip_bootstrap(truth: np.ndarray, predicted: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """Return the UAR of DRAWS resamples of clips; all copies of a clip are drawn together."""
-    n = clips.max() + 1
-    counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), DRAWS)
-    weights = counts[:, clips]
+def _clip_bootstrap(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the UAR of DRAWS resamples of clips."""
+    n = len(truth)
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), DRAWS)
     recalls = []
     for label in np.unique(truth):
         of_label = weights * (truth == label)
@@ -235,11 +190,25 @@ def _clip_bootstrap(truth: np.ndarray, predicted: np.ndarray, clips: np.ndarray)
     return np.mean(recalls, 0)
 
 
-def _single_face(model: Predictor, row: np.ndarray) -> Dialogue:
-    """Make a dialogue of one utterance that has this face and nothing else."""
+def _single(model: Predictor, modality: str, row: np.ndarray) -> Dialogue:
+    """Make a dialogue of one utterance that has this feature and nothing else."""
     features = {m: np.full((1, width), np.nan, np.float32) for m, width in model.widths.items()}
-    features["visual"] = row[None]
+    features[modality] = row[None]
     return Dialogue("0", "test", ["0"], ["one"], [""], np.array([-1]), features)
+
+
+def _text_dialogue(transcript: Transcript, rows: np.ndarray) -> Dialogue:
+    """Make a dialogue of words alone from text vectors (n, width)."""
+    utterances = [str(utterance) for utterance in transcript.utterances]
+    return Dialogue(
+        str(transcript.id),
+        "valid",
+        utterances,
+        transcript.speakers,
+        transcript.texts,
+        transcript.labels,
+        {"text": rows},
+    )
 
 
 def _score(seeds: list[Predictor], dialogues: list[Dialogue]) -> dict[str, Any]:
@@ -275,7 +244,10 @@ def _calibration_error(model: Predictor, dialogues: list[Dialogue], name: str) -
         probabilities = model.probabilities(dialogue)[rows]
         confidences.append(probabilities.max(1))
         hits.append(probabilities.argmax(1) == dialogue.labels[rows])
-    confidence, hit = np.concatenate(confidences), np.concatenate(hits)
+    return _binned_error(np.concatenate(confidences), np.concatenate(hits))
+
+
+def _binned_error(confidence: np.ndarray, hit: np.ndarray) -> float:
     bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     error = 0.0
     for number in np.unique(bin_of):

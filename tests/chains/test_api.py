@@ -53,8 +53,9 @@ def test_options_of_the_command_line_are_keyword_arguments():
         return set(inspect.signature(function).parameters)
 
     renamed = {"recordings", "modality", "out", "json", "dataset", "data", "table", "left"}
+    renamed |= {"watch", "log"}  # of the terminal alone
     assert options(extract) - renamed <= options(merc.extract)
     # of files, as Result.save writes them
-    batch = {"recordings", "format", "out", "jobs", "overwrite", "json", "report", "embed"}
+    batch = {"recordings", "format", "out", "jobs", "overwrite", "json", "follow"}
     assert options(label) - batch <= options(merc.label)
     assert options(evaluate) - {"dataset", "data", "json"} <= options(merc.evaluate)

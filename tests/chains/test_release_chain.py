@@ -148,7 +148,7 @@ def test_a_run_that_was_killed_twice_equals_one_that_was_not(meld, tmp_path):
     assert again.exit_code == 1 and "nothing to do" in again.stderr
     predictor = Predictor.load(broken)
     assert predictor.profile == "offline"
-    assert predictor.widths == {"text": 384, "audio": 1582, "visual": 342}
+    assert predictor.widths == {"text": 384, "audio": 768, "visual": 342}
 
 
 def test_a_release_gives_the_features_of_its_clips(meld, tmp_path):

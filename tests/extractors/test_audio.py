@@ -14,7 +14,7 @@ import torch
 import torchaudio.functional
 
 from extractors import AudioExtractor
-from extractors.audio import is_silent
+from extractors.sound import is_silent
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import fingerprint_id
 

@@ -104,13 +104,13 @@ def test_minilm_reflects_meaning():
     assert cosine(glad, happy) > cosine(glad, sad) + 0.2
 
 
-def test_minilm_meld_is_minilm_with_updates():
+def test_minilm_emotion_is_minilm_with_updates():
     """Same weights file as minilm, other features; the update is part of the fingerprint."""
-    tuned, plain = TextExtractor("minilm-meld"), TextExtractor("minilm")
+    tuned, plain = TextExtractor("minilm-emotion"), TextExtractor("minilm")
     assert (tuned.dim, tuned.pooling, tuned.cleaning) == (384, "mean", "quotes")
     assert tuned.fingerprint["weights"] == plain.fingerprint["weights"]
-    assert tuned.fingerprint["options"]["delta"] == sha256_of(DELTAS["minilm-meld"])
-    assert DELTAS["minilm-meld"].stat().st_size < 2_000_000
+    assert tuned.fingerprint["options"]["delta"] == sha256_of(DELTAS["minilm-emotion"])
+    assert DELTAS["minilm-emotion"].stat().st_size < 6_000_000
     rows = tuned.extract(TEXTS)
     assert np.abs(rows - plain.extract(TEXTS)).max() > 0.05
     np.testing.assert_allclose(

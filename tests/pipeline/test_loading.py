@@ -62,7 +62,7 @@ def test_a_release_is_extracted_once(shared: Path, tmp_path: Path, monkeypatch) 
     loaded = load(source, release=options)
     assert loaded.release is not None and not loaded.release.nothing_done
     assert loaded.corpus.name == loaded.corpus.settings == "meld"
-    assert loaded.corpus.widths == {"text": 384, "audio": 1582, "visual": 342}
+    assert loaded.corpus.widths == {"text": 384, "audio": 768, "visual": 342}
     again = load(source, release=options)
     assert again.release is not None and again.release.nothing_done
     corpus = load_corpus("meld", root, release=options)

