@@ -20,6 +20,7 @@ from pipeline import __version__
 from pipeline.core.errors import MercError, MercWarning
 
 if TYPE_CHECKING:
+    from pipeline.annotated_corpus import AnnotatedCorpus
     from pipeline.core.dialogue import Corpus
     from pipeline.core.progress import Progress
     from pipeline.features.extract import Summary
@@ -39,6 +40,7 @@ __all__ = [
     "compare",
     "evaluate",
     "extract",
+    "from_annotations",
     "label",
     "load_corpus",
     "load_model",
@@ -261,6 +263,59 @@ def extract(
     return run(paths, Path(store) if store else None, options, jobs, progress)
 
 
+def from_annotations(
+    folder: str | Path,
+    *,
+    out: str | Path | None = None,
+    start: str | Path | Run = "merc-offline",
+    labels: Sequence[str] | None = None,
+    unedited: bool = False,
+    store: str | Path | None = None,
+    text_model: str | Path | None = None,
+    device: str = "cpu",
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> AnnotatedCorpus:
+    """Make a corpus of recordings that have a corrected annotation next to them.
+
+    Args:
+        folder: is searched for recordings and their annotations (JSON, EAF, TextGrid, CSV, ...).
+        out: also write the corpus as a table to this folder.
+        start: the features are those that this model reads, so that it can be adapted.
+        labels: the label set, in this order; default: the labels that occur.
+        unedited: also use results of merc that nobody has corrected.
+
+    Returns:
+        `corpus`, `warnings` and `failures`; see docs/adaptation.md.
+
+    Raises MercError or OSError.
+
+    >>> import shutil
+    >>> _ = Path("talks").mkdir(exist_ok=True), shutil.copy("examples/dialogue.mp4", "talks")
+    >>> _ = merc.label("talks/dialogue.mp4").save("talks/dialogue.eaf", overwrite=True)
+    >>> merc.from_annotations("talks", store="store").corpus.labels
+    ('joy', 'neutral')
+    """
+    from pipeline.annotated_corpus import corpus_from_annotations
+    from pipeline.corpora.table import check_replaceable, save_table
+
+    made = corpus_from_annotations(
+        Path(folder),
+        _path(start),
+        Path(store) if store else None,
+        labels=labels,
+        unedited=unedited,
+        text_model=str(text_model) if text_model else None,
+        device=device,
+        jobs=jobs,
+        progress=progress,
+    )
+    if out is not None:
+        check_replaceable(Path(out), made.corpus.name, "out")
+        save_table(made.corpus, Path(out))
+    return made
+
+
 def load_corpus(
     dataset: str | Path,
     *,
@@ -314,6 +369,7 @@ def train(
     seeds: int = 5,
     settings: Sequence[str] = (),
     model: str | None = None,
+    start: str | Path | Run | None = None,
     tensorboard: bool = False,
     report: Report | None = None,
 ) -> Run:
@@ -324,6 +380,8 @@ def train(
         protocol: "clean": select on valid; "published": select on test, leaky; "both".
         settings: overrides such as "train.epochs=2".
         model: "css" (default), or a model that the paper compares it with, such as "sdt".
+        start: adapt this model to the labels of the corpus: "merc-offline", a run, a run folder or
+            a model file.
         report: is called with a dict of losses and scores after every epoch.
 
     Raises MercError or OSError.
@@ -332,11 +390,28 @@ def train(
     >>> merc.train(corpus, out="runs/doc", seeds=1, settings=["train.epochs=1"]).path
     PosixPath('runs/doc')
     """
+    from pipeline.core.errors import UsageError
     from pipeline.training.config import load_configuration
+    from pipeline.training.start import load_start
     from pipeline.training.train import train as run
 
-    config = load_configuration(corpus.settings, list(settings), model)
-    run(corpus, config, protocol, seeds, Path(out), report=report, tensorboard=tensorboard)
+    if start and model:
+        raise UsageError("start and model: training continues the model that it starts from")
+    begin = load_start(_path(start), corpus) if start else None
+    if begin:
+        config = begin.configuration(list(settings))
+    else:
+        config = load_configuration(corpus.settings, list(settings), model)
+    run(
+        corpus,
+        config,
+        protocol,
+        seeds,
+        Path(out),
+        report=report,
+        tensorboard=tensorboard,
+        start=begin,
+    )
     return Run(Path(out))
 
 

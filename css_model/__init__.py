@@ -14,6 +14,7 @@ from css_model.normalise import Normaliser
 from css_model.objectives import inverse_frequency, losses
 from css_model.pareto import ParetoGradientModulator, min_norm_weights
 from css_model.registry import MODELS, config_class, make_model
+from css_model.transfer import freeze_trunk, transfer
 from css_model.weighted import WeightedSum
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "SynergisticPolynomialFusion",
     "collate",
     "config_class",
+    "freeze_trunk",
     "inverse_frequency",
     "load_checkpoint",
     "losses",
@@ -39,4 +41,5 @@ __all__ = [
     "make_modulator",
     "min_norm_weights",
     "save_checkpoint",
+    "transfer",
 ]

@@ -14,7 +14,7 @@ LEVELS = [  # from the bottom to the top
     {"media", "exports"},
     {"segmentation", "corpora"},
     {"features", "training"},
-    {"agreement", "labelling", "loading", "finetuning", "recipes", "reporting"},
+    {"agreement", "annotated_corpus", "labelling", "loading", "finetuning", "recipes", "reporting"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

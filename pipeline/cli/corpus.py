@@ -1,26 +1,37 @@
-"""`merc corpus`: check a raw release."""
+"""`merc corpus`: check a raw release, or make a table of annotated recordings."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.common import INPUT, Json, example, report_result
+from pipeline.cli.common import (
+    INPUT,
+    MODEL,
+    OUTPUT,
+    Device,
+    Jobs,
+    Json,
+    example,
+    fail,
+    finish,
+    report_result,
+)
+
+if TYPE_CHECKING:
+    from pipeline.annotated_corpus import AnnotatedCorpus
 
 __all__ = ["corpus_app"]
 
 SHOWN = 12  # findings of one kind in the table; --json has all
 
-corpus_app = typer.Typer(no_args_is_help=True, help="Check a raw release of IEMOCAP or MELD.")
-
-
-@corpus_app.callback()
-def _group() -> None:
-    # keeps `check` a subcommand while it is the only one
-    ...
+corpus_app = typer.Typer(
+    no_args_is_help=True,
+    help="Check a raw release, or make a table of annotated recordings.",
+)
 
 
 @corpus_app.command(epilog=example("merc corpus check MELD.Raw"))
@@ -49,6 +60,166 @@ def check(
 
     result = report_result(work, json, _show)
     raise typer.Exit(0 if result["complete"] else 1)
+
+
+@corpus_app.command(
+    "from-annotations",
+    epilog=example(
+        "merc corpus from-annotations talks/ --out talks-table",
+        "merc train --dataset talks-table --start merc-offline --out runs/talks",
+        "merc label new.mp4 --model runs/talks",
+    ),
+)
+def from_annotations(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Recordings with corrected JSON, EAF, TextGrid, CSV ... next to them.",
+            rich_help_panel=INPUT,
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the table dataset.", rich_help_panel=OUTPUT, show_default=False
+        ),
+    ],
+    start: Annotated[
+        str,
+        typer.Option(
+            help="Extract the features that this model reads: merc-offline, a run folder or a "
+            "model file.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "merc-offline",
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated label set, in this order. Default: the labels that occur.",
+            rich_help_panel=INPUT,
+            show_default=False,
+        ),
+    ] = None,
+    unedited: Annotated[
+        bool,
+        typer.Option(
+            "--unedited",
+            help="Also use results of merc that nobody has corrected.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
+    text_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the fine-tuned text encoder that the model was trained with.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the store. Default: $MERC_STORE, else ~/.cache/merc/store.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    json: Json = False,
+) -> None:
+    """Make a table for merc train of recordings with corrected annotations next to them.
+
+    Exits with code 1 if an annotation could not be used; the others are in the table.
+    """
+    from dataclasses import asdict
+
+    from pipeline.annotated_corpus import corpus_from_annotations
+    from pipeline.cli.progress import RunProgress
+    from pipeline.cli.terminal import print_json
+    from pipeline.core.files import check_folder
+    from pipeline.corpora.table import check_replaceable, save_table
+
+    names = [name.strip() for name in labels.split(",") if name.strip()] if labels else None
+    try:
+        check_folder(out)
+        check_replaceable(out, folder.resolve().name, "--out")
+        with RunProgress() as progress:
+            made = corpus_from_annotations(
+                folder,
+                start,
+                store,
+                labels=names,
+                unedited=unedited,
+                text_model=text_model,
+                device=device,
+                jobs=jobs,
+                progress=progress,
+            )
+        save_table(made.corpus, out)
+    except (ValueError, OSError) as error:
+        fail(error)
+    if json:
+        print_json(
+            {
+                "table": str(out),
+                "store": str(made.store),
+                "labels": list(made.corpus.labels),
+                "dialogues": _dialogues(made),
+                "warnings": [str(warning) for warning in made.warnings],
+                "failures": [asdict(failure) for failure in made.failures],
+            }
+        )
+    else:
+        _show_annotations(made, out, start)
+    raise typer.Exit(finish(made.failures, len(made.annotations) + len(made.failures), Path.cwd()))
+
+
+def _dialogues(made: AnnotatedCorpus) -> list[dict[str, Any]]:
+    import numpy as np
+
+    corpus = made.corpus
+    return [
+        {
+            "dialogue": d.id,
+            "annotation": made.annotations[d.id],
+            "split": d.split,
+            "utterances": len(d.utterances),
+            "labels": {
+                name: int((d.labels == k).sum())
+                for k, name in enumerate(corpus.labels)
+                if (d.labels == k).any()
+            },
+            "present": {m: int((~np.isnan(rows).all(1)).sum()) for m, rows in d.features.items()},
+        }
+        for d in corpus.dialogues
+    ]
+
+
+def _show_annotations(made: AnnotatedCorpus, out: Path, start: str) -> None:
+    """Print one line per dialogue, the warnings, and what to do next."""
+    from rich.table import Table
+
+    from pipeline.cli.terminal import console as make_console
+    from pipeline.cli.terminal import plain
+    from pipeline.core.counts import counted
+
+    console = make_console()
+    table = Table(title=plain(f"{made.corpus.name}: annotated recordings"), title_justify="left")
+    for name in ("dialogue", "split", "utterances", "labels", *made.corpus.widths):
+        table.add_column(name, overflow="fold")
+    for row in _dialogues(made):
+        labels = ", ".join(f"{name} {count}" for name, count in row["labels"].items())
+        counts: list[Any] = [str(row["utterances"]), plain(labels)]
+        counts += map(str, row["present"].values())
+        table.add_row(plain(row["dialogue"]), row["split"], *counts)
+    console.print(table)
+    for warning in made.warnings:
+        console.print(plain(f"! {warning}", style="yellow"), soft_wrap=True)
+    done = counted(len(made.corpus.dialogues), "dialogue")
+    following = f"merc train --dataset {out} --start {start} --out RUN"
+    console.print(plain(f"wrote {out}: {done} ({following})"), soft_wrap=True)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -120,6 +120,11 @@ def show_run(metrics: dict[str, Any]) -> None:
     low, high = metrics["weighted_f1"]["interval"]
     interval = f"{low:.4f} to {high:.4f}"
     console.print(f"test weighted F1, 95 % interval over dialogues and seeds: {interval}")
+    errors = metrics["calibration"]
+    console.print(
+        f"expected calibration error on test: {_mean_sd(errors['error'], seeds)}; "
+        f"without temperatures {_mean_sd(errors['error_without_temperatures'], seeds)}"
+    )
     _show_notes(console, metrics["notes"])
 
 

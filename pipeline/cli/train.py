@@ -45,6 +45,7 @@ EPILOGS = {
         "merc train --dataset meld --data MELD.Raw --profile offline --out runs/meld",
         "merc train --dataset mytable --set train.epochs=20 --out runs/mine",
         "merc train --dataset mytable --model sdt --out runs/sdt",
+        "merc train --dataset mytable --start merc-offline --out runs/adapted",
     ),
     "evaluate": example("merc evaluate runs/mine --dataset mytable --json"),
     "compare": example("merc compare runs/mine runs/other"),
@@ -87,6 +88,15 @@ def train(
         str | None,
         typer.Option(
             help="css (default), or a model that the paper compares it with, such as sdt.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Adapt this model to the labels of the dataset: merc-offline, a run folder or a "
+            "model file. The settings are those of configs/adapt.yaml.",
             rich_help_panel=MODEL,
             show_default=False,
         ),
@@ -161,19 +171,37 @@ def train(
     def work() -> dict[str, Any]:
         nonlocal recordings
         from pipeline.cli.progress import training_progress
+        from pipeline.core.errors import UsageError
+        from pipeline.training.start import load_start
         from pipeline.training.train import check_options
         from pipeline.training.train import train as run
 
         check_options(out, protocol, seeds, tensorboard)
+        if start and model:
+            raise UsageError(
+                "--start and --model: training continues the model that it starts from",
+                "leave out one of them",
+            )
         corpus, config, summary = load_for_training(
             dataset, data, set or [], release, finetune, model
         )
+        begin = None
+        if start:
+            begin = load_start(start, corpus)
+            config = begin.configuration(set)
         if summary:
             failures.extend(summary.failures)
             recordings = len(summary.files)
         with training_progress() as report:
             metrics = run(
-                corpus, config, protocol, seeds, out, report=report, tensorboard=tensorboard
+                corpus,
+                config,
+                protocol,
+                seeds,
+                out,
+                report=report,
+                tensorboard=tensorboard,
+                start=begin,
             )
         if not metrics:  # under torchrun only rank 0 writes and prints
             raise typer.Exit

@@ -120,14 +120,17 @@ def _notes(notes: list[str], labels: tuple[str, ...]) -> list[str]:
     return notes if note in notes else [*notes, note]
 
 
-def check_replaceable(folder: Path, name: str) -> None:
-    """Raise UsageError if a folder holds a table of another corpus than `name`."""
+def check_replaceable(folder: Path, name: str, option: str = "--table") -> None:
+    """Raise UsageError if a folder holds a table of another corpus than `name`.
+
+    option: that names the folder, for the message.
+    """
     if not (folder / "utterances.csv").exists():
         return
     about = folder / "table.json"
     if about.exists() and f'"name": "{name}"' in about.read_text("utf-8", errors="replace"):
         return
-    raise UsageError(f"--table {folder}: it holds another table", "name another folder")
+    raise UsageError(f"{option} {folder}: it holds another table", "name another folder")
 
 
 def _npy(corpus: Corpus, modality: str, width: int) -> bytes:

@@ -20,9 +20,19 @@ from pipeline.segmentation.labels import READERS, labels_of
 from pipeline.segmentation.transcripts import read_transcript
 from pipeline.segmentation.transcripts.source import Source
 
-__all__ = ["UNLABELLED", "find_recording", "read_annotation", "stem_of"]
+__all__ = [
+    "UNLABELLED",
+    "NoAnnotationError",
+    "find_recording",
+    "read_annotation",
+    "stem_of",
+]
 
 UNLABELLED = "unlabelled"  # the emotion of an utterance that has none
+
+
+class NoAnnotationError(MercError):
+    """A file has no emotions or no times: a transcript, for instance."""
 
 
 class _Schema(BaseModel):
@@ -68,7 +78,7 @@ def read_annotation(path: Path) -> dict[str, Any]:
                 "correct its times",
             )
     if utterances and all(utterance["emotion"] == UNLABELLED for utterance in utterances):
-        raise MercError(
+        raise NoAnnotationError(
             f"{path}: no emotions in this file",
             "give a result of `merc label`, or a table with the columns start, end, speaker, "
             "text, emotion",
@@ -114,7 +124,7 @@ def _from_transcript(path: Path) -> dict[str, Any]:
     warnings: list[MercWarning] = []
     spoken = read_transcript(path, warnings)
     if any(u.start != u.start for u in spoken):
-        raise MercError(f"{path}: no times in this file", "give a file with times")
+        raise NoAnnotationError(f"{path}: no times in this file", "give a file with times")
     reader = READERS.get(path.suffix.lower())
     try:
         spans = reader(Source(path)) if reader else []

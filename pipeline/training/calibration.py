@@ -1,4 +1,7 @@
-"""Temperature scaling (Guo et al. 2017): one temperature for each set of present modalities."""
+"""Temperature scaling (Guo et al. 2017): one temperature for each set of present modalities.
+
+How well it works is measured by the expected calibration error.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from pipeline.training.predictor import (
     modality_sets,
 )
 
-__all__ = ["fit_temperature", "fit_temperatures"]
+__all__ = ["BINS", "calibration_error", "fit_temperature", "fit_temperatures"]
+
+BINS = 10  # of equal width, of the calibration error and the reliability diagram
 
 MIN_UTTERANCES = 30  # labelled; a temperature fitted to fewer is noise
 RANGE = (0.2, 10.0)
@@ -55,6 +60,19 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, log_prior: np.ndarra
 
     result = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded")
     return round(float(np.exp(result.x)), 4)
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Return the expected calibration error (Guo et al. 2017, eq. 3) with `BINS` bins.
+
+    confidence: (n,) probability of the prediction. correct: (n,) bool.
+
+    >>> calibration_error(np.array([0.8, 0.8, 0.8, 0.8]), np.array([True, True, True, False]))
+    0.05
+    """
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.abs(np.bincount(bins, correct - confidence))
+    return round(float(gaps.sum() / len(confidence)), 6)
 
 
 def _labelled_logits(

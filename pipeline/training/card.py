@@ -40,6 +40,7 @@ def run_card(metrics: dict[str, Any]) -> str:
         "Per cent; mean ± standard deviation over seeds.\n",
         _headline_table(metrics),
         _interval(metrics),
+        _calibration(metrics),
         _class_table(metrics),
         _seed_table(metrics),
         *([_speaker_table(metrics)] if metrics["per_speaker"] else []),
@@ -94,6 +95,19 @@ def _interval(metrics: dict[str, Any]) -> str:
         f"{_percent(low)} to {_percent(high)} (conditional on the "
         f"{metrics['parts']['test']['dialogues']} dialogues and the speakers of the test part).\n"
     )
+
+
+def _calibration(metrics: dict[str, Any]) -> str:
+    errors = metrics["calibration"]
+    text = f"Expected calibration error on test ({errors['bins']} bins): {_spread(errors['error'])}"
+    if not metrics["temperatures"]:
+        why = "too few labelled utterances in valid"
+        if metrics["protocol"] == "published":
+            why = "there is no part to fit them on"
+        return f"{text}. The model has no temperatures: {why}.\n"
+    fitted = ", ".join(f"{name} {value:g}" for name, value in metrics["temperatures"].items())
+    plain = _spread(errors["error_without_temperatures"])
+    return f"{text}; without temperatures {plain}. Temperatures: {fitted}.\n"
 
 
 def _class_table(metrics: dict[str, Any]) -> str:

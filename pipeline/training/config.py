@@ -32,6 +32,7 @@ __all__ = [
     "check_values",
     "load_configuration",
     "model_section",
+    "start_configuration",
     "to_yaml",
 ]
 
@@ -73,6 +74,10 @@ class TrainConfig:
     threads: int = 0  # per seed; 0: cores / seeds at a time
     keep_seeds: bool = False  # save the model of every seed as seed-N.safetensors
     seed: int = 0  # of the first run; --seeds N trains this one and the N - 1 that follow
+    # what the best epoch is chosen by on the valid part: weighted_f1, or loss (of few utterances,
+    # the log loss is less noisy)
+    select: str = "weighted_f1"
+    patience: int = 0  # epochs without a better one after which training stops; 0: no limit
 
 
 @dataclass
@@ -89,6 +94,9 @@ class CSSTrainConfig(TrainConfig):
     gamma: str = "raw"  # raw: γ weighs the losses (eq. 16); unit: rescaled unit gradients
     # gradient of fusion and unimodal heads: scaled by γ (eq. 16), or unscaled (Sener and Koltun)
     heads: str = "scaled"
+    # with --start: labelled training utterances below which only the output layers are trained
+    head_only_below: int = 0
+    head_lr: float = 3e-3  # then the learning rate of these layers
 
 
 @dataclass
@@ -175,6 +183,7 @@ CHOICES = {
     "train.class_weights": ("none", "mild", "inverse"),
     "train.bf16": ("auto", "yes", "no"),
     "train.device": ("auto", "cpu", "cuda"),
+    "train.select": ("weighted_f1", "loss"),
 }
 CSS_CHOICES = {
     "train.objective": ("pgm", "static", "equal", "l1", "mgda", "pcgrad", "cagrad", "ada2i"),
@@ -193,8 +202,13 @@ BOUNDS = {  # smallest, largest
     "train.average": (0.0, 0.99999),
     "train.threads": (0, 1024),
     "train.seed": (0, 2**31),
+    "train.patience": (0, 100_000),
 }
-CSS_BOUNDS = {"train.temperature": (1e-3, 1e3)}
+CSS_BOUNDS = {
+    "train.temperature": (1e-3, 1e3),
+    "train.head_only_below": (0, 1_000_000_000),
+    "train.head_lr": (1e-12, 10.0),
+}
 
 
 def load_configuration(
@@ -234,6 +248,18 @@ def load_configuration(
         model=model_section(name)(), train=CSSTrainConfig() if name == "css" else TrainConfig()
     )
     return _check(build_configuration(schema, layers, overrides or []), name)
+
+
+def start_configuration(base: Configuration, overrides: list[str] | None = None) -> Configuration:
+    """Load the settings to adapt a trained model: configs/adapt.yaml, and overrides.
+
+    base: sections data and model as the model was trained.
+
+    Raises MercError as `load_configuration` does.
+    """
+    text = (resources.files("configs") / "adapt.yaml").read_text("utf-8")
+    layers = [("configs/adapt.yaml", text)]
+    return _check(build_configuration(base, layers, overrides or []), "css")
 
 
 def _model_name(layer: Any) -> str:

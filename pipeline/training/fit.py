@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 
-from css_model import Checkpoint, EmotionModel, save_checkpoint
+from css_model import Checkpoint, EmotionModel, freeze_trunk, save_checkpoint, transfer
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.errors import MercError
 from pipeline.core.files import write_text
@@ -21,6 +22,7 @@ from pipeline.training.inputs import Inputs, fit_inputs, log_prior
 from pipeline.training.metrics import scores
 from pipeline.training.predictor import compute_logits
 from pipeline.training.protocols import Parts
+from pipeline.training.start import Start
 from pipeline.training.state import CheckpointFile, TrainingState, new_state
 from pipeline.training.step import TrainingStep, choose_device, share_of_rank, shuffled_batches
 
@@ -34,17 +36,25 @@ def no_report(row: dict[str, Any]) -> None:
 
 
 def fit(
-    parts: Parts, config: Configuration, seed: int, folder: Path, report: Report = no_report
+    parts: Parts,
+    config: Configuration,
+    seed: int,
+    folder: Path,
+    report: Report = no_report,
+    start: Start | None = None,
 ) -> None:
     """Train one seed and write model.safetensors (best epoch) and history.json into `folder`.
 
-    The best epoch has the highest weighted F1 on `parts.select`, the first one among equals. A
-    call that was killed resumes from `folder/checkpoint.pt` and ends with the same files; if
-    model.safetensors exists, the call does nothing. Under torchrun every rank makes the call,
-    works on its share of every batch, and rank 0 writes.
+    The best epoch has the highest weighted F1 on `parts.select`, or the smallest loss
+    (`train.select`), the first one among equals. After `train.patience` epochs without a better
+    one, training stops. A call that was killed resumes from `folder/checkpoint.pt` and ends with
+    the same files; if model.safetensors exists, the call does nothing. Under torchrun every rank
+    makes the call, works on its share of every batch, and rank 0 writes.
 
     Args:
         report: is called with a dict of losses, weights and scores after every epoch.
+        start: the model to start from. It counts as epoch 0, so if no epoch is better on
+            `parts.select`, its weights are kept.
 
     Raises:
         MercError: the loss became NaN or infinite; names seed, epoch and dialogues.
@@ -53,14 +63,20 @@ def fit(
         return
     rank, world = ranks()
     device = choose_device(config.train.device)
-    inputs = fit_inputs(parts, config.data, seed)
-    state = new_state(inputs.model_widths, parts.corpus.labels, config, seed, device)
+    inputs = fit_inputs(parts, config.data, seed, start)
+    model = _started(start, parts, inputs, config, seed) if start else None
+    state = new_state(inputs.model_widths, parts.corpus.labels, config, seed, device, model)
     checkpoint = CheckpointFile(folder / "checkpoint.pt")
     checkpoint.restore(state, device)
     step = TrainingStep(state, inputs, config, device)
     select = inputs.prepare(parts.select)
+    if start and not state.history:
+        score = _score(state.evaluated, select, parts.corpus.labels)
+        state.keep_if_best(0, _criterion(score, config))
 
     for epoch in range(len(state.history), config.train.epochs):
+        if 0 < config.train.patience <= epoch - state.best["epoch"]:
+            break
         # seeded by the epoch: a resumed training equals one that was never interrupted
         rng = np.random.default_rng([seed, epoch])
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0]))
@@ -77,13 +93,13 @@ def fit(
 
         score = _score(state.evaluated, select, parts.corpus.labels)
         row = _row(epoch, sums / max(len(batches), 1), score)
-        state.record(row, score["weighted_f1"])
+        state.record(row, _criterion(score, config))
         report({"seed": seed, "epochs": config.train.epochs, **row})
         if rank == 0:
             checkpoint.save_if_due(state)
 
     if rank == 0:
-        _save(state, parts, inputs, config, seed, select, folder)
+        _save(state, parts, inputs, config, seed, select, folder, start)
         checkpoint.delete()
     barrier()
 
@@ -96,15 +112,43 @@ def _row(epoch: int, means: np.ndarray, score: dict[str, Any]) -> dict[str, Any]
         **{name: float(mean) for name, mean in zip(names, means, strict=True)},
         "select_accuracy": score["accuracy"],
         "select_weighted_f1": score["weighted_f1"],
+        "select_loss": score["loss"],
     }
+
+
+def _started(
+    start: Start, parts: Parts, inputs: Inputs, config: Configuration, seed: int
+) -> EmotionModel:
+    prior = _prior(start, parts, inputs, config)
+    labels = parts.corpus.labels
+    mixture = start.mixture(labels, parts.train(0, seed))
+    model = transfer(start.checkpoint, labels, prior, mixture)
+    if start.head_only(config, inputs.counts):
+        freeze_trunk(model)
+    return model
+
+
+def _prior(start: Start | None, parts: Parts, inputs: Inputs, config: Configuration) -> np.ndarray:
+    counts = inputs.counts
+    if start is not None:
+        counts = start.counts(parts.corpus.labels, counts)
+    return log_prior(counts, config.train.class_weights)
+
+
+def _criterion(score: dict[str, Any], config: Configuration) -> float:
+    """Return what the best epoch has the most of."""
+    return -score["loss"] if config.train.select == "loss" else score["weighted_f1"]
 
 
 def _score(
     model: EmotionModel, dialogues: list[Dialogue], labels: tuple[str, ...]
 ) -> dict[str, Any]:
+    """Return the scores on the labelled utterances, and "loss", the mean log loss."""
     truth = np.concatenate([d.labels for d in dialogues])
-    guess = np.concatenate([logits.argmax(1) for logits in compute_logits(model, dialogues)])
-    return scores(truth[truth >= 0], guess[truth >= 0], labels)
+    logits = np.concatenate(compute_logits(model, dialogues))[truth >= 0]
+    truth = truth[truth >= 0]
+    loss = -float(log_softmax(logits, axis=1)[np.arange(len(truth)), truth].mean())
+    return scores(truth, logits.argmax(1), labels) | {"loss": loss}
 
 
 def _save(
@@ -115,16 +159,23 @@ def _save(
     seed: int,
     select: list[Dialogue],
     folder: Path,
+    start: Start | None,
 ) -> None:
     """Calibrate the best epoch's model and write it with its history."""
     model, best, corpus = state.model, state.best, parts.corpus
     model.load_state_dict(best["state"])
-    prior = log_prior(inputs.counts, config.train.class_weights)
+    prior = _prior(start, parts, inputs, config)
     temperatures = {}
     if parts.protocol == "clean":  # protocol published selects on the test part: never fit to it
         temperatures = fit_temperatures(model, select, prior)
     fingerprints = None
-    if corpus.fingerprints is not None:
+    extra = {"dataset": corpus.name, "protocol": parts.protocol, "seed": seed}
+    if start is not None:
+        # sets of modalities that the valid part lacks, or has too few utterances of
+        temperatures = start.checkpoint.temperatures | temperatures
+        fingerprints = start.fingerprints(corpus)
+        extra["start"] = start.name
+    elif corpus.fingerprints is not None:
         fingerprints = {modality: corpus.fingerprints[modality] for modality in inputs.widths}
     history = {"best_epoch": best["epoch"], "epochs": state.history}
     write_text(folder / "history.json", json.dumps(history))
@@ -138,7 +189,7 @@ def _save(
             fingerprints=fingerprints,
             log_prior=prior,
             temperatures=temperatures,
-            extra={"dataset": corpus.name, "protocol": parts.protocol, "seed": seed},
+            extra=extra,
         ),
     )
 

@@ -15,6 +15,7 @@ from pipeline.training.column_selection import select_columns
 from pipeline.training.config import DataConfig
 from pipeline.training.predictor import prepare
 from pipeline.training.protocols import Parts, available_modalities, count_labels
+from pipeline.training.start import Start
 
 __all__ = ["Inputs", "class_weights", "fit_inputs", "log_prior"]
 
@@ -43,15 +44,21 @@ class Inputs:
         return [prepare(dialogue, self.widths, self.normaliser) for dialogue in dialogues]
 
 
-def fit_inputs(parts: Parts, config: DataConfig, seed: int) -> Inputs:
+def fit_inputs(parts: Parts, config: DataConfig, seed: int, start: Start | None = None) -> Inputs:
     """Fit normalisation and column selection to the training dialogues of the first epoch.
+
+    start: take both from this model instead: its weights expect them, and a few dialogues make
+        poor statistics.
 
     Raises MercError if the corpus has none of `data.modalities`, or too few audio columns.
     """
-    corpus = parts.corpus
+    corpus, dialogues = parts.corpus, parts.train(0, seed)
+    # dialogues with class odds of their own do not count: the model predicts for the corpus
+    counts = count_labels([d for d in dialogues if d.odds is None], len(corpus.labels))
+    if start is not None:
+        return Inputs(start.widths, start.checkpoint.normaliser, counts)
     modalities = available_modalities(corpus, config.modalities)
     widths = {modality: corpus.widths[modality] for modality in modalities}
-    dialogues = parts.train(0, seed)
     columns = None
     if config.select_audio and "audio" in widths:
         columns = {"audio": select_columns(dialogues, "audio", config.select_audio)}
@@ -60,8 +67,6 @@ def fit_inputs(parts: Parts, config: DataConfig, seed: int) -> Inputs:
         replace(d, features={m: rows for m, rows in d.features.items() if m in widths})
         for d in dialogues
     )
-    # dialogues with class odds of their own do not count: the model predicts for the corpus
-    counts = count_labels([d for d in dialogues if d.odds is None], len(corpus.labels))
     return Inputs(widths, normaliser, counts)
 
 

@@ -11,8 +11,9 @@ from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import checksum
 from pipeline.core.run_folder import WORK, begin_run, copy_into, end_run, find_run
 from pipeline.training.config import Configuration, to_yaml
-from pipeline.training.protocols import Parts, speaker_notes, split_corpus
+from pipeline.training.protocols import Parts, count_labels, speaker_notes, split_corpus
 from pipeline.training.report import write_run
+from pipeline.training.start import Start
 from pipeline.training.summary import SeedResult, summarise
 
 __all__ = ["PlannedRun", "plan_run"]
@@ -22,7 +23,8 @@ __all__ = ["PlannedRun", "plan_run"]
 class PlannedRun:
     """One model under one protocol, clean or published, in a run folder of its own.
 
-    seeds: their numbers. finished: the metrics, if the folder holds this run already.
+    seeds: their numbers. finished: the metrics, if the folder holds this run already. start: the
+        model that training starts from.
     """
 
     out: Path
@@ -31,6 +33,7 @@ class PlannedRun:
     seeds: list[int]
     identity: str
     finished: dict[str, Any] | None
+    start: Start | None = None
 
     def folder(self, seed: int) -> Path:
         """Return the folder that `fit` writes this seed into."""
@@ -49,14 +52,20 @@ class PlannedRun:
             for seed in self.seeds:
                 model = self.folder(seed) / "model.safetensors"
                 copy_into(model, self.out / f"seed-{seed}.safetensors")
-        metrics = metrics | {"identity": self.identity}
+        metrics["identity"] = self.identity
+        metrics["start"] = self.start.name if self.start else None
         metrics = write_run(self.out, metrics, self.config, tables=tables)
         end_run(self.out)
         return metrics
 
 
 def plan_run(
-    corpus: Corpus, config: Configuration, protocol: str, seeds: int, out: Path
+    corpus: Corpus,
+    config: Configuration,
+    protocol: str,
+    seeds: int,
+    out: Path,
+    start: Start | None = None,
 ) -> PlannedRun:
     """Split the corpus for a protocol, and see what of the run exists.
 
@@ -66,21 +75,26 @@ def plan_run(
     """
     parts = split_corpus(corpus, config.data, protocol)
     parts.notes.extend(speaker_notes(corpus, getattr(config.model, "speakers", 0)))
-    _check_model(corpus, config)
-    identity = _identity(corpus, config, protocol, seeds)
+    if start is not None:
+        counts = count_labels(parts.train(0, config.train.seed), len(corpus.labels))
+        parts.notes.extend(start.notes(corpus, config, counts))
+    _check_model(corpus, config, start)
+    identity = _identity(corpus, config, protocol, seeds, start)
     numbers = [config.train.seed + k for k in range(seeds)]
-    return PlannedRun(out, parts, config, numbers, identity, find_run(out, identity))
+    return PlannedRun(out, parts, config, numbers, identity, find_run(out, identity), start)
 
 
-def _check_model(corpus: Corpus, config: Configuration) -> None:
+def _check_model(corpus: Corpus, config: Configuration, start: Start | None) -> None:
     """Raise MercError for an impossible model, before a run folder is made."""
     try:
-        config.model_config(tuple(corpus.widths.items()), corpus.labels)
+        config.model_config(tuple((start or corpus).widths.items()), corpus.labels)
     except ValueError as error:
         raise MercError(f"settings of the model: {error}", "change them with --set") from error
 
 
-def _identity(corpus: Corpus, config: Configuration, protocol: str, seeds: int) -> str:
+def _identity(
+    corpus: Corpus, config: Configuration, protocol: str, seeds: int, start: Start | None
+) -> str:
     """Return a checksum of everything that the result depends on."""
     return checksum(
         {
@@ -89,6 +103,7 @@ def _identity(corpus: Corpus, config: Configuration, protocol: str, seeds: int) 
             "settings": to_yaml(config),
             "protocol": protocol,
             "seeds": seeds,
+            **({"start": start.name} if start else {}),
         }
     )
 

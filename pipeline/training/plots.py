@@ -1,4 +1,4 @@
-"""Pictures of a run: losses, weights γ, confusion matrix, F1 of each class."""
+"""Pictures of a run: losses, weights γ, confusion matrix, F1 of each class, reliability."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from pipeline.core.render import png
+from pipeline.training.calibration import BINS
 
 __all__ = ["PICTURES", "plot_run"]
 
@@ -18,13 +20,16 @@ PICTURES = {  # name of the file -> title on the card
     "gamma": "weights through training",
     "confusion": "confusion matrix",
     "per_class_f1": "F1 of each class",
+    "reliability": "reliability diagram",
 }
 LOSSES = {"loss1": "L1 fused", "loss2": "L2 unimodal", "loss3": "L3 distillation"}
 GAMMAS = {"gamma1": "γ1", "gamma2": "γ2", "gamma3": "γ3"}
 
 
-def plot_run(metrics: dict[str, Any], history: pd.DataFrame) -> dict[str, bytes]:
-    """Draw the pictures of a run; return name -> PNG."""
+def plot_run(
+    metrics: dict[str, Any], history: pd.DataFrame, predictions: pd.DataFrame
+) -> dict[str, bytes]:
+    """Draw the pictures of a run; return name -> PNG. predictions: of the test part."""
     css = metrics["model"] == "css"
     titles = LOSSES if css else {name: name for name in LOSSES}  # docs/benchmark.md names them
     return {
@@ -32,6 +37,7 @@ def plot_run(metrics: dict[str, Any], history: pd.DataFrame) -> dict[str, bytes]
         "gamma": png(_curves(history, GAMMAS, "weight")),
         "confusion": png(_confusion(metrics["confusion"], metrics["labels"])),
         "per_class_f1": png(_per_class_f1(metrics["per_class"], metrics["labels"])),
+        "reliability": png(_reliability(predictions)),
     }
 
 
@@ -61,4 +67,19 @@ def _per_class_f1(per_class: dict[str, Any], labels: list[str]) -> Figure:
     axis.bar(range(len(labels)), [v["mean"] for v in f1], yerr=[v["sd"] for v in f1], capsize=3)
     axis.set(xticks=range(len(labels)), ylabel="F1 (test)", ylim=(0, 1))
     axis.set_xticklabels(labels, rotation=30, ha="right")
+    return figure
+
+
+def _reliability(predictions: pd.DataFrame) -> Figure:
+    """Draw the share of correct predictions over their confidence, and how many there are."""
+    labelled = predictions[predictions["label"] != ""]
+    correct = (labelled["label"] == labelled["prediction"]).astype(int)
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axis, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    CalibrationDisplay.from_predictions(
+        correct, labelled["confidence"], n_bins=BINS, name="test", ax=axis
+    )
+    axis.set(xlabel="", ylabel="share correct")
+    below.hist(labelled["confidence"], bins=BINS, range=(0, 1))
+    below.set(xlabel="confidence", ylabel="utterances")
     return figure

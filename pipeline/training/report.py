@@ -49,7 +49,7 @@ def write_run(
     if tables is not None:
         for name, table in tables.items():
             write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-        for name, image in plot_run(metrics, tables["history"]).items():
+        for name, image in plot_run(metrics, tables["history"], tables["predictions"]).items():
             write_bytes(out / f"{name}.png", image)
     write_text(out / "card.md", run_card(metrics))
     text = json.dumps(metrics, indent=1, sort_keys=True, ensure_ascii=False)

@@ -16,6 +16,7 @@ from pipeline.training.config import Configuration
 from pipeline.training.distributed import ranks
 from pipeline.training.fit import Report, fit, no_report
 from pipeline.training.protocols import Parts
+from pipeline.training.start import Start
 
 __all__ = ["available_cores", "fit_seeds", "limited_threads"]
 
@@ -26,6 +27,7 @@ def fit_seeds(
     seeds: list[int],
     work: Path,
     report: Report = no_report,
+    start: Start | None = None,
 ) -> list[Path]:
     """Fit every seed into `work/seed-N`; return these folders in the order of `seeds`.
 
@@ -37,7 +39,7 @@ def fit_seeds(
     jobs, threads = _share_cores(config, len(seeds))
     if ranks()[0]:
         report = no_report
-    fit_seed = _FitSeed(parts, config, threads)
+    fit_seed = _FitSeed(parts, config, threads, start)
     items = list(zip(seeds, folders, strict=True))
     outcomes = map_items(fit_seed, items, jobs, lambda index, row: report(row))
     try:
@@ -61,12 +63,13 @@ class _FitSeed:
     parts: Parts
     config: Configuration
     threads: int
+    start: Start | None = None
 
     def __call__(self, item: tuple[int, Path], send: Send) -> Exception | None:
         seed, folder = item
         with limited_threads(self.threads):
             try:
-                fit(self.parts, self.config, seed, folder, send)
+                fit(self.parts, self.config, seed, folder, send, self.start)
             except Exception as error:
                 return error
         return None

@@ -36,7 +36,9 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] = field(default_factory=lambda: {"score": -1.0, "epoch": 0, "state": {}})
+    best: dict[str, Any] = field(
+        default_factory=lambda: {"score": -math.inf, "epoch": 0, "state": {}}
+    )
 
     @property
     def evaluated(self) -> EmotionModel:
@@ -48,10 +50,14 @@ class TrainingState:
     def record(self, row: dict[str, Any], score: float) -> None:
         """Add an epoch; keep its weights if its score is the best so far."""
         self.history.append(row)
+        self.keep_if_best(row["epoch"], score)
+
+    def keep_if_best(self, epoch: int, score: float) -> None:
+        """Keep the weights if their score is the best so far; epoch 0: before training."""
         if score > self.best["score"]:
             weights = self.evaluated.state_dict()
             state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-            self.best = {"score": score, "epoch": row["epoch"], "state": state}
+            self.best = {"score": score, "epoch": epoch, "state": state}
 
 
 def new_state(
@@ -60,16 +66,21 @@ def new_state(
     config: Configuration,
     seed: int,
     device: torch.device,
+    model: EmotionModel | None = None,
 ) -> TrainingState:
-    """Initialise model and optimiser from the seed."""
+    """Initialise model and optimiser from the seed.
+
+    model: start from this one. Parameters that require no gradient are not trained.
+    """
     if device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(seed)
-    model = make_model(config.model_config(widths, labels)).to(device)
+    model = (model or make_model(config.model_config(widths, labels))).to(device)
     options = config.train
-    optimizer = torch.optim.Adam(
-        model.parameters(), options.lr, weight_decay=options.weight_decay, fused=True
-    )
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    head_only = len(trained) < len(list(model.parameters()))
+    rate = options.head_lr if head_only else options.lr
+    optimizer = torch.optim.Adam(trained, rate, weight_decay=options.weight_decay, fused=True)
     average = None
     if options.average:
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average))

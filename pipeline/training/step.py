@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from css_model import CSS, EmotionModel, Output, collate, losses, make_modulator
+from css_model import CSS, EmotionModel, Output, WeightedSum, collate, losses, make_modulator
 from css_model.balance import Modulator
 from css_model.baselines import Baseline
 from css_model.batch import Batch
@@ -109,6 +109,9 @@ def _modulator(model: EmotionModel, options: CSSTrainConfig) -> Modulator:
     if isinstance(model, Baseline):
         return model.modulator()
     assert isinstance(model, CSS)
+    if not any(parameter.requires_grad for parameter in model.encoder.parameters()):
+        # PGM compares gradients on the encoder; the output layers share no weights
+        return WeightedSum(model, options.weights)
     try:
         return make_modulator(
             options.objective,

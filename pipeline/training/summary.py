@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.schemas import History, read_json
+from pipeline.training.calibration import BINS, calibration_error
 from pipeline.training.config import Configuration
 from pipeline.training.metrics import HEADLINES, dialogue_confusions, interval, scores
 from pipeline.training.predictor import Predictor
@@ -32,12 +34,14 @@ MAX_SPEAKERS = 10  # with more speakers, their scores are not listed
 class SeedResult:
     """The scores of one seed.
 
-    parameters, modalities: of its model. entry: its dict in `per_seed` of metrics.json.
+    parameters, modalities, temperatures: of its model. entry: its dict in `per_seed` of
+        metrics.json.
     probabilities, confusions: of the test part.
     """
 
     parameters: int
     modalities: list[str]
+    temperatures: dict[str, float]
     entry: dict[str, Any]
     history: pd.DataFrame
     probabilities: list[np.ndarray]
@@ -61,6 +65,7 @@ def score_seed(parts: Parts, seed: int, folder: Path) -> SeedResult:
         "seed": seed,
         "best_epoch": log["best_epoch"],
         "test": score_dialogues(parts.test, guesses, labels),
+        "calibration": _calibration(predictor, parts.test, probabilities),
     }
     if parts.protocol == "clean":
         valid = [predictor.probabilities(d).argmax(1) for d in parts.valid]
@@ -68,6 +73,7 @@ def score_seed(parts: Parts, seed: int, folder: Path) -> SeedResult:
     return SeedResult(
         predictor.model.parameter_count(),
         list(predictor.widths),
+        predictor.checkpoint.temperatures,
         entry,
         history,
         probabilities,
@@ -109,6 +115,14 @@ def summarise(
         "per_speaker": _per_speaker(parts.test, [r.probabilities for r in results], labels),
         "majority": _majority(train, parts.test, labels),
         "per_seed": per_seed,
+        "temperatures": best.temperatures,
+        "calibration": {
+            "bins": BINS,
+            **{
+                name: mean_sd([entry["calibration"][name] for entry in per_seed])
+                for name in ("error", "error_without_temperatures")
+            },
+        },
         **{name: mean_sd([entry[name] for entry in test]) for name in HEADLINES},
     }
     metrics["weighted_f1"]["interval"] = interval(np.stack([r.confusions for r in results]))
@@ -152,6 +166,24 @@ def mean_sd(values: list[float]) -> dict[str, float]:
     """
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return {"mean": float(np.mean(values)), "sd": sd}
+
+
+def _calibration(
+    predictor: Predictor, dialogues: list[Dialogue], probabilities: list[np.ndarray]
+) -> dict[str, float]:
+    """Return the expected calibration error with and without the temperatures."""
+    plain = copy(predictor)
+    plain.checkpoint = replace(predictor.checkpoint, temperatures={})
+    truth = np.concatenate([d.labels for d in dialogues])
+    errors = {}
+    for name, rows in (
+        ("error", probabilities),
+        ("error_without_temperatures", [plain.probabilities(d) for d in dialogues]),
+    ):
+        labelled = np.concatenate(rows)[truth >= 0]
+        correct = labelled.argmax(1) == truth[truth >= 0]
+        errors[name] = calibration_error(labelled.max(1), correct)
+    return errors
 
 
 def _predictions_per_seed(

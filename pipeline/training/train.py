@@ -18,6 +18,7 @@ from pipeline.training.planned_run import plan_run
 from pipeline.training.protocols import PROTOCOLS
 from pipeline.training.report import write_run
 from pipeline.training.seeds import fit_seeds
+from pipeline.training.start import Start
 from pipeline.training.summary import score_seed
 from pipeline.training.tensorboard import event_files, summary_writer
 
@@ -46,6 +47,7 @@ def train(
     *,
     report: Report | None = None,
     tensorboard: bool = False,
+    start: Start | None = None,
 ) -> dict[str, Any]:
     """Train several seeds and write a run folder. An interrupted run continues where it stopped.
 
@@ -55,6 +57,7 @@ def train(
         report: is called with a dict after every epoch: seed, epoch, epochs, loss1 to loss3,
             gamma1 to gamma3, select_accuracy, select_weighted_f1.
         tensorboard: also write event files to `out/tensorboard`.
+        start: the model to start from; its `configuration` gives the settings.
 
     Returns:
         The content of metrics.json. Under torchrun, an empty dict on every rank but 0.
@@ -65,7 +68,8 @@ def train(
     """
     check_options(out, protocol, seeds, tensorboard)
     try:
-        metrics = _train(corpus, config, protocol, seeds, out, report or no_report, tensorboard)
+        report = report or no_report
+        metrics = _train(corpus, config, protocol, seeds, out, report, tensorboard, start)
         return {} if ranks()[0] else metrics
     finally:
         leave()
@@ -79,16 +83,19 @@ def _train(
     out: Path,
     report: Report,
     tensorboard: bool,
+    start: Start | None,
 ) -> dict[str, Any]:
     first = "clean" if protocol == "both" else protocol
-    metrics = train_corpus(corpus, config, first, seeds, out, report, tensorboard)
+    metrics = train_corpus(corpus, config, first, seeds, out, report, tensorboard, start)
     if protocol == "both":
         name = "published"
-        other = _train(corpus, config, name, seeds, out / name, report, tensorboard)
+        other = _train(corpus, config, name, seeds, out / name, report, tensorboard, start)
     elif protocol == "published" and getattr(config.train, "detach_teacher", False):
         name = "attached"
         attached = replace(config, train=replace(config.train, detach_teacher=False))
-        other = train_corpus(corpus, attached, protocol, seeds, out / name, report, tensorboard)
+        other = train_corpus(
+            corpus, attached, protocol, seeds, out / name, report, tensorboard, start
+        )
     else:
         return metrics
     return metrics if ranks()[0] else write_run(out, metrics, config, beside={name: other})
@@ -102,19 +109,20 @@ def train_corpus(
     out: Path,
     report: Report = no_report,
     tensorboard: bool = False,
+    start: Start | None = None,
 ) -> dict[str, Any]:
     """Write one run folder of one protocol, clean or published; return its metrics.
 
     A finished run of the same corpus and settings is not trained again.
     """
-    run = plan_run(corpus, config, protocol, seeds, out)
+    run = plan_run(corpus, config, protocol, seeds, out, start)
     if run.finished is not None:
         return run.finished
     barrier()  # every rank has looked at the folder before rank 0 writes to it
     if ranks()[0] == 0:
         run.begin()
     with _reporting(report, out / EVENTS if tensorboard else None) as report_all:
-        folders = fit_seeds(run.parts, config, run.seeds, out / WORK, report_all)
+        folders = fit_seeds(run.parts, config, run.seeds, out / WORK, report_all, start)
     if ranks()[0]:
         return {}
     pairs = zip(run.seeds, folders, strict=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from pipeline.training.calibration import fit_temperature
+from pipeline.training.calibration import BINS, calibration_error, fit_temperature
 from pipeline.training.predictor import apply_temperature
 
 
@@ -28,3 +28,23 @@ def test_without_the_prior_no_label_changes() -> None:
         scaled = apply_temperature(logits, prior, temperature)
         assert np.array_equal((scaled - prior).argmax(1), labels)
     assert np.allclose(apply_temperature(logits, prior, 1.0), logits)
+
+
+def test_calibration_error_is_that_of_its_definition() -> None:
+    rng = np.random.default_rng(2)
+    confidence = rng.uniform(0.15, 1, 400)
+    correct = rng.random(400) < confidence**2
+    expected = 0.0
+    for low in np.arange(BINS) / BINS:
+        inside = (confidence >= low) & (confidence < low + 1 / BINS)
+        if inside.any():
+            expected += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert calibration_error(confidence, correct) == pytest.approx(expected, abs=1e-6)
+
+
+def test_calibration_error_of_the_calibrated_and_of_the_overconfident() -> None:
+    rng = np.random.default_rng(3)
+    confidence = rng.uniform(0.2, 1, 50_000)
+    assert calibration_error(confidence, rng.random(50_000) < confidence) < 0.01
+    certain = np.ones(10)
+    assert calibration_error(certain, np.arange(10) < 7) == pytest.approx(0.3)

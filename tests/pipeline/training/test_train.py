@@ -40,6 +40,7 @@ FILES = {
     "gamma.png",
     "confusion.png",
     "per_class_f1.png",
+    "reliability.png",
 }
 
 
