@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import html
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipeline import __version__
 from pipeline.core.control_characters import escape_bytes
@@ -14,12 +20,17 @@ from pipeline.core.errors import MercWarning, UsageError
 from pipeline.core.progress import Stage, allow_time, no_stage
 from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import build_extractors, check_device, options_of
-from pipeline.media.decode import Media, open_media
+from pipeline.media.decode import Media, MediaError, open_media
+from pipeline.media.feed import IDLE, Feed
+from pipeline.media.live import Live
+from pipeline.segmentation.known_speakers import KnownSpeakers
 from pipeline.segmentation.languages import is_english
+from pipeline.segmentation.live import spoken_parts
 from pipeline.segmentation.recognition import Recogniser
-from pipeline.segmentation.segment import segment
+from pipeline.segmentation.segment import recognise_utterances, segment
+from pipeline.segmentation.turns import join_short
 from pipeline.training.evidence import Evidence, conflicts, describe, weigh
-from pipeline.training.predictor import PRIORS, Predictor
+from pipeline.training.predictor import PRIORS, WINDOW, Predictor
 
 if TYPE_CHECKING:
     import pandas
@@ -27,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "Labeller", "Result"]
 
 DEFAULT_MODEL = "merc-offline"
+NO_KEY_FRAME = "parts of the picture are left out, because its key frames are too far apart"
 COLUMNS = ("start", "end", "speaker", "text", "emotion", "confidence")
 
 
@@ -190,6 +202,86 @@ class Labeller:
             evidence = weigh(self.predictor, dialogue, self.prior)
             return Result(self._content(media, segmentation, features, evidence), path)
 
+    def follow(
+        self,
+        source: str | Path,
+        *,
+        idle: float = IDLE,
+        warn: Callable[[MercWarning], None] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Label a recording while it is made: yield each utterance when it has ended.
+
+        Args:
+            source: a growing file, or "-" for standard input.
+            idle: seconds without growth after which a file counts as complete.
+            warn: is called with each warning.
+
+        Speakers, normalisation and emotions depend on what came before only, and on the latest
+        128 utterances at most. Memory does not grow.
+
+        Yields:
+            What the lines of JSON Lines hold: media, model, profile, utterance (its number), and
+            the fields of an utterance.
+
+        Raises MercError or OSError.
+
+        >>> rows = Labeller(speakers=2).follow("examples/dialogue.mp4", idle=0)
+        >>> next(rows)["text"]
+        'I got the job, I start on Monday, and I am so happy.'
+        """
+        tell = warn or _ignore
+        speakers = KnownSpeakers(self.speakers)
+        past: deque[tuple[Utterance, dict[str, np.ndarray]]] = deque(maxlen=WINDOW)
+        number = 0
+        with ExitStack() as stack:
+            feed = stack.enter_context(Feed(source, idle))
+            live = stack.enter_context(Live(feed))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="merc-live-"))
+            path = Path(folder) / f"{feed.name}.mkv"
+            for start, end in spoken_parts(live):
+                zero = live.write(path, end)
+                try:
+                    found, features = self._read_part(path, start - zero, end - zero, speakers)
+                except MediaError as error:
+                    found = Segmentation([], {}, [MercWarning("", error.reason)])
+                if live.picture_lost:
+                    found.warnings.append(MercWarning("", NO_KEY_FRAME))
+                for warning in found.warnings:
+                    tell(replace(warning, subject=f"{feed.name} at {start:.1f} s"))
+                for index, utterance in enumerate(found.utterances):
+                    rows = {name: vectors[index] for name, vectors in features.vectors.items()}
+                    past.append((_moved(utterance, zero), rows))
+                    common = {"media": feed.name, "model": self.predictor.name}
+                    described = self._latest(past, features.of(index, zero))
+                    yield common | {"profile": self.profile, "utterance": number, **described}
+                    number += 1
+            if live.errors:
+                tell(MercWarning(feed.name, f"breaks off at {live.now:.1f} s: {live.errors[0]}"))
+
+    def _read_part(
+        self, path: Path, start: float, end: float, speakers: KnownSpeakers
+    ) -> tuple[Segmentation, DialogueFeatures]:
+        """Find the utterances between two times of a part of a live recording."""
+        with open_media(path) as media:
+            found = recognise_utterances(media, self.recogniser, self.language)
+            inside = [u for u in found.utterances if start <= (u.start + u.end) / 2 < end]
+            found = replace(found, utterances=join_short(speakers.name(media, inside)))
+            features = compute_features(media, found, self.extractors)
+            found.warnings.extend(media.warnings)
+            return found, features
+
+    def _latest(
+        self,
+        past: Sequence[tuple[Utterance, dict[str, np.ndarray]]],
+        modalities: dict[str, dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Describe the last utterance by itself and those before it."""
+        segmentation = Segmentation([utterance for utterance, _ in past], {})
+        features = {name: np.stack([rows[name] for _, rows in past]) for name in past[-1][1]}
+        dialogue = Dialogue.from_segmentation("live", segmentation, features)
+        evidence = weigh(self.predictor, dialogue, self.prior)
+        return self._utterance(past[-1][0], len(past) - 1, evidence, modalities)
+
     def _content(
         self,
         media: Media,
@@ -199,10 +291,7 @@ class Labeller:
     ) -> dict[str, Any]:
         utterances = []
         for index, utterance in enumerate(segmentation.utterances):
-            modalities = {name: rows[index] for name, rows in features.quality.items()}
-            if features.boxes and features.boxes[index]:
-                modalities["visual"] = modalities["visual"] | {"boxes": features.boxes[index]}
-            utterances.append(self._utterance(utterance, index, evidence, modalities))
+            utterances.append(self._utterance(utterance, index, evidence, features.of(index)))
         subject = media.path.name
         warnings = [*media.warnings, *segmentation.warnings, *self._substitutes(subject)]
         warnings += self._foreign_words(segmentation, subject)
@@ -264,6 +353,17 @@ class Labeller:
             return []
         text = f"faces are found by {used}; the model was trained with {trained.get('detector')}"
         return [MercWarning(subject, text)]
+
+
+def _ignore(warning: MercWarning) -> None:
+    """Take a warning that nobody asked for."""
+
+
+def _moved(utterance: Utterance, seconds: float) -> Utterance:
+    """Return the utterance later by some seconds."""
+    words = [replace(w, start=w.start + seconds, end=w.end + seconds) for w in utterance.words]
+    start, end = utterance.start + seconds, utterance.end + seconds
+    return replace(utterance, start=start, end=end, words=tuple(words))
 
 
 def _words(utterance: Utterance) -> dict[str, Any]:

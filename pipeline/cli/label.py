@@ -42,6 +42,8 @@ EPILOGS = {
         "merc label dialogue.mp4",
         "merc label dialogue.mp4 --speakers 2 --format json,csv,srt",
         "merc label videos/ --out results --jobs 2",
+        "merc label dialogue.mp4 --report --overlay",
+        "ffmpeg -i rtsp://camera -c copy -f matroska - | merc label --follow -",
     )
 }
 
@@ -55,6 +57,15 @@ def label(
             show_default=False,
         ),
     ],
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Label a file that still grows, or - for standard input: print each utterance "
+            "as a line of JSON when it has ended.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
     transcript: Transcript = None,
     speakers: Speakers = None,
     model: Annotated[
@@ -141,6 +152,20 @@ def label(
         "device": device,
         "text_model": text_model,
     }
+    if follow:
+        from pipeline.cli.follow import follow as follow_one
+
+        whole = {
+            "--transcript": transcript is not None,
+            "--format": format != "json",
+            "--out": out is not None,
+            "--report": report,
+            "--embed": embed,
+            "--overlay": overlay,
+            "--jobs": (jobs or 1) != 1,
+        }
+        follow_one(recordings, options, whole)
+        return
     try:
         formats = parse_formats(format)
         inputs, failures = find_media(recordings)

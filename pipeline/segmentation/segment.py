@@ -34,7 +34,13 @@ from pipeline.segmentation.transcripts import (
 from pipeline.segmentation.turns import close_gaps, join_short, split_turns
 from pipeline.segmentation.voice_activity import quietest
 
-__all__ = ["VERSION", "segment", "segmentation_request", "transcript_source"]
+__all__ = [
+    "VERSION",
+    "recognise_utterances",
+    "segment",
+    "segmentation_request",
+    "transcript_source",
+]
 
 VERSION = 7  # of the rules of this package; part of every fingerprint
 
@@ -94,6 +100,14 @@ def segment(
             else "no speech (no audio stream) and no transcript, so there are no utterances"
         )
     return Segmentation(utterances, run.source, run.warnings)
+
+
+def recognise_utterances(
+    media: Media, recogniser: Recogniser, language: str | None = None
+) -> Segmentation:
+    """Find the utterances of a recording by recognition alone; their speakers are not named."""
+    run = _Run(media, recogniser, language, no_stage, _initial_source(None))
+    return Segmentation(run.from_recognition(), run.source, run.warnings)
 
 
 def segmentation_request(

@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from pipeline.core.weights import check_weights
 from pipeline.media.decode import RATE, Media
 
-__all__ = ["MAX_REGION", "PADDING", "Speech", "find_speech", "quietest"]
+__all__ = ["CLEAR", "MAX_REGION", "PADDING", "Speech", "detect", "find_speech", "quietest"]
 
 THRESHOLD = 0.25  # probability of speech from which a region begins
 RELEASE = 0.1  # probability below which it ends
@@ -46,7 +47,6 @@ def find_speech(media: Media) -> Speech:
     They do not overlap, and last at most `MAX_REGION` seconds each. If a block ends during speech,
     the next block begins with its last region, so no region is cut at a seam.
     """
-    _check_network()
     regions: list[Region] = []
     clear: list[Region] = []
     start = 0.0
@@ -55,10 +55,10 @@ def find_speech(media: Media) -> Speech:
         if not len(samples):
             break
         length = len(samples) / RATE
-        block = _detect(samples, THRESHOLD, RELEASE, PADDING)
+        block = detect(samples)
         clear += [
             (start + first, start + last)
-            for first, last in _detect(samples, CLEAR, CLEAR - 0.15, 0.0)
+            for first, last in detect(samples, CLEAR, CLEAR - 0.15, 0.0)
             if last - first >= CLEAR_LENGTH
         ]
         next_start = start + length
@@ -77,7 +77,11 @@ def find_speech(media: Media) -> Speech:
     return Speech(regions, faint)
 
 
-def quietest(media: Media, start: float, end: float) -> float:
+class _HasSound(Protocol):
+    def sound(self, start: float, end: float) -> np.ndarray: ...
+
+
+def quietest(media: _HasSound, start: float, end: float) -> float:
     """Return the quietest moment between two times; the middle if they are close."""
     samples = media.sound(start, end)
     size = round(_FRAME * RATE)
@@ -88,7 +92,14 @@ def quietest(media: Media, start: float, end: float) -> float:
     return start + (int(power.argmin()) + 0.5) * _FRAME
 
 
-def _detect(samples: np.ndarray, threshold: float, release: float, padding: float) -> list[Region]:
+def detect(
+    samples: np.ndarray,
+    threshold: float = THRESHOLD,
+    release: float = RELEASE,
+    padding: float = PADDING,
+) -> list[Region]:
+    """Return the regions of speech in samples, (n,) float32 at 16 kHz, in seconds."""
+    _check_network()
     from faster_whisper.vad import VadOptions, get_speech_timestamps
 
     options = VadOptions(

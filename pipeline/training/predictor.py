@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,22 @@ from pipeline.core.weights import check_weights
 __all__ = [
     "PRIORS",
     "SHIPPED",
+    "WINDOW",
     "Predictor",
+    "Window",
     "apply_temperature",
     "compute_logits",
     "keep_modalities",
     "modality_sets",
     "prepare",
+    "windows",
 ]
 
 PRIORS = ("auto", "train", "uniform")
 SHIPPED = "merc-offline"
 MAX_UTTERANCES = 2048  # per forward pass; limits memory, does not change results
+# utterances that the model sees at once; the longest dialogue of IEMOCAP has 110, of MELD 33
+WINDOW = 128
 
 
 def prepare(dialogue: Dialogue, widths: dict[str, int], normaliser: Normaliser) -> Dialogue:
@@ -81,9 +87,55 @@ def modality_sets(dialogue: Dialogue) -> list[str]:
 def compute_logits(model: EmotionModel, dialogues: list[Dialogue]) -> list[np.ndarray]:
     """Return the (n, classes) float64 logits of each prepared dialogue.
 
-    The model is in eval mode afterwards.
+    A dialogue of more than `WINDOW` utterances is read in windows of so many that overlap by half.
+    Each utterance is taken from the window in whose middle it is. The model is in eval mode
+    afterwards.
     """
     model.eval()
+    spans = [windows(len(dialogue.utterances)) for dialogue in dialogues]
+    parts = [
+        dialogue.part(span.start, span.end) if len(own) > 1 else dialogue
+        for dialogue, own in zip(dialogues, spans, strict=True)
+        for span in own
+    ]
+    rows = iter(_logits_of(model, parts))
+    return [
+        np.concatenate(
+            [next(rows)[span.first - span.start : span.last - span.start] for span in own]
+        )
+        for own in spans
+    ]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Utterances from `start` to `end`, of which those from `first` to `last` are used."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+
+
+def windows(count: int, size: int = WINDOW) -> list[Window]:
+    """Return overlapping windows over `count` utterances; each is used once.
+
+    >>> windows(10, size=6)
+    [Window(start=0, end=6, first=0, last=4), Window(start=3, end=9, first=4, last=7), \
+Window(start=4, end=10, first=7, last=10)]
+    """
+    if count <= size:
+        return [Window(0, count, 0, count)]
+    starts = [*range(0, count - size, size // 2), count - size]
+    # halfway between the middles of two windows
+    limits = [0, *((a + b + size) // 2 for a, b in pairwise(starts)), count]
+    return [
+        Window(start, start + size, first, last)
+        for start, first, last in zip(starts, limits, limits[1:], strict=False)
+    ]
+
+
+def _logits_of(model: EmotionModel, dialogues: list[Dialogue]) -> list[np.ndarray]:
     device = next(model.parameters()).device
     result: list[np.ndarray] = [np.zeros((0, len(model.config.labels)))] * len(dialogues)
     # batches of dialogues of similar length, the longest first

@@ -7,7 +7,20 @@ function changed(utterance, fields) {
   for (const name of Object.keys(fields)) {
     if (fields[name] !== utterance[name]) edited[name] = true;
   }
-  return { ...utterance, ...fields, edited };
+  return withOwnWords({ ...utterance, ...fields, edited });
+}
+
+/* Recognised words and their times belong to an utterance as long as they are its text. */
+function withOwnWords(utterance) {
+  const { words, ...rest } = utterance;
+  if (!words) return utterance;
+  const inside = words.filter((word) => {
+    const middle = (word.start + word.end) / 2;
+    return middle >= rest.start && middle <= rest.end;
+  });
+  const plain = (text) => text.replace(/\s+/g, "");
+  const same = plain(inside.map((word) => word.text).join("")) === plain(rest.text);
+  return inside.length && same ? { ...rest, words: inside } : rest;
 }
 
 function inOrder(utterances) {
@@ -29,12 +42,15 @@ function problemOf(fields, duration) {
   return "";
 }
 
-/* The words are shared out by time; both parts keep the emotion. */
+/* The words are shared out by their times, or evenly; both parts keep the emotion. */
 function splitAt(utterances, index, time) {
   const whole = utterances[index];
   if (!whole || !(time > whole.start && time < whole.end)) return utterances;
   const words = whole.text.split(/\s+/).filter(Boolean);
-  const count = Math.round(words.length * (time - whole.start) / (whole.end - whole.start));
+  const timed = (whole.words || []).length === words.length;
+  const count = timed
+    ? whole.words.filter((word) => (word.start + word.end) / 2 <= time).length
+    : Math.round(words.length * (time - whole.start) / (whole.end - whole.start));
   const at = Math.round(1000 * time) / 1000;
   const first = changed(whole, { end: at, text: words.slice(0, count).join(" ") });
   const second = changed(whole, { start: at, text: words.slice(count).join(" ") });
@@ -47,9 +63,16 @@ function joinNext(utterances, index) {
   const whole = changed(one, {
     end: Math.max(one.end, other.end),
     text: [one.text, other.text].filter(Boolean).join(" "),
+    ...(one.words && other.words ? { words: [...one.words, ...other.words] } : {}),
   });
+  delete whole.edited.words;
   whole.edited.end = whole.edited.text = true;
   return [...utterances.slice(0, index), whole, ...utterances.slice(index + 2)];
+}
+
+function without(utterances, index) {
+  if (!utterances[index]) return utterances;
+  return [...utterances.slice(0, index), ...utterances.slice(index + 1)];
 }
 
 /* The utterance at a time: the last one that has started, if possible one that has not ended. */

@@ -9,6 +9,7 @@ const player = $("player");
 const duration = Math.max(data.content.duration || 0, ...original.map((u) => u.end), 0.001);
 /* What can be edited, and where the rest is: browsers keep 5 MB, evidence can be longer. */
 const KEPT = ["picture", "start", "end", "speaker", "text", "emotion", "edited"];
+const AT_ONCE = 100; // rows of the transcript; more follow when the browser has time
 const past = [];
 let utterances = restore() || original;
 let current = -1;
@@ -19,7 +20,7 @@ let time = 0; // of the player, or of the last seek if nothing can be played
 function restore() {
   try {
     const stored = JSON.parse(localStorage.getItem(key));
-    const whole = stored.map((u) => ({ ...original[u.picture], ...u }));
+    const whole = stored.map((u) => withOwnWords({ ...original[u.picture], ...u }));
     return isList(whole) ? whole : null;
   } catch { return null; }
 }
@@ -59,23 +60,41 @@ function chip(utterance) {
 
 /* ---- draw ---- */
 
+function rowOf(u) {
+  const item = element("li");
+  const button = element("button");
+  button.type = "button";
+  button.tabIndex = -1;
+  const who = element("span", "who", u.speaker || "unknown");
+  if (u.edited && Object.keys(u.edited).length) who.classList.add("edited");
+  button.append(element("span", "when", clock(u.start)), who, chip(u),
+    element("span", "what", u.text || "(no words)"));
+  item.append(button);
+  return item;
+}
+
+/* Add rows to the transcript, up to a number of them. */
+function drawRows(count) {
+  const items = utterances.slice(rows.length, count).map(rowOf);
+  rows.push(...items.map((item) => item.firstChild));
+  $("list").append(...items);
+}
+
+function drawRest(list) {
+  if (rows.length >= utterances.length || !list.isConnected) return;
+  setTimeout(() => {
+    if (!list.isConnected) return;
+    drawRows(rows.length + 2 * AT_ONCE);
+    drawRest(list);
+  });
+}
+
 function drawAll() {
   const list = element("ol");
   list.id = "list";
-  rows = utterances.map((u) => {
-    const item = element("li");
-    const button = element("button");
-    button.type = "button";
-    button.tabIndex = -1;
-    const who = element("span", "who", u.speaker || "unknown");
-    if (u.edited && Object.keys(u.edited).length) who.classList.add("edited");
-    button.append(element("span", "when", clock(u.start)), who, chip(u),
-      element("span", "what", u.text || "(no words)"));
-    item.append(button);
-    list.append(item);
-    return button;
-  });
   $("list").replaceWith(list);
+  rows = [];
+  drawRows(AT_ONCE);
   list.addEventListener("click", (event) => {
     const index = rows.indexOf(event.target.closest("button"));
     if (index >= 0) seek(utterances[index].start);
@@ -85,6 +104,7 @@ function drawAll() {
     (utterances.length === 1 ? " utterance, " : " utterances, ") + clock(duration);
   current = -1;
   show(indexAt(utterances, time));
+  drawRest(list);
   $("undo").disabled = !past.length;
   $("discard").disabled = utterances === original;
 }
@@ -149,6 +169,7 @@ function show(index) {
     blocks[current].classList.remove("now");
   }
   current = index;
+  drawRows(index + 1);
   const row = rows[index];
   if (!row) { $("evidence").replaceChildren("No utterances."); return; }
   row.setAttribute("aria-current", "true");
@@ -383,7 +404,8 @@ function edit() {
 
 function resultOf() {
   const saved = utterances.map(({ picture, ...u }) => u);
-  const any = saved.some((u) => u.edited && Object.keys(u.edited).length);
+  const any = saved.some((u) => u.edited && Object.keys(u.edited).length) ||
+    new Set(utterances.map((u) => u.picture)).size < original.length;
   return { ...data.content, ...(any ? { edited: true } : {}), utterances: saved };
 }
 
@@ -399,12 +421,19 @@ function save() {
 $("edit").addEventListener("click", edit);
 $("split").addEventListener("click", () => split());
 $("join").addEventListener("click", () => join());
+$("delete").addEventListener("click", () => remove());
 $("undo").addEventListener("click", undo);
 $("save").addEventListener("click", save);
 $("discard").addEventListener("click", () => apply(original));
 
 function split() {
   apply(splitAt(utterances, current, time), "Move to a time inside the utterance first.");
+}
+function remove() {
+  const next = utterances[current + 1] || utterances[current - 1];
+  if (next) time = next.start;
+  apply(without(utterances, current), "There is nothing to delete.");
+  if (next) go(utterances.indexOf(next));
 }
 function join() { apply(joinNext(utterances, current), "There is no next utterance."); }
 
@@ -414,11 +443,12 @@ const KEYS = {
   ArrowDown: () => { if (current + 1 < utterances.length) go(current + 1); },
   ArrowLeft: () => seek(time - 1),
   ArrowRight: () => seek(time + 1),
-  e: edit, s: split, j: join, u: undo,
+  e: edit, s: split, j: join, u: undo, Delete: remove,
 };
 
 /* Overlapping utterances may start at the same time: the index decides, not the time. */
 function go(index) {
+  drawRows(index + 1);
   seek(utterances[index].start);
   show(index);
   rows[index].focus({ preventScroll: true });

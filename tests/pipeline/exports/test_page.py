@@ -193,6 +193,58 @@ def test_split_and_join_are_inverse(view):
     ]
 
 
+def test_an_utterance_can_be_deleted(view):
+    page = view(dialogue())
+    context = page.context
+    rows(page).nth(1).click()
+    page.keyboard.press("Delete")
+    expect(rows(page)).to_have_count(3)
+    expect(current(page)).to_have_text("Thank you")
+    page.keyboard.press("u")
+    expect(rows(page)).to_have_count(4)
+    rows(page).nth(3).click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(current(page)).to_have_text("Thank you")
+    page = view(dialogue(), context=context)  # it stays deleted
+    content = saved(page)
+    assert content["edited"] is True
+    assert [u["text"] for u in content["utterances"]] == [
+        u["text"] for u in dialogue()["utterances"][:3]
+    ]
+    for _ in range(4):
+        page.keyboard.press("Delete")
+    expect(page.locator("#evidence")).to_have_text("No utterances.")
+    page.get_by_role("button", name="Discard edits").click()
+    expect(rows(page)).to_have_count(4)
+
+
+def test_words_with_times_follow_the_edits(view):
+    content = dialogue(("I got the job", "Thank you"))
+    for utterance in content["utterances"]:
+        start, texts = utterance["start"], utterance["text"].split()
+        utterance["words"] = [  # the first half second
+            {"start": start + k / 8, "end": start + (k + 1) / 8, "text": text, "probability": 0.9}
+            for k, text in enumerate(texts)
+        ]
+    page = view(content)
+    page.evaluate("seek(0.5)")
+    page.keyboard.press("s")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("e")
+    page.get_by_label("text").fill("Thanks")
+    page.get_by_role("button", name="Apply").click()
+    one, other, third = saved(page)["utterances"]
+    assert (one["text"], other["text"]) == ("I got", "the job")
+    assert [[w["text"] for w in u["words"]] for u in (one, other)] == [["I", "got"], ["the", "job"]]
+    assert "words" not in third
+    page.evaluate("seek(0.3)")
+    page.keyboard.press("j")
+    joined = saved(page)["utterances"][0]
+    assert joined["words"] == content["utterances"][0]["words"]
+    assert joined["edited"] == {"end": True, "text": True}
+
+
 def test_the_keyboard_is_enough(view):
     page = view(dialogue())
     ready(page)
