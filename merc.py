@@ -291,10 +291,13 @@ def from_annotations(
     Raises MercError or OSError.
 
     >>> import shutil
-    >>> _ = Path("talks").mkdir(exist_ok=True), shutil.copy("examples/dialogue.mp4", "talks")
-    >>> _ = merc.label("talks/dialogue.mp4").save("talks/dialogue.eaf", overwrite=True)
+    >>> from pathlib import Path
+    >>> Path("talks").mkdir(exist_ok=True)
+    >>> _ = shutil.copy("examples/dialogue.mp4", "talks")
+    >>> rows = "start,end,speaker,text,emotion\\n0,2,A,Hello,calm\\n2,4,B,No,tense\\n"
+    >>> _ = Path("talks/dialogue.csv").write_text(rows)
     >>> merc.from_annotations("talks", store="store").corpus.labels
-    ('joy', 'neutral')
+    ('calm', 'tense')
     """
     from pipeline.annotated_corpus import corpus_from_annotations
     from pipeline.corpora.table import check_replaceable, save_table
