@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,7 +128,7 @@ def label(
         ),
     ] = None,
     device: Device = "cpu",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -188,7 +188,11 @@ def label(
         for failure in failures:
             progress.report(failure)
         try:
-            results, failed = run_each(tasks, work, jobs=jobs, progress=progress)
+            if jobs != 1 and len(tasks) > 1:
+                work = replace(work)  # the workers load the models; free those of this process
+            results, failed = run_each(
+                tasks, work, jobs=jobs, progress=progress, size=lambda task: task.item.size
+            )
         except UsageError as error:
             fail(error)
     failures += failed
