@@ -57,7 +57,7 @@ def corpus_from_annotations(
     unedited: bool = False,
     text_model: str | None = None,
     device: str = "cpu",
-    jobs: int = 1,
+    jobs: int | None = 1,
     progress: Progress | None = None,
 ) -> AnnotatedCorpus:
     """Make a corpus of the recordings in a folder that have an annotation next to them.
@@ -72,6 +72,7 @@ def corpus_from_annotations(
             another label are context only.
         unedited: also use results of merc that nobody has corrected.
         text_model: folder of the fine-tuned text encoder that `start` was trained with.
+        jobs: number of worker processes; None: as many as cores and memory carry.
 
     Raises MercError if nothing can be used, UsageError for unusable arguments.
     """

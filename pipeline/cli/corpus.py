@@ -126,7 +126,7 @@ def from_annotations(
         ),
     ] = None,
     device: Device = "cpu",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     json: Json = False,
 ) -> None:
     """Make a table for merc train of recordings with corrected annotations next to them.
