@@ -9,13 +9,20 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from support.clips import write_video
 from support.paths import ROOT
 from support.results import result
 
 from pipeline.core.errors import MercError
 from pipeline.media.decode import RATE, open_media
 from pipeline.media.pictures import face_pictures, loudness
-from pipeline.reporting import write_index, write_page
+from pipeline.reporting import (
+    captions_of,
+    overlay_warnings,
+    write_index,
+    write_overlay,
+    write_page,
+)
 
 EXAMPLE = ROOT / "examples" / "dialogue.mp4"
 
@@ -78,3 +85,34 @@ def test_page_and_index(tmp_path):
     with pytest.raises(MercError, match="was not written by merc"):
         write_page(content(), video, base)
     assert path.read_text() == "my own notes"
+
+
+def test_an_overlay_is_written_whole_or_not_at_all(tmp_path):
+    video = write_video(tmp_path / "x.mkv", [k / 10 for k in range(15)])
+    base, stages = tmp_path / "out" / "x", []
+    path = write_overlay(content(), video, base, stage=lambda name, done=None: stages.append(name))
+    assert path.name == "x.merc.mp4" and set(stages) <= {"overlay"}
+    with open_media(path) as media:
+        assert media.duration == pytest.approx(1.5, abs=0.1)
+    assert write_overlay(content(), video, base) == path  # its own file is replaced
+    path.write_bytes(b"my own video")
+    with pytest.raises(MercError, match="was not written by merc"):
+        write_overlay(content(), video, base)
+    with pytest.raises(MercError):
+        write_overlay(content(), ROOT / "LICENSE", base, overwrite=True)
+    assert path.read_bytes() == b"my own video"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing temporary stays
+
+
+def test_captions_say_what_the_result_says():
+    made = content() | {"picture": True}
+    made["utterances"][0] |= {"uncertain": True, "confidence": None, "text": "Hi\x1b[2J\nyou"}
+    made["utterances"][1]["modalities"]["visual"] = {"boxes": [], "confidence": 0.25}
+    first, second = captions_of(made)
+    assert (first.name, first.label, first.text) == ("Ann", "uncertain", "Hi[2J you")
+    assert second.label == "joy 33%" and second.doubtful and not first.doubtful
+    assert first.boxes and not second.boxes
+    assert overlay_warnings(made) == []
+    made["utterances"][1]["text"] = "a\U0010fffd"
+    assert "1 character" in overlay_warnings(made)[0]
+    assert "no picture" in overlay_warnings(made | {"picture": False})[0]
