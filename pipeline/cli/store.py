@@ -139,7 +139,7 @@ def gc(
     for path in files:
         print_line(path)
     verb = "would be removed" if dry_run else "removed"
-    print_line(f"{opened.root}: {counted(len(files), 'file')}, {_megabytes(size)} {verb}")
+    print_line(f"{opened.root}: {counted(len(files), 'file')}, {_size_text(size)} {verb}")
 
 
 @store_app.command(
@@ -253,8 +253,8 @@ def _open(root: Path | None, changes: bool = False) -> Store:
     return store
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def _size_text(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} KB"
 
 
 def _show_stats(store: Store, content: dict[str, Any]) -> None:
@@ -265,19 +265,19 @@ def _show_stats(store: Store, content: dict[str, Any]) -> None:
     from pipeline.core.counts import counted
 
     table = Table(title=plain(str(store.root)), title_justify="left")
-    columns = ("modality", "extractor", "id", "width", "recordings", "features", "missing", "size")
-    for name in columns:
+    for name in ("modality", "extractor", "id", "recordings", "features", "size"):
         table.add_column(name, overflow="fold")
     for name, row in content["extractors"].items():
-        cells = [row["modality"], row["extractor"], name[:6], row["width"], row["recordings"]]
-        cells += [row["features"], row["missing"], _megabytes(row["bytes"])]
+        present = f"{row['features']} of {row['features'] + row['missing']}"
+        cells = [row["modality"], row["extractor"], name[:6], row["recordings"], present]
+        cells.append(_size_text(row["bytes"]))
         table.add_row(*(plain(cell) for cell in cells))
     make_console().print(table)
     counts = [
         counted(content["recordings"], "recording"),
         counted(content["utterances"], "utterance"),
         counted(content["files"], "file"),
-        _megabytes(content["bytes"]),
+        _size_text(content["bytes"]),
         f"format {content['format']}",
     ]
     if content["damaged"]:

@@ -111,7 +111,11 @@ def s3_server() -> Iterator[Proxy]:
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
-    proxy = Proxy(server.get_host_and_port()[1])
+    port = server.get_host_and_port()[1]
+    reset = http.client.HTTPConnection("127.0.0.1", port)
+    reset.request("POST", "/moto-api/reset")  # what an earlier server of this process held
+    reset.getresponse().read()
+    proxy = Proxy(port)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
