@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.s3 import FAULTS, Proxy, s3_server
+from support.s3 import Proxy, s3_server
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
@@ -52,11 +52,11 @@ def content(url: str) -> dict[str, bytes]:
     return {name: folder.read(name) for name in folder.list()}
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ["cut", "stale"])  # tests/pipeline/core/test_remote.py: others
 def test_a_bucket_gets_the_bytes_of_a_folder(
     s3: Proxy, clips: Path, local: dict[str, bytes], fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two recordings with features under one fault; under the others, one without, to save time."""
+    """Two recordings with features under one fault; under the other, one without, to save time."""
     monkeypatch.setattr(remote, "PAUSE", 0.01)
     options, expected, names = OPTIONS, local, ["deep/second.mpg", "one two.mpg"]
     if fault != "cut":
