@@ -1,7 +1,7 @@
 """Follow faces through a stream of frames, and crop them.
 
 Detection runs every few frames. Between detections, a box moves to where the face's own image
-matches best.
+matches best. A new face is looked at twice before it is followed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from extractors.detectors import LIKELY, SURE, Box, Detection, Detector
 from extractors.orientation import OrientationCheck
+from extractors.second_look import CERTAIN, is_face, overlap
 
 __all__ = ["CROP_SIDE", "FaceTracker", "Track", "crop_face"]
 
@@ -23,6 +24,8 @@ MIN_SIDE = 20  # pixels of the longer side: a smaller crop shows no expression
 MAX_FACES = 8  # followed at once, the largest
 DETECT_EVERY = 3  # frames
 MAX_GAP = 10  # frames after which a face that comes back is a new track
+REFUSED_FOR = 3  # detections for which what is no face is not looked at again
+SAME_PLACE = 0.5  # overlap of two boxes from which they are of the same thing
 MAX_MISSES = 2  # detections in a row that may miss a face which still matches its image
 MIN_MATCH = 0.6  # correlation of a face with its image; below, the detector runs
 STEADY_OVERLAP = 0.7  # overlap of box and detection from which both are averaged
@@ -58,6 +61,8 @@ class FaceTracker:
         """Forget all faces, at a new shot or after a gap in the frames."""
         self._tracks: list[Track] = []
         self._hidden: list[Track] = []
+        # what is no face, and for how many detections it is not looked at again
+        self._refused: list[tuple[Box, int]] = []
         self._thumbnail: np.ndarray | None = None
         self._since_detection = DETECT_EVERY
         self.too_small = 0
@@ -88,10 +93,11 @@ class FaceTracker:
         known = self._tracks + self._hidden
         track_of = _match(known, detections)
         visible: list[Track] = []
+        self._refused = [(box, left - 1) for box, left in self._refused if left > 1]
         for j, face in enumerate(detections):
             if j in track_of:
                 track = known[track_of[j]]
-            elif face.score >= SURE:
+            elif face.score >= SURE and self._is_new_face(rgb, face):
                 self._count += 1
                 track = Track(self._count, face.box, face.score)
             else:
@@ -109,6 +115,15 @@ class FaceTracker:
         visible.sort(key=lambda track: -track.box[2] * track.box[3])
         self._hidden = [track for track in known if track not in visible and track.gap < MAX_GAP]
         self._tracks = visible[:MAX_FACES]
+
+    def _is_new_face(self, rgb: np.ndarray, face: Detection) -> bool:
+        refused = any(overlap(face.box, box) >= SAME_PLACE for box, _ in self._refused)
+        if refused and face.score < CERTAIN:
+            return False
+        found = is_face(self.detector, rgb, face)
+        if not found:
+            self._refused.append((face.box, REFUSED_FOR))
+        return found
 
     def _usable_detections(self, rgb: np.ndarray) -> list[Detection]:
         """Return likely faces of at least MIN_SIDE pixels, and count those that are smaller."""
@@ -161,10 +176,10 @@ def _match(tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int
     pairs = []
     for i, track in enumerate(tracks):
         for j, face in enumerate(detections):
-            pairs.append((_overlap(track.box, face.box), i, j))
+            pairs.append((overlap(track.box, face.box), i, j))
     track_of: dict[int, int] = {}
-    for overlap, i, j in sorted(pairs, reverse=True):
-        if overlap >= 0.3 and i not in track_of.values() and j not in track_of:
+    for shared, i, j in sorted(pairs, reverse=True):
+        if shared >= 0.3 and i not in track_of.values() and j not in track_of:
             track_of[j] = i
     return track_of
 
@@ -226,19 +241,7 @@ def _peak(values: np.ndarray) -> float:
 
 def _steady(followed: Box, detected: Box) -> Box:
     """Average both boxes if they agree: detectors jitter by a few percent."""
-    if _overlap(followed, detected) < STEADY_OVERLAP:
+    if overlap(followed, detected) < STEADY_OVERLAP:
         return detected
     x, y, width, height = ((a + b) / 2 for a, b in zip(followed, detected, strict=True))
     return x, y, width, height
-
-
-def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return intersection over union of two boxes.
-
-    >>> _overlap((0, 0, 2, 2), (1, 0, 2, 2))
-    0.3333333333333333
-    """
-    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared) if shared else 0.0

@@ -35,7 +35,7 @@ __all__ = ["CHOICES", "WEIGHTS", "FaceReading", "VisualExtractor"]
 WEIGHTS = Path(__file__).parent / "weights" / "face.safetensors"
 CHOICES = ("auto", "largest", "mean")
 # Raise when the same weights give other features, because of a change here, in detectors.py,
-# faces.py, face_span.py or speaking.py.
+# faces.py, second_look.py, face_span.py or speaking.py.
 VERSION = "2"
 RATE = 16000  # Hz, of sound that a function returns
 BATCH = 32  # crops

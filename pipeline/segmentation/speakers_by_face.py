@@ -39,7 +39,7 @@ def face_method() -> dict[str, Any] | None:
     the utterances remain the same.
     """
     try:
-        return {"method": "look-and-place", "version": 1, "detector": find_detector().fingerprint}
+        return {"method": "look-and-place", "version": 2, "detector": find_detector().fingerprint}
     except DetectorMissingError:
         return None
 
