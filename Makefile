@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint browser clean
+.PHONY: demo test lint browser docs clean
 
 demo: .venv/ready
 	$(BIN)/merc label examples/dialogue.mp4 --format json,csv,srt --out runs/demo
@@ -13,6 +13,10 @@ test: .venv/ready lint browser
 # the tests of the page drive Chromium
 browser: .venv/ready
 	@command -v chromium || command -v google-chrome || $(BIN)/playwright install --with-deps chromium
+
+# the site, in runs/site; a test builds it, too
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -336,7 +336,10 @@ def load_corpus(
         dataset: "iemocap", "meld", "synthetic", or the folder of a table dataset.
         data: where the corpus' files are; default: $MERC_DATA. A published feature file, a table,
             or the raw release, whose features are then extracted first.
-        profile, text_model, store, jobs: how the features of a raw release are extracted.
+        profile: of the extractors, for a raw release; likewise the next three.
+        text_model: another text encoder: a name or a folder.
+        store: where the features go.
+        jobs: recordings to extract at once.
         left: IEMOCAP: which actor sits on the left, "letter" (the one in the dialogue's name) or
             "other".
 
