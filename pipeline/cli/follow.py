@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,5 +47,7 @@ def follow(sources: Sequence[Path], options: dict[str, Any], others: Mapping[str
             ):
                 print_json(json_ready(row))
                 printed += 1
+    except BrokenPipeError:  # whoever reads the lines has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except (ValueError, OSError) as error:
         fail(error)

@@ -121,8 +121,8 @@ def windows(count: int, size: int = WINDOW) -> list[Window]:
     """Return overlapping windows over `count` utterances; each is used once.
 
     >>> windows(10, size=6)
-    [Window(start=0, end=6, first=0, last=4), Window(start=3, end=9, first=4, last=7), \
-Window(start=4, end=10, first=7, last=10)]
+    [Window(start=0, end=6, first=0, last=4), Window(start=3, end=9, first=4, last=6), \
+Window(start=4, end=10, first=6, last=10)]
     """
     if count <= size:
         return [Window(0, count, 0, count)]
