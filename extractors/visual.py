@@ -1,6 +1,7 @@
 """Visual features: the speaker's face through an utterance as 342 numbers.
 
-Faces are detected and followed, the one that speaks is chosen, and its embeddings are averaged.
+Faces are detected and followed, the one that speaks is chosen, and its embeddings are averaged,
+sharp ones with more weight.
 This takes one pass over the frames of a recording of any length. Only the faces of utterances that
 are in progress stay in memory, as small grey crops, at most 100 per face. The network runs on the
 chosen face only.
@@ -23,6 +24,7 @@ from extractors.detectors import find_detector
 from extractors.face_span import FaceSpan, SpanBox, SpanFace, open_spans
 from extractors.faces import CROP_SIDE, DETECT_EVERY, MARGIN, MIN_SIDE, FaceTracker, crop_face
 from extractors.precision import full_precision
+from extractors.sharpness import sharpness
 from extractors.speaker_faces import FaceIdentities, Sighting, choose_faces
 from extractors.speaking import MouthReader, choose_speaker, speaker_scores
 from extractors.threads import one_thread
@@ -35,7 +37,7 @@ __all__ = ["CHOICES", "WEIGHTS", "FaceReading", "VisualExtractor"]
 WEIGHTS = Path(__file__).parent / "weights" / "face.safetensors"
 CHOICES = ("auto", "largest", "mean")
 # Raise when the same weights give other features, because of a change here, in detectors.py,
-# faces.py, second_look.py, face_span.py or speaking.py.
+# faces.py, second_look.py, sharpness.py, face_span.py or speaking.py.
 VERSION = "2"
 RATE = 16000  # Hz, of sound that a function returns
 BATCH = 32  # crops
@@ -269,9 +271,7 @@ class VisualExtractor:
     def _reading(self, span: FaceSpan, chosen: list[SpanFace], confidence: float) -> FaceReading:
         """Average the embeddings of the chosen face."""
         crops = np.stack([crop for face in chosen for crop in face.crops])
-        weights = np.concatenate(
-            [np.full(len(face.crops), face.frames / len(face.crops)) for face in chosen]
-        )
+        weights = np.concatenate([face.frames * _votes(face.crops) for face in chosen])
         embeddings = self.embed_faces(crops).astype(np.float64)
         frames = sum(face.frames for face in chosen)
         score, side, x, y = (
@@ -368,6 +368,12 @@ def _why_missing(span: FaceSpan) -> str:
     if not span.frames:
         return "no frame in the utterance"
     return f"no face of {MIN_SIDE} pixels or more" if span.too_small else "no face"
+
+
+def _votes(crops: Sequence[np.ndarray]) -> np.ndarray:
+    """Return weights (n,) of the crops of one face, by their sharpness; their sum is 1."""
+    values = sharpness(np.stack(crops)) + 1e-6  # crops without any detail count the same
+    return values / values.sum()
 
 
 def _picture(crops: np.ndarray, weights: np.ndarray) -> np.ndarray:

