@@ -52,8 +52,8 @@ def choose_languages(
     A window that is unsure has the language of the whole recording, which is returned too, with its
     mean probability.
 
-    >>> choose_languages([{"de": 0.9, "en": 0.1}, {"nl": 0.5, "de": 0.4}], [20.0, 5.0])
-    (['de', 'de'], 'de', 0.8)
+    >>> choose_languages([{"de": 0.75, "en": 0.25}, {"nl": 0.5, "de": 0.25}], [8.0, 8.0])
+    (['de', 'de'], 'de', 0.5)
     """
     total: defaultdict[str, float] = defaultdict(float)
     for window, length in zip(windows, seconds, strict=True):
