@@ -98,7 +98,7 @@ def find_media(paths: Sequence[Path], remote: bool = False) -> tuple[list[Input]
         try:
             url = url_of(path) if remote else None
             if url:
-                inputs, unreadable = _list(url), []
+                inputs, unreadable = _list(url), list[Failure]()
             else:
                 if not path.is_dir() and not os.path.lexists(path):
                     check_local(path)

@@ -72,7 +72,7 @@ def test_second_run_computes_nothing_and_bytes_are_reproducible(clips, tmp_path)
 
     # another option adds features of that modality next to the old ones
     for option, modality in (
-        (ExtractorOptions(audio_variant="plain"), "audio"),
+        (ExtractorOptions(audio_model="is10"), "audio"),
         (ExtractorOptions(text_cleaning="cosmic"), "text"),
     ):
         changed = ExtractOptions("offline", option, ("text", "audio"))
@@ -85,6 +85,20 @@ def test_second_run_computes_nothing_and_bytes_are_reproducible(clips, tmp_path)
     (moved / "deep" / "second.csv").write_text(TRANSCRIPT.replace("Bo", "Cy"))
     fourth = extract([moved / "deep"], tmp_path / "one", options).files[0]
     assert set(fourth.done.values()) == {"made"}
+
+
+def test_the_model_of_the_voice_is_chosen_by_profile_or_option():
+    def extractor(profile: str, **options: str) -> str:
+        built = build_extractors(profile, ExtractorOptions(**options), ("audio",))["audio"]
+        return f"{built.fingerprint['extractor']} {built.dim}"
+
+    assert extractor("roberta") == extractor("offline", audio_model="is10") == "opensmile-is10 1582"
+    assert extractor("offline") == extractor("roberta", audio_model="whisper")
+    assert extractor("offline") == "whisper-encoder 768"
+    with pytest.raises(UsageError, match="choose is10 or whisper"):
+        extractor("offline", audio_model="wav2vec")
+    with pytest.raises(UsageError, match="--audio-model is10"):
+        extractor("offline", audio_variant="plain")
 
 
 def test_warnings_from_the_store_name_the_recording(clips, tmp_path):
