@@ -150,13 +150,14 @@ class Extraction:
         unknown = [name for name in names if name not in MODALITIES]
         if unknown:
             raise UsageError(f"--modality {unknown[0]}: unknown", f"choose {', '.join(MODALITIES)}")
+        if not self.url:
+            check_folder(self.root)
+        if load:
+            self.work.check()
         if self.url:
             prepare_remote_store(self.url)
         else:
-            check_folder(self.root)
             prepare_store(self.root)
-        if load:
-            self.work.check()
 
     def run(
         self,

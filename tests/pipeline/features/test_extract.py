@@ -165,15 +165,15 @@ def test_damaged_files_are_repaired(clips, tmp_path):
 
 
 def test_features_are_those_of_the_extractor_and_times_of_the_file(clips, tmp_path):
-    from extractors import AudioExtractor
     from pipeline.media.decode import open_media
 
+    extractor = build_extractors("offline", modalities=("audio",))["audio"]
     extract([clips / "deep"], tmp_path, AUDIO)
     store = Store(tmp_path)
     stored = store.load(store.files(next(store.recordings()))[0])
     with open_media(clips / "deep" / "second.mpg") as media:
         np.testing.assert_array_equal(
-            stored.vectors[1], AudioExtractor().extract(media.sound(1.5, 2.8), 16000)
+            stored.vectors[1], extractor.extract(media.sound(1.5, 2.8), 16000)
         )
     assert np.isnan(stored.vectors[2]).all() and not stored.quality[2]["present"]
     assert stored.present == 2
