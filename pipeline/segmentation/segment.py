@@ -280,6 +280,8 @@ class _Run:
 
         recognition = self.recogniser.recognise(self.media, self.language, progress)
         self.warnings += recognition.warnings
+        if recognition.language:
+            self.source["language"] = recognition.language
         return recognition
 
     def _fit_times(self, utterances: list[Utterance], subject: str) -> list[Utterance]:
@@ -294,8 +296,6 @@ class _Run:
         ordered = sorted(remaining, key=lambda u: (u.start, u.end))
 
         swapped = sum(u.end < u.start for u in utterances)
-        if recognition.language:
-            self.source["language"] = recognition.language
         removed = len(inside) - len(remaining)
         cut = sum(a != b for a, b in zip(forward, inside, strict=True)) - removed
         for count, what in (
