@@ -8,7 +8,7 @@ demo: .venv/ready
 	$(BIN)/merc label examples/dialogue.mp4 --format json,csv,srt --out runs/demo
 
 test: .venv/ready lint browser
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # the tests of the page drive Chromium
 browser: .venv/ready

@@ -19,7 +19,8 @@ from pipeline.training.predictor import Predictor, keep_modalities
 
 WORDS = "I'm on my way to the meeting."
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-VOICES, IMAGES = 4, 8  # per emotion and strength
+VOICES, IMAGES = 3, 8  # per emotion and strength
+ACTORS = HELD_OUT[2:10]  # each file is decoded once
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +35,15 @@ def probabilities(shared: Path) -> dict[str, np.ndarray]:
     data, rng = shared / "data", np.random.default_rng(0)
     faces = _faces(data, extractors["visual"], rng)
     with open(data / "speech" / "cremad" / "labels.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if f"cremad-{row['actor']}" in HELD_OUT]
+        rows = [row for row in csv.DictReader(file) if f"cremad-{row['actor']}" in ACTORS]
     votes = np.array([[float(row[f"both_{letter}"] or 0) for letter in VOTES] for row in rows])
     shares = votes / votes.sum(1, keepdims=True)
+    sounds = {name: _sound(data / "speech" / "cremad" / name) for name in {r["file"] for r in rows}}
     text = extractors["text"].extract([WORDS])
     sets = {name: [] for name in ("text", "audio+visual", "text+audio+visual")}
     for k, emotion in enumerate(VOTES.values()):
         for strength in STRENGTHS if emotion != "neutral" else ():
-            near = np.flatnonzero(abs(shares[:, k] - strength) <= 0.12)
+            near = np.flatnonzero(abs(shares[:, k] - strength) <= 0.15)
             images = np.concatenate(
                 [
                     rng.choice(faces[name], count)
@@ -52,7 +54,8 @@ def probabilities(shared: Path) -> dict[str, np.ndarray]:
                 ]
             )
             for row in rng.choice(near, VOICES, replace=False):
-                voice = _voice(data / "speech" / "cremad", rows[row], extractors["audio"])
+                start, end = (round(float(rows[row][edge]) * RATE) for edge in ("start", "end"))
+                voice = extractors["audio"].extract(sounds[rows[row]["file"]][start:end], RATE)
                 features = {"text": text, "audio": voice[None], "visual": images.mean(0)[None]}
                 dialogue = Dialogue("0", "", ["0"], ["A"], [WORDS], np.array([-1]), features)
                 for name, values in sets.items():
@@ -93,6 +96,6 @@ def _faces(data: Path, extractor, rng: np.random.Generator) -> dict[str, np.ndar
     }
 
 
-def _voice(folder: Path, row: dict[str, str], extractor) -> np.ndarray:
-    with open_media(folder / row["file"]) as media:
-        return extractor.extract(media.sound(float(row["start"]), float(row["end"])), RATE)
+def _sound(path: Path) -> np.ndarray:
+    with open_media(path) as media:
+        return media.sound(0, media.duration)
