@@ -15,6 +15,7 @@ import numpy as np
 from extractors.detectors import LIKELY, SURE, Box, Detection, Detector
 from extractors.orientation import OrientationCheck
 from extractors.second_look import CERTAIN, is_face, overlap
+from extractors.squares import sample_square
 
 __all__ = ["CROP_SIDE", "FaceTracker", "Track", "crop_face"]
 
@@ -161,14 +162,7 @@ def crop_face(grey: np.ndarray, box: Box, roll: float = 0.0, side: int = CROP_SI
             [sin, cos, centre[1] - 0.5 - half * (sin + cos)],
         ]
     )
-    square = cv2.warpAffine(
-        grey,
-        matrix,
-        (big, big),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return square if big == side else cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
+    return sample_square(grey, matrix, big, side)
 
 
 def _match(tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int, int]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from extractors.detectors import Detection, Detector
+from extractors.squares import sample_square
 
 __all__ = ["CERTAIN", "is_face", "overlap"]
 
@@ -60,11 +60,4 @@ def _cut(rgb: np.ndarray, centre: tuple[float, float], length: float) -> np.ndar
     zoom = length / big
     left, top = centre[0] - length / 2, centre[1] - length / 2
     matrix = np.array([[zoom, 0, left], [0, zoom, top]])
-    square = cv2.warpAffine(
-        rgb,
-        matrix,
-        (big, big),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return square if big == SIDE else cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return sample_square(rgb, matrix, big, SIDE)

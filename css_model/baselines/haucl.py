@@ -124,9 +124,6 @@ class HAUCL(ContextualModel):
     def __init__(self, config: HAUCLConfig) -> None:
         super().__init__(config)
         d, count = config.d, len(config.modalities)
-        self.project = nn.ModuleDict({name: nn.Linear(width, d) for name, width in config.widths})
-        self.context = nn.GRU(d, d // 2, 2, batch_first=True, bidirectional=True)
-        self.speaker = nn.Embedding(config.speakers, d)
         self.autoencoders = nn.ModuleList(
             HypergraphAutoencoder(d, count, config.gumbel_temperature, config.sample)
             for _ in range(2)

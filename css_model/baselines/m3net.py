@@ -80,9 +80,6 @@ class M3NET(ContextualModel):
     def __init__(self, config: M3NETConfig) -> None:
         super().__init__(config)
         d, count = config.d, len(config.modalities)
-        self.project = nn.ModuleDict({name: nn.Linear(width, d) for name, width in config.widths})
-        self.context = nn.GRU(d, d // 2, 2, batch_first=True, bidirectional=True)
-        self.speaker = nn.Embedding(config.speakers, d)
         self.hypergraph = nn.ModuleList(
             HypergraphConvolution(d, count) for _ in range(config.layers)
         )

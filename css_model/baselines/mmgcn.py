@@ -61,11 +61,8 @@ class MMGCN(ContextualModel):
     config: MMGCNConfig
 
     def __init__(self, config: MMGCNConfig) -> None:
-        super().__init__(config)
+        super().__init__(config, nn.LSTM)
         d, hidden, count = config.d, config.hidden, len(config.modalities)
-        self.project = nn.ModuleDict({name: nn.Linear(width, d) for name, width in config.widths})
-        self.context = nn.LSTM(d, d // 2, 2, batch_first=True, bidirectional=True)
-        self.speaker = nn.Embedding(config.speakers, d)
         self.enter = nn.Linear(d, hidden)
         self.convolutions = nn.ModuleList(
             DeepGraphConvolution(hidden, layer + 1, config.alpha, config.eta)

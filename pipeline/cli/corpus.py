@@ -15,6 +15,7 @@ from pipeline.cli.common import (
     Device,
     Jobs,
     Json,
+    TextModel,
     example,
     fail,
     finish,
@@ -109,14 +110,7 @@ def from_annotations(
             rich_help_panel=INPUT,
         ),
     ] = False,
-    text_model: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of the fine-tuned text encoder that the model was trained with.",
-            rich_help_panel=MODEL,
-            show_default=False,
-        ),
-    ] = None,
+    text_model: TextModel = None,
     store: Annotated[
         Path | None,
         typer.Option(

@@ -23,6 +23,7 @@ from pipeline.cli.common import (
     Overwrite,
     Prior,
     Speakers,
+    TextModel,
     Transcript,
     Whisper,
     example,
@@ -119,14 +120,7 @@ def label(
     ] = 0.0,
     language: Language = None,
     whisper: Whisper = "tiny.en",
-    text_model: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of the fine-tuned text encoder that the run was trained with.",
-            rich_help_panel=MODEL,
-            show_default=False,
-        ),
-    ] = None,
+    text_model: TextModel = None,
     device: Device = "cpu",
     jobs: Jobs = None,
     overwrite: Overwrite = False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ __all__ = [
     "checksum",
     "fingerprint_id",
     "option_of",
+    "package_version",
     "profile_of",
     "sha256_of",
 ]
@@ -80,3 +82,15 @@ def profile_of(fingerprints: dict[str, dict[str, Any]] | None) -> str:
     'offline'
     """
     return "offline" if option_of(fingerprints, "text", "name") in PACKAGED_TEXT else "roberta"
+
+
+def package_version(name: str) -> str:
+    """Return the version of an installed package; "none" if there is none of that name.
+
+    >>> package_version("no-such-package")
+    'none'
+    """
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"

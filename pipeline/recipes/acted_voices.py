@@ -10,6 +10,7 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +135,11 @@ def _load_vectors(
 
 def _sounds(folder: Path, rows: list[dict[str, str]]) -> Iterator[np.ndarray]:
     """Yield the sound of every clip; rows of one file follow each other."""
-    media, opened = None, None
-    for row in rows:
-        if row["file"] != opened:
-            if media is not None:
-                media.__exit__(None, None, None)
-            media, opened = open_media(folder / row["file"]).__enter__(), row["file"]
-        assert media is not None
-        yield media.sound(float(row.get("start") or 0), float(row.get("end") or media.duration))
+    for file, clips in groupby(rows, key=lambda row: row["file"]):
+        with open_media(folder / file) as media:
+            for row in clips:
+                end = float(row.get("end") or media.duration)
+                yield media.sound(float(row.get("start") or 0), end)
 
 
 def _keep(sound: np.ndarray, number: int) -> np.ndarray:

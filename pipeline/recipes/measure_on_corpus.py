@@ -17,6 +17,7 @@ from pipeline.corpora.meld_transcripts import EMOTIONS, Transcript
 from pipeline.recipes.acted_voices import VERSIONS
 from pipeline.recipes.other_words import TABLES
 from pipeline.recipes.paired import PairedCorpus, Rates, Words
+from pipeline.training.calibration import calibration_error
 from pipeline.training.linear_probe import probe
 from pipeline.training.metrics import dialogue_confusions, interval, weighted_f1
 from pipeline.training.predictor import Predictor, keep_modalities, modality_sets
@@ -33,7 +34,6 @@ __all__ = [
 
 MISMATCHES = (0.0, 0.3, 0.6, 0.85, 1.0)
 DRAWS = 2000  # bootstrap samples
-BINS = 10  # of the calibration error
 
 
 def text_alone(seeds: list[Predictor], corpus: PairedCorpus) -> dict[str, Any]:
@@ -64,12 +64,7 @@ def other_words_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
             scores.append(model.probabilities(dialogue))
         guesses = classes[np.concatenate(scores)[:, classes].argmax(1)]
         hit = (guesses == words.labels)[words.labels >= 0]
-        draws = np.random.default_rng(0).integers(0, len(hit), (DRAWS, len(hit)))
-        result[name] = {
-            "utterances": len(hit),
-            "accuracy": float(hit.mean()),
-            "interval": _bounds(hit[draws].mean(1)),
-        }
+        result[name] = _accuracy(hit) | {"utterances": len(hit)}
     return result
 
 
@@ -92,12 +87,10 @@ def faces_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
     dialogues = [_single(model, "visual", row) for row in faces.vectors]
     predicted = np.array([model.probabilities(d, "uniform").argmax() for d in dialogues])
     correct = predicted == faces.labels
-    draws = np.random.default_rng(0).integers(0, len(correct), (DRAWS, len(correct)))
     classes = np.unique(faces.labels)
     return {
+        **_accuracy(correct),
         "images": len(correct),
-        "accuracy": float(correct.mean()),
-        "interval": _bounds(correct[draws].mean(1)),
         "recall": {EMOTIONS[k]: float(correct[faces.labels == k].mean()) for k in classes},
     }
 
@@ -144,17 +137,12 @@ def neutral_words(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
     hit, sure = guesses == labels, confidence >= 0.9
     counts = np.zeros((len(EMOTIONS),) * 2)
     np.add.at(counts, (labels, guesses), 1)
-    shares: dict[str, Any] = {}
-    for name, rows in (("emotions", hit[labels > 0]), ("neutral", hit[labels == 0])):
-        draws = np.random.default_rng(0).integers(0, len(rows), (DRAWS, len(rows)))
-        shares[name] = {
-            "accuracy": float(rows.mean()),
-            "interval": _bounds(rows[draws].mean(1)),
-        }
-    return shares | {
+    return {
+        "emotions": _accuracy(hit[labels > 0]),
+        "neutral": _accuracy(hit[labels == 0]),
         "utterances": len(labels),
         "confusion": (counts / counts.sum(1, keepdims=True)).round(3).tolist(),
-        "calibration_error": _binned_error(confidence, hit),
+        "calibration_error": calibration_error(confidence, hit),
         "confident": {"utterances": int(sure.sum()), "accuracy": float(hit[sure].mean())},
     }
 
@@ -244,16 +232,13 @@ def _calibration_error(model: Predictor, dialogues: list[Dialogue], name: str) -
         probabilities = model.probabilities(dialogue)[rows]
         confidences.append(probabilities.max(1))
         hits.append(probabilities.argmax(1) == dialogue.labels[rows])
-    return _binned_error(np.concatenate(confidences), np.concatenate(hits))
+    return calibration_error(np.concatenate(confidences), np.concatenate(hits))
 
 
-def _binned_error(confidence: np.ndarray, hit: np.ndarray) -> float:
-    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    error = 0.0
-    for number in np.unique(bin_of):
-        rows = bin_of == number
-        error += abs(hit[rows].mean() - confidence[rows].mean()) * rows.mean()
-    return float(error)
+def _accuracy(hit: np.ndarray) -> dict[str, Any]:
+    """Return the share of hit (n,) bool with its bootstrap interval."""
+    draws = np.random.default_rng(0).integers(0, len(hit), (DRAWS, len(hit)))
+    return {"accuracy": float(hit.mean()), "interval": _bounds(hit[draws].mean(1))}
 
 
 def _bounds(values: np.ndarray) -> list[float]:

