@@ -14,7 +14,6 @@ import argparse
 import json
 import random
 import re
-import resource
 import selectors
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 LIMIT = 10.0  # s for one input
 STARTUP = 300.0  # s until a worker has imported torch and written the valid files
@@ -163,6 +162,7 @@ def _run_worker(
 
 def _work(first: int, count: int, seed: int, shared: Path | None, keep: Path | None) -> None:
     """Read the inputs [first, count) and report each on standard output."""
+    from measure import peak_memory
     from support.fuzz_targets import make_targets
 
     from pipeline.core.errors import MercError
@@ -202,22 +202,10 @@ def _work(first: int, count: int, seed: int, shared: Path | None, keep: Path | N
             if keep and (outcome == "traceback" or seconds > 2):
                 keep.mkdir(parents=True, exist_ok=True)
                 (keep / f"{index}-{target.path.name}").write_bytes(data)
-            peak = _peak_memory()
+            peak = int(peak_memory() * 2**20)
             _say({"outcome": outcome, "seconds": seconds, "peak": peak, "error": error})
             if target.path.is_file():
                 target.path.write_bytes(target.content)
-
-
-def _peak_memory() -> int:
-    """Return the peak memory of this process in bytes.
-
-    Not from ru_maxrss where it can be helped: a child begins with that of its parent.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _say(row: dict[str, object]) -> None:

@@ -1,13 +1,12 @@
 """Faces decide who says what is too short for a voice, or leave it to voices."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.paths import ROOT
+from material import join
 
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import Media, open_media
@@ -22,9 +21,6 @@ BRIEF = [False] * 4 + [True] * 2
 @pytest.fixture(scope="module")
 def recording(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six clips of 3 s: two people in turn."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from material import join
-
     pair = [media / "grid" / f"{name}.mpg" for name in ("bbaf2n", "brbk7n")]
     return join(pair, tmp_path_factory.mktemp("faces") / "faces.mp4", 18)
 
