@@ -178,12 +178,24 @@ def load_result(path: str | Path) -> Result:
     return Result(content, find_recording(Path(path), content["media"]))
 
 
-def agree(one: str | Path, other: str | Path) -> dict[str, Any]:
+def agree(
+    one: str | Path,
+    other: str | Path,
+    *,
+    report: bool = False,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
     """Compare two annotations of the same recordings: two files, or two folders of files.
+
+    Args:
+        report: also write a page with the figures and where the two differ.
+        out: folder of the page; default: that of `one`.
+        overwrite: whether the page may replace a file that merc did not write.
 
     Returns:
         agreement, kappa, alpha, confusion, speakers, segmentation, disagreements, ...; see
-        `merc agree --json` and docs/results.md.
+        `merc agree --json` and docs/results.md. `page` is the path of the page.
 
     Needs the extra `agree`. Raises MercError or OSError.
 
@@ -194,7 +206,7 @@ def agree(one: str | Path, other: str | Path) -> dict[str, Any]:
     """
     from pipeline.agreement import agree as compare
 
-    return compare(one, other)
+    return compare(one, other, report=report, out=out, overwrite=overwrite)
 
 
 def extract(

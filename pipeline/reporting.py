@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.counts import counted
 from pipeline.core.errors import MercWarning
-from pipeline.core.files import replacing
+from pipeline.core.files import relative_path, replacing
 from pipeline.core.progress import Stage, no_stage
 from pipeline.exports import check_free, note, write_files
 from pipeline.exports.page import colours_of, data_url, page_path, render_index, render_page
@@ -59,7 +58,7 @@ def write_page(
         pictures = face_pictures(media, content["utterances"])
     page = render_page(
         content,
-        media=data_url(recording) if embed else relative(recording, path.parent),
+        media=data_url(recording) if embed else relative_path(recording, path.parent),
         video=video,
         sound=sound,
         pictures=pictures,
@@ -78,7 +77,7 @@ def write_index(
     pages: path of each page and the content of its JSON file. Raises MercError or OSError.
     """
     path = folder / INDEX
-    page = render_index([(relative(page, folder), content) for page, content in pages])
+    page = render_index([(relative_path(page, folder), content) for page, content in pages])
     write_files({path: page}, overwrite)
     return path
 
@@ -168,11 +167,3 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     """Return the parts of a colour such as #0072b2 or #fff."""
     digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
-
-
-def relative(path: Path, folder: Path) -> str:
-    """Return the path from a folder, with forward slashes; absolute on another drive."""
-    try:
-        return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
-    except ValueError:
-        return path.absolute().as_posix()

@@ -262,7 +262,8 @@ class _Work:
         stage("write")
         files = write_result(content, task.item.path, task.base, self.formats, self.overwrite)
         if self.report:
-            from pipeline.reporting import INDEX, relative, write_page
+            from pipeline.core.files import relative_path
+            from pipeline.reporting import INDEX, write_page
 
             stage("page")
             folder = task.base.parent
@@ -271,7 +272,7 @@ class _Work:
                 task.item.path,
                 task.base,
                 embed=self.embed,
-                index=relative(self.index / INDEX, folder) if self.index else "",
+                index=relative_path(self.index / INDEX, folder) if self.index else "",
                 overwrite=self.overwrite,
             )
             files.append(page)

@@ -193,19 +193,14 @@ def show_benchmark(result: dict[str, Any], out: Path) -> None:
 
 def show_agreement(result: dict[str, Any]) -> None:
     """Print the figures of two annotations, their confusion and where they disagree."""
+    from pipeline.exports.page import named_figures
+
     console = make_console()
     counts = result["utterances"]
     table = _table(f"{counts['pairs']} pairs of {counts['a']} (A) and {counts['b']} (B) utterances")
     table.add_column("figure")
     table.add_column("value", justify="right")
-    figures = {
-        "same emotion": result["agreement"],
-        "Cohen's kappa": result["kappa"],
-        "Krippendorff's alpha": result["alpha"],
-        **{f"speakers: {name}": value for name, value in (result["speakers"] or {}).items()},
-        **{f"times: {name}": value for name, value in result["segmentation"].items()},
-    }
-    for name, value in figures.items():
+    for name, value in named_figures(result).items():
         table.add_row(name, "not defined" if value is None else f"{value:.3f}")
     console.print(table)
     table = _table("emotions (rows A, columns B)")
@@ -225,6 +220,8 @@ def show_agreement(result: dict[str, Any]) -> None:
             table.add_row(cells[0], time, *cells[1:])
         console.print(table)
     _show_notes(console, result["warnings"])
+    if "page" in result:
+        console.print(plain(f"wrote {result['page']}"), soft_wrap=True)
 
 
 def _table(title: str) -> Table:

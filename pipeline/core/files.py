@@ -19,6 +19,7 @@ __all__ = [
     "check_folder",
     "data_folder",
     "json_ready",
+    "relative_path",
     "replacing",
     "write_bytes",
     "write_text",
@@ -109,6 +110,18 @@ def json_ready(value: Any) -> Any:
         return [json_ready(item) for item in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """Return the path from a folder, with forward slashes; absolute on another drive.
+
+    >>> relative_path(Path("a/talk.mp4"), Path("b"))
+    '../a/talk.mp4'
+    """
+    try:
+        return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+    except ValueError:
+        return path.absolute().as_posix()
 
 
 def _umask() -> int:

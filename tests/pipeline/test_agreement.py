@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ def write(path, emotions, shift=0.0, speakers=("Ann", "Ben")):
     content = result(spans, LABELS)
     for utterance, emotion in zip(content["utterances"], emotions, strict=True):
         utterance["emotion"] = emotion
+    path.parent.mkdir(exist_ok=True)
     form = "eaf" if path.suffix == ".eaf" else "json"
     path.write_bytes(FORMATS[form].write(content))
     return path
@@ -106,6 +109,35 @@ def test_other_recordings_are_refused(tmp_path):
         agree(one, tmp_path / "c.json")
 
 
+def test_a_page_links_to_the_page_of_the_dialogue_or_to_the_recording(tmp_path):
+    one = write(tmp_path / "a" / "talk#1.merc.json", ["joy", "anger"])
+    other = write(tmp_path / "b" / "talk#1.eaf", ["joy", "joy"])
+
+    def links():
+        page = Path(agree(one, other, report=True, out=tmp_path / "o")["page"])
+        assert page.name == "talk#1.agreement.merc.html"
+        return set(re.findall(r'href="([^"]*)"', page.read_text("utf-8")))
+
+    assert links() == set()
+    (tmp_path / "b" / "talk#1.mp4").touch()
+    assert links() == {"../b/talk%231.mp4", "../b/talk%231.mp4#t=2.000"}
+    (tmp_path / "a" / "talk#1.merc.html").touch()
+    assert links() == {"../a/talk%231.merc.html", "../a/talk%231.merc.html#t=2.000"}
+
+
+def test_what_has_no_partner_is_listed(tmp_path):
+    one = write(tmp_path / "a.json", ["joy"] * 6)
+    found = agree(one, write(tmp_path / "b.json", ["joy"] * 6, 4.0))
+    assert [(row["in"], row["start"]) for row in found["unpaired"]] == [
+        ("a", 0.0), ("a", 2.0), ("b", 12.0), ("b", 14.0),
+    ]  # fmt: skip
+    assert found["warnings"] == []
+    found = agree(one, write(tmp_path / "b.json", ["joy"] * 6, 8.0))
+    assert "only 2 of 6 and 6 utterances have the same times" in found["warnings"][0]
+    with pytest.raises(MercError, match="neither is empty"):
+        agree(one, write(tmp_path / "b.json", []))
+
+
 def test_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -121,7 +153,20 @@ def test_commands(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["utterances"]["pairs"] == 3 and found["disagreements"][0]["recording"] == "talk"
-    assert "Cohen's kappa" in run("agree", "anna", "ben").stdout
+    assert found["unpaired"] == []
+    assert found["warnings"][:2] == [
+        "anna/anna.json is not compared: ben has no annotation of anna",
+        "ben/ben.json is not compared: anna has no annotation of ben",
+    ]
+    done = run("agree", "anna", "ben", "--report")
+    assert "Cohen's kappa" in done.stdout and "wrote anna/agreement.merc.html" in done.stdout
+    assert run("agree", "anna", "ben", "--report").exit_code == 0  # its own file is replaced
+    assert run("agree", "anna", "ben", "--report", "--out", "o").exit_code == 0
+    assert Path("o/agreement.merc.html").is_file()
+    assert run("agree", "anna", "ben", "--out", "o").exit_code == 2
+    Path("anna/agreement.merc.html").write_text("my own notes")
+    assert run("agree", "anna", "ben", "--report").exit_code == 2
+    assert Path("anna/agreement.merc.html").read_text() == "my own notes"
     assert run("agree", "anna", "nowhere").exit_code == 2
     assert run("agree", "anna", "ben/ben.json").exit_code == 2
 

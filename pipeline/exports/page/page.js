@@ -468,7 +468,12 @@ addEventListener("keydown", (event) => {
 drawLegend();
 drawAll();
 if (utterances !== original) tell("Edits of an earlier visit are shown.");
-if (/^#\d+$/.test(location.hash) && utterances[location.hash.slice(1)]) {
-  go(Number(location.hash.slice(1)));
+/* Links name an utterance (#12) or a time (#t=3.5). */
+function openLink() {
+  const [, number, seconds] = location.hash.match(/^#(?:(\d+)|t=(\d+(?:\.\d+)?))$/) || [];
+  if (seconds) seek(Number(seconds));
+  else if (utterances[number]) go(Number(number));
 }
+openLink();
+addEventListener("hashchange", openLink);
 if (player.error || player.networkState === 3) player.dispatchEvent(new Event("error"));

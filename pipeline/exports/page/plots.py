@@ -1,7 +1,8 @@
 """Draw the sound and the probabilities of a dialogue as SVG, with matplotlib.
 
 The pictures have no text and no colours of their own: they are stretched along the timeline, and
-the style sheet of the page colours the groups `sound` and `curve-0`, `curve-1`, ...
+the style sheet of the page colours the groups `sound` and `curve-0`, `curve-1`, ..., or the classes
+`e0`, `e1`, ..., `differ` and `alone`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-__all__ = ["draw_probabilities", "draw_sound"]
+__all__ = ["draw_annotations", "draw_probabilities", "draw_sound"]
 
 WIDTH = 1000 / 72  # inches; 1000 units of SVG
 
@@ -44,6 +45,33 @@ def draw_probabilities(
         curve.set_gid(f"curve-{number}")
     axes.set(xlim=(0, max(duration, 1e-3)), ylim=(-0.02, 1.02))
     return _svg(figure)
+
+
+def draw_annotations(
+    sides: Sequence[Sequence[dict[str, Any]]],
+    differ: Sequence[dict[str, Any]],
+    alone: Sequence[dict[str, Any]],
+    labels: Sequence[str],
+    duration: float,
+) -> str:
+    """Draw two annotations in two rows, and below them where they differ.
+
+    differ, alone: utterances of another emotion, and those in one annotation only.
+    """
+    figure, axes = _canvas(height=72)
+    rows = [(2 - row, list(side)) for row, side in enumerate(sides)]
+    groups = [
+        (f"e{number}", row, [u for u in side if u["emotion"] == label])
+        for number, label in enumerate(labels)
+        for row, side in rows
+    ]
+    for name, row, utterances in [*groups, ("differ", 0, differ), ("alone", 0, alone)]:
+        spans = [(u["start"], u["end"] - u["start"]) for u in utterances]
+        if spans:
+            axes.broken_barh(spans, (row + 0.1, 0.8)).set_gid(name)
+    axes.set(xlim=(0, max(duration, 1e-3)), ylim=(0, 3))
+    # a page has several of these drawings: classes instead of names that are there once
+    return re.sub(r' id="(e\d+|differ|alone)"', r' class="\1"', _svg(figure))
 
 
 def _canvas(height: int) -> tuple[Figure, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 from support.paths import ROOT
 from support.results import result
 
+from pipeline.agreement import agree
 from pipeline.exports.page import render_index, render_page
 from pipeline.exports.page.page import letters_of
 from pipeline.segmentation.annotations import read_annotation
@@ -383,3 +385,39 @@ def test_index(browser):
     assert sum(map(int, changes.all_text_contents())) == 4
     assert not serious(page)
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_agreement(browser, tmp_path, scheme):
+    one, other = dialogue(HOSTILE), dialogue(HOSTILE)
+    other["utterances"][1]["emotion"] = HOSTILE[0]  # a label set of its own
+    other["utterances"][2]["emotion"] = HOSTILE[3]
+    del other["utterances"][5]
+    for name, content in (("talk.merc.json", one), ("corrected.json", other)):
+        (tmp_path / name).write_text(json.dumps(content))
+    shutil.copy(ROOT / "examples" / "dialogue.mp4", tmp_path)
+    (tmp_path / "talk.merc.html").write_bytes(render_page(one, media="dialogue.mp4"))
+    path = agree(tmp_path / "talk.merc.json", tmp_path / "corrected.json", report=True)["page"]
+
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    page.goto(Path(path).as_uri())
+    assert page.evaluate("window.bad") is None and page.locator("script, img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert not serious(page)
+    figures = page.get_by_role("row", name="same emotion")
+    expect(figures).to_contain_text("0.600")
+    totals = page.get_by_label("Confusion").locator("tbody tr").last.locator("td")
+    assert [int(text) for text in totals.all_text_contents()][-1] == 5
+    # every utterance is drawn, and what differs once more
+    assert page.locator(".plot g[class^=e] path, .plot g[class^=e] use").count() == 6 + 5
+    assert page.locator(".differ path").count() == 2 and page.locator(".alone path").count() == 1
+    rows = page.get_by_label("Disagreements").locator("tbody tr")
+    expect(rows.nth(1).locator("td")).to_have_text(
+        ["talk", "8.2 s", "Ann", HOSTILE[2], "fear", HOSTILE[3]]
+    )
+    alone = page.get_by_label("Without a partner").locator("tbody td")
+    assert alone.all_text_contents()[1::3] == ["20.2 s", "A"]
+    rows.nth(1).get_by_role("link").click()  # to the dialogue's page, at that time
+    expect(current(page)).to_have_text(HOSTILE[2])
+    context.close()
