@@ -7,7 +7,9 @@
 Seconds are CPU time of this process, which a busy machine disturbs little. Schemes take turns and
 the fastest repeat counts; compare only figures of one run. `paper` is what the paper describes:
 utterances padded to the longest dialogue, three gradients, SciPy's SLSQP, a fourth backward pass,
-torch's default Adam.
+torch's default Adam. `sketch` is the default of merc; `packed` has γ from whole gradients. `sdt` is
+merc's SDT on padded utterances with torch's default Adam, as SDT's program trains it; `sdt packed`,
+as merc trains it.
 """
 
 from __future__ import annotations
@@ -26,13 +28,25 @@ import torch
 from meld import ROOT, meld_rows
 from scipy.optimize import minimize
 
-from css_model import CSS, Batch, CSSConfig, ParetoGradientModulator, losses, min_norm_weights
+from css_model import (
+    CSS,
+    Batch,
+    CSSConfig,
+    ParetoGradientModulator,
+    WeightedSum,
+    losses,
+    min_norm_weights,
+)
 from css_model.allocator import keep_freed_memory
+from css_model.baselines.sdt import SDT, SDTConfig
 
 WIDTHS = (("text", 1024), ("audio", 1582), ("visual", 342))
 LIMITS = [  # scheme, scheme, largest ratio
     ("packed", "paper", 0.45),
+    ("sketch", "paper", 0.45),
+    ("sketch", "sdt", 0.60),
     ("repr", "fixed", 1.10),
+    ("sketch", "fixed", 2.4),
     ("packed", "fixed", 2.4),
     ("fixed", "fixed padded", 0.66),
     ("packed bf16", "packed", 0.65),
@@ -129,6 +143,14 @@ def our_step(
     optimizer.zero_grad(set_to_none=True)
 
 
+def sdt_step(model: SDT, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
+    """Take a step of SDT."""
+    output = model(batch)
+    WeightedSum(model, model.loss_weights).backward(model.losses(output, batch), output)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def steps(corpus: str, dialogues: int, repeats: int, d: int, only: list[str]) -> dict[str, float]:
     """Return the fastest CPU seconds of each scheme (if `only` is not empty, of those in it)."""
     lengths = np.random.default_rng(0).choice(lengths_of(corpus), dialogues).tolist()
@@ -142,12 +164,18 @@ def steps(corpus: str, dialogues: int, repeats: int, d: int, only: list[str]) ->
     model = CSS(CSSConfig(WIDTHS, tuple("abcdef"), d=d, hidden=d))
     plain = torch.optim.Adam(model.parameters(), 1e-6, weight_decay=1e-5)
     fused = torch.optim.Adam(model.parameters(), 1e-6, weight_decay=1e-5, fused=True)
-    scopes = ("trunk", "last", "repr")
+    sdt = SDT(SDTConfig(WIDTHS, tuple("abcdef"), d=d))
+    sdt_plain = torch.optim.Adam(sdt.parameters(), 1e-6, weight_decay=1e-5)
+    sdt_fused = torch.optim.Adam(sdt.parameters(), 1e-6, weight_decay=1e-5, fused=True)
+    scopes = ("sketch", "trunk", "last", "repr")
     modulators = {theta: ParetoGradientModulator(model, theta) for theta in scopes}
     fixed = ParetoGradientModulator(model, weights=(1, 1, 1))
     schemes: dict[str, Callable[[], None]] = {
         "paper": lambda: paper_step(model, wide, plain),
         "packed": lambda: our_step(model, batch, fused, modulators["trunk"]),
+        "sdt": lambda: sdt_step(sdt, wide, sdt_plain),
+        "sdt packed": lambda: sdt_step(sdt, batch, sdt_fused),
+        "sketch": lambda: our_step(model, batch, fused, modulators["sketch"]),
         "last": lambda: our_step(model, batch, fused, modulators["last"]),
         "repr": lambda: our_step(model, batch, fused, modulators["repr"]),
         "fixed": lambda: our_step(model, batch, fused, fixed),

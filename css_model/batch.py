@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "collate"]
+__all__ = ["SPEAKER_ROWS", "Batch", "collate", "number_speakers"]
+
+SPEAKER_ROWS = ("appearance", "gender")
+GENDERS = {"M": 0, "F": 1}
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Batch:
 
     features: modality -> (N, width) float32; rows of missing features are zero and never read.
     present: modality -> (N,) bool.
-    speakers: (N,) int64, numbered by first appearance within the dialogue.
+    speakers: (N,) int64, the number of the speaker within the dialogue (`number_speakers`).
     lengths: number of utterances of each dialogue; their sum is N.
     labels: (N,) int64; -1 means that the utterance is context only.
     """
@@ -52,15 +55,20 @@ class Batch:
         return known
 
 
-def collate(dialogues: Iterable[Any], widths: Sequence[tuple[str, int]] | None = None) -> Batch:
+def collate(
+    dialogues: Iterable[Any],
+    widths: Sequence[tuple[str, int]] | None = None,
+    speaker_rows: str = "appearance",
+) -> Batch:
     """Pack dialogues into a batch.
 
     dialogues: objects with `features` (modality -> (n, width)), `speakers` (n names) and `labels`
     (n,), such as `pipeline.core.dialogue.Dialogue`. A row of NaN, or a modality that is not in
-    `features`, is missing. widths: the modalities to pack; default: all that occur.
+    `features`, is missing. widths: the modalities to pack; default: all that occur. speaker_rows:
+    see `number_speakers`.
 
     Raises ValueError with the name of the dialogue if features have the wrong shape, or are partly
-    NaN or infinite.
+    NaN or infinite, or if its speakers cannot be numbered.
     """
     dialogues = list(dialogues)
     if not dialogues:
@@ -82,7 +90,7 @@ def collate(dialogues: Iterable[Any], widths: Sequence[tuple[str, int]] | None =
             )
         features[name] = torch.from_numpy(rows)
         present[name] = torch.from_numpy(available)
-    speakers = [index for dialogue in dialogues for index in _first_appearance(dialogue.speakers)]
+    speakers = [row for dialogue in dialogues for row in _speakers(dialogue, speaker_rows)]
     return Batch(
         features,
         present,
@@ -123,14 +131,28 @@ def _labels(dialogue: Any) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
-def _first_appearance(speakers: Iterable[str]) -> list[int]:
-    """Number names by first appearance.
+def number_speakers(speakers: Iterable[str], rows: str = "appearance") -> list[int]:
+    """Number the speakers of a dialogue: by first appearance, or 0 for M and 1 for F ("gender").
 
-    >>> _first_appearance(["Ross", "Joey", "Ross"])
-    [0, 1, 0]
+    Raises ValueError for another name, with "gender".
+
+    >>> number_speakers(["Ross", "Joey", "Ross"]), number_speakers(["F", "M", "F"], "gender")
+    ([0, 1, 0], [1, 0, 1])
     """
     order: dict[str, int] = {}
-    return [order.setdefault(speaker, len(order)) for speaker in speakers]
+    if rows == "appearance":
+        return [order.setdefault(speaker, len(order)) for speaker in speakers]
+    unknown = sorted(set(speakers := list(speakers)) - set(GENDERS))
+    if unknown:
+        raise ValueError(f"speaker {unknown[0]!r} is neither M nor F")
+    return [GENDERS[speaker] for speaker in speakers]
+
+
+def _speakers(dialogue: Any, rows: str) -> list[int]:
+    try:
+        return number_speakers(dialogue.speakers, rows)
+    except ValueError as error:
+        raise ValueError(f"dialogue {_name(dialogue)}: {error}") from error
 
 
 def _name(dialogue: Any) -> str:

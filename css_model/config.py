@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
-__all__ = ["BaseConfig", "CSSConfig"]
+from css_model.batch import SPEAKER_ROWS
+
+__all__ = ["BaseConfig", "CSSConfig", "SpeakerConfig"]
 
 # limits, so that a forged checkpoint cannot allocate any amount of memory
 _LIMITS = {
@@ -55,7 +57,8 @@ class BaseConfig:
         self._check_widths()
         self._check_labels()
         for item in fields(self)[2:]:
-            _check_value(item.name, str(item.type), getattr(self, item.name), self.CHOICES)
+            choices = {"speaker_rows": SPEAKER_ROWS} | self.CHOICES
+            _check_value(item.name, str(item.type), getattr(self, item.name), choices)
         d, heads = getattr(self, "d", 1), getattr(self, "heads", 1)
         if d % heads:
             raise ValueError(f"d ({d}) must be a multiple of heads ({heads})")
@@ -109,7 +112,25 @@ class BaseConfig:
 
 
 @dataclass(frozen=True)
-class CSSConfig(BaseConfig):
+class SpeakerConfig(BaseConfig):
+    """The configuration of a model that numbers the speakers of a dialogue.
+
+    speaker_rows: their numbers: in the order of appearance ("appearance"), or 0 for M and 1 for F
+        ("gender"; IEMOCAP names its speakers so). See `css_model.collate`.
+    """
+
+    speaker_rows: str = field(default="appearance", kw_only=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields (JSON-able); without the default of `speaker_rows`, as ever."""
+        values = super().to_dict()
+        if self.speaker_rows == "appearance":
+            del values["speaker_rows"]
+        return values
+
+
+@dataclass(frozen=True)
+class CSSConfig(SpeakerConfig):
     """Dimensions and options of a model. The defaults are the paper's for IEMOCAP.
 
     widths: (modality, feature width) pairs, in a fixed order.
@@ -121,8 +142,9 @@ class CSSConfig(BaseConfig):
         projection. The paper has none; small corpora benefit from it.
     order, rank: p and r of eqs. 7-9.
     speakers: rows of the speaker table. The i-th speaker to appear in a dialogue uses row i modulo
-        `speakers`. 3 serves the two of IEMOCAP with one to spare, as in the code of SDT; corpora
-        with larger groups need more.
+        `speakers`. 3 serves the two of IEMOCAP with one to spare, as in SDT; corpora with larger
+        groups need more.
+    speaker_rows: "appearance", or "gender" for M and F in rows 0 and 1.
     fusion: "spf" or one of `css_model.comparators`.
     modality_specific: False means one W_j for all modalities and no static gate ("without MSP").
     mae, iae: False removes the modality-aware (eq. 2) or interaction-aware encoder (eqs. 3-5).

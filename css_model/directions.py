@@ -46,7 +46,7 @@ DIRECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
 def make_modulator(
     name: str,
     model: CSS,
-    theta: str = "trunk",
+    theta: str = "sketch",
     use: str = "raw",
     *,
     heads: str = "scaled",

@@ -6,16 +6,16 @@ of the attention, and the attention output of a dialogue without keys is zero.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from css_model.batch import Batch
 from css_model.config import CSSConfig
+from css_model.embeddings import SpeakerTable
+from css_model.linear import Linear
 
-__all__ = ["Encoder", "Layout", "positions"]
+__all__ = ["Encoder", "Layout"]
 
 
 class Layout:
@@ -94,20 +94,6 @@ def _heads(x: Tensor, rows: Tensor, heads: int) -> Tensor:
     return gathered.view(*rows.shape, heads, -1).transpose(1, 2)
 
 
-def positions(lengths: list[int], d: int, device: torch.device | str = "cpu") -> Tensor:
-    """Return sinusoidal positions (Vaswani et al. 2017) within each dialogue: (N, d) float32.
-
-    There is no maximum length.
-
-    >>> positions([2, 1], 4).shape
-    torch.Size([3, 4])
-    """
-    steps = torch.cat([torch.arange(length, device=device) for length in lengths]).to(torch.float32)
-    rates = torch.exp(torch.arange(0, d, 2, device=device) * (-math.log(10_000.0) / d))
-    angles = steps[:, None] * rates
-    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :d]
-
-
 class Attention(nn.Module):
     """Multi-head attention over the utterances of a dialogue.
 
@@ -117,7 +103,7 @@ class Attention(nn.Module):
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key_value, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
+        self.query, self.key_value, self.out = Linear(d, d), Linear(d, 2 * d), Linear(d, d)
 
     def forward(self, x: Tensor, context: Tensor, usable: Tensor, layout: Layout) -> Tensor:
         key, value = self.key_value(context).chunk(2, -1)
@@ -136,7 +122,7 @@ class Block(nn.Module):
         self.norm, self.attention = nn.LayerNorm(config.d), Attention(config.d, config.heads)
         self.norm_feed = nn.LayerNorm(config.d)
         self.feed = nn.Sequential(
-            nn.Linear(config.d, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.d)
+            Linear(config.d, config.hidden), nn.GELU(), Linear(config.hidden, config.d)
         )
         self.dropout = nn.Dropout(config.dropout)
 
@@ -170,7 +156,7 @@ class Gates(nn.Module):
         keys = list(names)
         if self.pairwise:
             keys = [f"{query}_{other}" for query in names for other in names if query != other]
-        self.weight = nn.ModuleDict({key: nn.Linear(config.d, out) for key in keys})
+        self.weight = nn.ModuleDict({key: Linear(config.d, out) for key in keys})
 
     def forward(self, query: str, hidden: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
         """Return (N, d), the sum over the other modalities that are present.
@@ -195,9 +181,9 @@ class Encoder(nn.Module):
         self.config = config
         # the paper's "1D convolution" with kernel 1 and no bias is a linear map per utterance
         self.project = nn.ModuleDict(
-            {name: nn.Linear(width, d, bias=False) for name, width in config.widths}
+            {name: Linear(width, d, bias=False) for name, width in config.widths}
         )
-        self.speaker = nn.Embedding(config.speakers, d)
+        self.speaker = SpeakerTable(config.speakers, d)
         # the root mean square of the positions, to which it is added, is 0.7
         nn.init.normal_(self.speaker.weight, std=0.5)
         self.mae = nn.ModuleDict({m: Stack(config) for m in names} if config.mae else {})
@@ -206,7 +192,7 @@ class Encoder(nn.Module):
         self.iae = nn.ModuleDict({m: Stack(config) for m in names} if self.crossing else {})
         self.gates = Gates(config) if self.crossing else None
         width = 2 * d if self.crossing else d
-        self.output = nn.ModuleDict({m: nn.Linear(width, d) for m in names})
+        self.output = nn.ModuleDict({m: Linear(width, d) for m in names})
         for weight in (p for p in self.output.parameters() if p.dim() == 2):
             # gives h̃ a root mean square of about 1, which SPF's initialisation assumes
             nn.init.normal_(weight, std=width**-0.5)
@@ -217,7 +203,7 @@ class Encoder(nn.Module):
         present: modality -> (N,) bool. The mask applies after the bias of eq. 6.
         """
         layout = Layout(batch.lengths, batch.speakers.device)
-        extra = self._positions_and_speakers(batch)
+        extra = self.speaker.with_positions(batch)
         inputs, contexts = {}, {}
         for name in self.project:
             inputs[name] = contexts[name] = self._project(name, batch, present[name], extra)
@@ -232,12 +218,6 @@ class Encoder(nn.Module):
             output = self.output[name](torch.cat(parts, -1))
             hidden[name] = torch.where(present[name][:, None], output, 0)
         return hidden
-
-    def _positions_and_speakers(self, batch: Batch) -> Tensor:
-        """Return the sum of position and speaker embeddings, (N, d)."""
-        rows = positions(batch.lengths, self.config.d, batch.speakers.device)
-        speakers = self.speaker(batch.speakers % self.config.speakers)
-        return rows.to(self.speaker.weight.dtype) + speakers
 
     def _project(self, name: str, batch: Batch, present: Tensor, extra: Tensor) -> Tensor:
         """Return h of a modality, (N, d): its features projected to d, plus `extra`."""

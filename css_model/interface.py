@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from css_model.batch import Batch
+from css_model.batch import Batch, collate
 from css_model.config import BaseConfig
+from css_model.linear import Call
 
 __all__ = ["EmotionModel", "Output"]
 
@@ -23,6 +26,7 @@ class Output:
     present: modality -> (N,) bool, as the model used it. A modality that the batch does not contain
         is missing in all utterances.
     extra: what else the losses of this model need, by name.
+    calls: of the trunk's linear layers, for `theta="sketch"` of PGM; empty without autograd.
     """
 
     logits: Tensor
@@ -30,6 +34,7 @@ class Output:
     hidden: dict[str, Tensor]
     present: dict[str, Tensor]
     extra: dict[str, Tensor] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
 
     def shifted(self, odds: Tensor) -> Output:
         """Return the output with `odds` (N, c) added to all logits.
@@ -43,6 +48,7 @@ class Output:
             self.hidden,
             self.present,
             self.extra,
+            self.calls,
         )
 
     def hidden_rms(self) -> float:
@@ -63,6 +69,12 @@ class EmotionModel(nn.Module):
     def forward(self, batch: Batch) -> Output:
         """Compute the logits of a batch."""
         raise NotImplementedError
+
+    def collate(
+        self, dialogues: Iterable[Any], widths: Sequence[tuple[str, int]] | None = None
+    ) -> Batch:
+        """Pack dialogues as `css_model.collate` does, their speakers numbered for this model."""
+        return collate(dialogues, widths, getattr(self.config, "speaker_rows", "appearance"))
 
     def present(self, batch: Batch) -> dict[str, Tensor]:
         """Check the widths; return modality -> (N,) bool for all modalities of the model."""

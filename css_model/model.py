@@ -9,6 +9,7 @@ from css_model.comparators import make_fusion
 from css_model.config import CSSConfig
 from css_model.encoder import Encoder
 from css_model.interface import EmotionModel, Output
+from css_model.linear import recorded_calls
 
 __all__ = ["CSS", "Output"]
 
@@ -47,10 +48,11 @@ class CSS(EmotionModel):
         Raises ValueError for features of another width than the model's.
         """
         present = self.present(batch)
-        hidden = self.encoder(batch, present)
+        with recorded_calls() as calls:
+            hidden = self.encoder(batch, present)
         logits = self.classifier(self.fusion(hidden, present))
         unimodal = {name: head(hidden[name]) for name, head in self.heads.items()}
-        return Output(logits, unimodal, hidden, present)
+        return Output(logits, unimodal, hidden, present, calls=calls)
 
 
 def _head(config: CSSConfig) -> nn.Sequential:

@@ -12,6 +12,7 @@ from torch import Tensor
 from css_model.fusion import wide
 from css_model.min_norm import min_norm_weights
 from css_model.model import CSS, Output
+from css_model.sketch import WIDTH, TrunkGradients, sketched_layers
 
 __all__ = [
     "ParetoGradientModulator",
@@ -32,7 +33,10 @@ class ParetoGradientModulator:
     γ is the minimum-norm point of the unit gradients (eq. 15).
 
     theta: the parameters whose gradients are compared:
-        "trunk": all up to the output projection of eq. 6. The three gradients are combined, which
+        "sketch": all up to the output projection of eq. 6. γ comes from sketches of the gradients
+            of wide layers (`css_model.sketch`), with an error of about .005; the gradient of
+            Σ γ_i L_i is exact.
+        "trunk": the same parameters without sketches. The three gradients are combined, which
             needs no fourth backward pass.
         "last": that projection only; "repr": h̃ itself. Both need one backward pass through the
             trunk.
@@ -46,6 +50,8 @@ class ParetoGradientModulator:
     solve: function from the Gram matrix (k, k) float64 to weights (k,).
     normalise: False passes the Gram matrix of the raw gradients to `solve` (plain MGDA, and the
         other methods of `css_model.directions`).
+    width: of the sketches; their error falls with its square root. Weights of at most 4 width²
+        elements are not sketched.
 
     After each step, `norms` (3,) and `cosines` (3, 3) describe the gradients on θ. Under
     torch.distributed, every rank gets the gradient that a single rank would have on all data.
@@ -73,7 +79,7 @@ class ParetoGradientModulator:
     def __init__(
         self,
         model: CSS,
-        theta: str = "trunk",
+        theta: str = "sketch",
         use: str = "raw",
         *,
         heads: str = "scaled",
@@ -81,8 +87,9 @@ class ParetoGradientModulator:
         weights: Sequence[float] | None = None,
         solve: Callable[[Tensor], Tensor] = min_norm_weights,
         normalise: bool = True,
+        width: int = WIDTH,
     ) -> None:
-        _check("theta", theta, ("trunk", "last", "repr"))
+        _check("theta", theta, ("sketch", "trunk", "last", "repr"))
         _check("use", use, ("raw", "unit"))
         _check("heads", heads, ("scaled", "unscaled"))
         chosen = set(objectives)
@@ -96,7 +103,13 @@ class ParetoGradientModulator:
         self.model, self.theta, self.use, self.scale_heads = model, theta, use, heads == "scaled"
         self.objectives, self.weights = tuple(objectives), weights
         self.solve, self.normalise = solve, normalise
-        self.trunk: list[Tensor] = [p for p in model.encoder.parameters() if p.requires_grad]
+        self.layers = sketched_layers(model, width) if theta == "sketch" else []
+        sketched = [layer.weight for layer in self.layers]
+        numbers = {id(weight) for weight in sketched}
+        self.rest: list[Tensor] = [
+            p for p in model.encoder.parameters() if p.requires_grad and id(p) not in numbers
+        ]
+        self.trunk: list[Tensor] = [*self.rest, *sketched]
         self.last: list[Tensor] = [p for p in model.encoder.output.parameters() if p.requires_grad]
         inside = {id(p) for p in model.encoder.parameters()}
         self.head: list[Tensor] = [
@@ -112,8 +125,11 @@ class ParetoGradientModulator:
 
         If every gradient is zero, `.grad` is None: skip the step.
 
-        Raises FloatingPointError if a gradient is not finite.
+        Raises FloatingPointError if a gradient is not finite, ValueError if `output` has been used
+        or was not computed by the model with autograd.
         """
+        calls = list(output.calls)
+        output.calls.clear()  # the graph serves once; the inputs of layers need not outlive it
         shares = shares_of_rank(losses)
         if self.weights is not None:
             fixed = [w if i in self.objectives else 0.0 for i, w in enumerate(self.weights)]
@@ -125,13 +141,16 @@ class ParetoGradientModulator:
             at_hidden.append(gradients[: len(hidden)])
             at_head.append(gradients[len(hidden) :])
         compared = at_hidden
+        if self.theta in ("sketch", "trunk"):
+            if self.layers and not calls:
+                raise ValueError("output has no calls of layers: compute it anew by model(batch)")
+            of_trunk = TrunkGradients(self.layers, self.rest, calls)
+            for n, rows in enumerate(at_hidden, 1):
+                of_trunk.add(hidden, rows, retain=n < len(at_hidden))
+            compared = of_trunk.compared
+        elif self.theta == "last":
+            compared = [_grad(hidden, self.last, retain=True, at=rows) for rows in at_hidden]
         if self.theta != "repr":
-            parameters = self.trunk if self.theta == "trunk" else self.last
-            final = len(self.objectives) - 1 if self.theta == "trunk" else -1
-            compared = [
-                _grad(hidden, parameters, retain=n != final, at=rows)
-                for n, rows in enumerate(at_hidden)
-            ]
             for gradients in compared:
                 sum_over_ranks(gradients)
         gram = gram_matrix(compared)
@@ -141,8 +160,11 @@ class ParetoGradientModulator:
         if not any(coefficients):
             self._clear()
             return gamma
-        if self.theta == "trunk":
-            trunk = _combine(compared, coefficients, in_place=True)
+        if self.theta in ("sketch", "trunk"):
+            layers = of_trunk.combine_layers(coefficients)
+            sum_over_ranks(layers)
+            rest = [gradients[: len(self.rest)] for gradients in compared]
+            trunk = _combine(rest, coefficients, in_place=True) + layers
         else:
             trunk = _grad(hidden, self.trunk, retain=False, at=_combine(at_hidden, coefficients))
             sum_over_ranks(trunk)

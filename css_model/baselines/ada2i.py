@@ -33,8 +33,9 @@ from torch import Tensor, nn
 from css_model.balance import BalancedGradients, Modulator, by_modality
 from css_model.baselines.baseline import Baseline, Target
 from css_model.batch import Batch
-from css_model.config import BaseConfig, CSSConfig
-from css_model.encoder import Layout, Stack, positions
+from css_model.config import CSSConfig, SpeakerConfig
+from css_model.embeddings import SpeakerTable
+from css_model.encoder import Layout, Stack
 from css_model.fusion import wide
 from css_model.interface import Output
 from css_model.objectives import Losses
@@ -45,7 +46,7 @@ SCALE = 10.0  # of the cosines: with 1, a softmax over classes could never be ce
 
 
 @dataclass(frozen=True)
-class Ada2IConfig(BaseConfig):
+class Ada2IConfig(SpeakerConfig):
     """Dimensions and options of Ada2I; the defaults are those for IEMOCAP.
 
     layers: of the encoder of each modality. rank: R of the tensor ring.
@@ -105,7 +106,7 @@ class Ada2I(Baseline):
         super().__init__(config)
         d, names, classes = config.d, config.modalities, len(config.labels)
         self.project = nn.ModuleDict({name: nn.Linear(width, d) for name, width in config.widths})
-        self.speaker = nn.Embedding(config.speakers, d)
+        self.speaker = SpeakerTable(config.speakers, d)
         block = CSSConfig(
             config.widths, config.labels, d, config.heads, 4 * d, config.layers, config.dropout
         )
@@ -132,8 +133,7 @@ class Ada2I(Baseline):
         """Compute the logits of a batch."""
         present = self.present(batch)
         layout = Layout(batch.lengths, batch.speakers.device)
-        extra = positions(batch.lengths, self.config.d, batch.speakers.device)
-        extra = extra + self.speaker(batch.speakers % self.config.speakers)
+        extra = self.speaker.with_positions(batch)
         hidden = {}
         for name, h in self.projected(batch, present, self.project, extra).items():
             h = self.encoder[name](h, None, present[name], layout)

@@ -30,7 +30,8 @@ from css_model.baselines.baseline import Baseline, Target
 from css_model.baselines.sequences import run_rnn
 from css_model.baselines.shift import ShiftHead
 from css_model.batch import Batch
-from css_model.config import BaseConfig
+from css_model.config import SpeakerConfig
+from css_model.embeddings import SpeakerTable
 from css_model.encoder import Attention, Layout
 from css_model.interface import Output
 from css_model.objectives import Losses
@@ -39,7 +40,7 @@ __all__ = ["CFNESA", "CFNESAConfig"]
 
 
 @dataclass(frozen=True)
-class CFNESAConfig(BaseConfig):
+class CFNESAConfig(SpeakerConfig):
     """Dimensions and options of CFN-ESA; the defaults are those for IEMOCAP.
 
     recurrent_layers, layers: of RUME and ACME. shift_weight: λ of the second loss.
@@ -129,7 +130,7 @@ class CFNESA(Baseline):
         d, names = config.d, config.modalities
         centre = "text" if "text" in names else names[0]
         self.project = nn.ModuleDict({name: nn.Linear(width, d) for name, width in config.widths})
-        self.speaker = nn.Embedding(config.speakers, d)
+        self.speaker = SpeakerTable(config.speakers, d)
         self.recurrent = nn.ModuleList(
             RecurrentLayer(d, config.dropout) for _ in range(config.recurrent_layers)
         )
@@ -147,8 +148,7 @@ class CFNESA(Baseline):
         """Compute the logits of a batch."""
         present = self.present(batch)
         layout = Layout(batch.lengths, batch.speakers.device)
-        speakers = self.speaker(batch.speakers % self.config.speakers)
-        rows = self.projected(batch, present, self.project, speakers)
+        rows = self.projected(batch, present, self.project, self.speaker.of(batch))
         for layer in self.recurrent:
             rows = {
                 name: torch.where(present[name][:, None], layer(h, batch.lengths), 0)

@@ -25,14 +25,14 @@ from torch import Tensor, nn
 from css_model.baselines.baseline import Baseline
 from css_model.baselines.sequences import concatenate, pad, run_rnn
 from css_model.batch import Batch
-from css_model.config import BaseConfig
+from css_model.config import SpeakerConfig
 from css_model.interface import Output
 
 __all__ = ["DialogueGCN", "DialogueGCNConfig"]
 
 
 @dataclass(frozen=True)
-class DialogueGCNConfig(BaseConfig):
+class DialogueGCNConfig(SpeakerConfig):
     """Dimensions and options of DialogueGCN.
 
     d: width of the context, even. hidden: of the graph. window: utterances before and after.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from css_model.baselines.baseline import Baseline
 from css_model.baselines.sequences import pad, run_rnn
 from css_model.batch import Batch
+from css_model.embeddings import SpeakerTable
 
 __all__ = [
     "ContextualModel",
@@ -63,11 +64,11 @@ class ContextualModel(Baseline):
         d = config.d
         self.project = nn.ModuleDict({name: nn.Linear(width, d) for name, width in config.widths})
         self.context = rnn(d, d // 2, 2, batch_first=True, bidirectional=True)
-        self.speaker = nn.Embedding(config.speakers, d)
+        self.speaker = SpeakerTable(config.speakers, d)
 
     def node_rows(self, batch: Batch, present: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return modality -> (N, d). Rows of missing features are not masked; the graph does."""
-        speakers = self.speaker(batch.speakers % self.speaker.num_embeddings)
+        speakers = self.speaker.of(batch)
         rows = self.projected(batch, present, self.project)
         if "text" in rows:
             rows["text"] = run_rnn(self.context, rows["text"], batch.lengths)

@@ -37,7 +37,8 @@ from css_model.baselines.graphs import angular_similarity, normalised
 from css_model.baselines.sequences import pad
 from css_model.baselines.shift import ShiftHead
 from css_model.batch import Batch
-from css_model.config import BaseConfig
+from css_model.config import SpeakerConfig
+from css_model.embeddings import SpeakerTable
 from css_model.interface import Output
 from css_model.objectives import Losses
 
@@ -63,7 +64,7 @@ def sentiments_of(labels: tuple[str, ...]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class GraphSmileConfig(BaseConfig):
+class GraphSmileConfig(SpeakerConfig):
     """Dimensions and options of GraphSmile; the defaults are those for IEMOCAP.
 
     window: utterances before and after that an edge reaches.
@@ -131,7 +132,7 @@ class GraphSmile(Baseline):
                 for name, width in config.widths
             }
         )
-        self.speaker = nn.Embedding(config.speakers, d)
+        self.speaker = SpeakerTable(config.speakers, d)
         # a single modality has a graph with itself
         self.pairs = list(combinations(names, 2)) or [(names[0], names[0])]
         self.graphs = nn.ModuleList(
@@ -153,8 +154,7 @@ class GraphSmile(Baseline):
     def forward(self, batch: Batch) -> Output:
         """Compute the logits of a batch."""
         present = self.present(batch)
-        speakers = self.speaker(batch.speakers % self.config.speakers)
-        rows = self.projected(batch, present, self.project, speakers)
+        rows = self.projected(batch, present, self.project, self.speaker.of(batch))
         nodes = {name: pad(h, batch.lengths)[0] for name, h in rows.items()}
         there = {name: pad(mask, batch.lengths)[0] for name, mask in present.items()}
         _, mask = pad(batch.speakers, batch.lengths)

@@ -36,7 +36,7 @@ from css_model.baselines.contrast import contrast_views, masked_mean
 from css_model.baselines.graphs import ContextualModel, GraphReadout
 from css_model.baselines.hypergraphs import HypergraphConvolution, ModalityHypergraph
 from css_model.batch import Batch
-from css_model.config import BaseConfig
+from css_model.config import SpeakerConfig
 from css_model.fusion import wide
 from css_model.interface import Output
 from css_model.objectives import Losses
@@ -47,7 +47,7 @@ LARGEST = 10.0  # of log σ², so that its exponential is finite
 
 
 @dataclass(frozen=True)
-class HAUCLConfig(BaseConfig):
+class HAUCLConfig(SpeakerConfig):
     """Dimensions and options of HAUCL.
 
     d: width of the model, even. layers: convolutions of each path.

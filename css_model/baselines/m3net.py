@@ -30,14 +30,14 @@ from torch import Tensor, nn
 from css_model.baselines.graphs import ContextualModel, GraphReadout, normalised
 from css_model.baselines.hypergraphs import HypergraphConvolution, ModalityHypergraph
 from css_model.batch import Batch
-from css_model.config import BaseConfig
+from css_model.config import SpeakerConfig
 from css_model.interface import Output
 
 __all__ = ["M3NET", "FrequencyConvolution", "M3NETConfig"]
 
 
 @dataclass(frozen=True)
-class M3NETConfig(BaseConfig):
+class M3NETConfig(SpeakerConfig):
     """Dimensions and options of M3NET; the defaults are those for IEMOCAP.
 
     d: width of the model, even. layers: of the hypergraph. frequency_layers: of the graph.

@@ -27,14 +27,14 @@ from css_model.baselines.graphs import (
     ModalityGraph,
 )
 from css_model.batch import Batch
-from css_model.config import BaseConfig
+from css_model.config import SpeakerConfig
 from css_model.interface import Output
 
 __all__ = ["MMGCN", "MMGCNConfig"]
 
 
 @dataclass(frozen=True)
-class MMGCNConfig(BaseConfig):
+class MMGCNConfig(SpeakerConfig):
     """Dimensions and options of MMGCN.
 
     d: width of the utterances before the graph, even. hidden: width of the nodes in the graph.

@@ -29,8 +29,9 @@ from css_model.baselines.baseline import Baseline, Target
 from css_model.baselines.contrast import contrast_labels, contrast_views
 from css_model.baselines.sequences import pad
 from css_model.batch import Batch
-from css_model.config import BaseConfig, CSSConfig
-from css_model.encoder import Layout, Stack, positions
+from css_model.config import CSSConfig, SpeakerConfig
+from css_model.embeddings import SpeakerTable
+from css_model.encoder import Layout, Stack
 from css_model.interface import Output
 from css_model.objectives import Losses
 
@@ -38,7 +39,7 @@ __all__ = ["MPTHCL", "MPTHCLConfig", "PromptedBlock"]
 
 
 @dataclass(frozen=True)
-class MPTHCLConfig(BaseConfig):
+class MPTHCLConfig(SpeakerConfig):
     """Dimensions and options of MPT-HCL.
 
     cue_layers, layers: of the Transformer of the text, and of the prompted one.
@@ -124,7 +125,7 @@ class MPTHCL(Baseline):
         d, names = config.d, config.modalities
         self.centre = "text" if "text" in names else names[0]
         self.project = nn.ModuleDict({name: nn.Linear(width, d) for name, width in config.widths})
-        self.speaker = nn.Embedding(config.speakers, d)
+        self.speaker = SpeakerTable(config.speakers, d)
         block = CSSConfig(
             config.widths, config.labels, d, config.heads, 4 * d, config.cue_layers, config.dropout
         )
@@ -144,8 +145,7 @@ class MPTHCL(Baseline):
         """Compute the logits of a batch; in training, also a second view of every utterance."""
         present = self.present(batch)
         layout = Layout(batch.lengths, batch.speakers.device)
-        extra = positions(batch.lengths, self.config.d, batch.speakers.device)
-        extra = extra + self.speaker(batch.speakers % self.config.speakers)
+        extra = self.speaker.with_positions(batch)
         rows = self.projected(batch, present, self.project, extra)
         # an utterance without text asks with its speaker and position
         centre, there = rows[self.centre], present[self.centre]

@@ -23,7 +23,8 @@ from torch import nn
 from css_model.baselines.baseline import Baseline
 from css_model.batch import Batch
 from css_model.config import BaseConfig, CSSConfig
-from css_model.encoder import Layout, Stack, positions
+from css_model.embeddings import positions
+from css_model.encoder import Layout, Stack
 from css_model.interface import Output
 
 __all__ = ["MulT", "MulTConfig"]

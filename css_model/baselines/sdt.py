@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from css_model.baselines.baseline import Baseline, Target
 from css_model.batch import Batch
-from css_model.config import BaseConfig, CSSConfig
-from css_model.encoder import Block, Layout, positions
+from css_model.config import CSSConfig, SpeakerConfig
+from css_model.embeddings import SpeakerTable
+from css_model.encoder import Block, Layout
 from css_model.fusion import wide
 from css_model.interface import Output
 from css_model.objectives import Losses
@@ -34,7 +35,7 @@ __all__ = ["SDT", "SDTConfig"]
 
 
 @dataclass(frozen=True)
-class SDTConfig(BaseConfig):
+class SDTConfig(SpeakerConfig):
     """Dimensions and options of SDT; the defaults are those for IEMOCAP.
 
     speakers: rows of the speaker table, one more than the largest number of speakers, as SDT keeps
@@ -76,7 +77,7 @@ class SDT(Baseline):
         self.project = nn.ModuleDict(
             {name: nn.Linear(width, d, bias=False) for name, width in config.widths}
         )
-        self.speaker = nn.Embedding(config.speakers, d)
+        self.speaker = SpeakerTable(config.speakers, d)
         block = CSSConfig(config.widths, config.labels, d, config.heads, d, dropout=config.dropout)
         pairs = [f"{target}_{source}" for target in names for source in names]
         self.attention = nn.ModuleDict({pair: Block(block) for pair in pairs})
@@ -100,8 +101,7 @@ class SDT(Baseline):
         """Compute the logits of a batch."""
         present = self.present(batch)
         layout = Layout(batch.lengths, batch.speakers.device)
-        extra = positions(batch.lengths, self.config.d, batch.speakers.device)
-        extra = extra + self.speaker(batch.speakers % self.config.speakers)
+        extra = self.speaker.with_positions(batch)
         rows = self.projected(batch, present, self.project, extra)
         hidden = {}
         for target in rows:

@@ -90,7 +90,8 @@ class CSSTrainConfig(TrainConfig):
     # of L1, L2, L3; 0 switches a loss off; other values than 0 and 1 for objective static only
     weights: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
     literal: bool = False  # eq. 13 as printed: softmax of probabilities / T
-    theta: str = "trunk"  # parameters on which PGM compares the gradients
+    # parameters on which PGM compares the gradients; sketch: those of trunk, γ to about .005
+    theta: str = "sketch"
     gamma: str = "raw"  # raw: γ weighs the losses (eq. 16); unit: rescaled unit gradients
     # gradient of fusion and unimodal heads: scaled by γ (eq. 16), or unscaled (Sener and Koltun)
     heads: str = "scaled"
@@ -187,7 +188,7 @@ CHOICES = {
 }
 CSS_CHOICES = {
     "train.objective": ("pgm", "static", "equal", "l1", "mgda", "pcgrad", "cagrad", "ada2i"),
-    "train.theta": ("trunk", "last", "repr"),
+    "train.theta": ("sketch", "trunk", "last", "repr"),
     "train.gamma": ("raw", "unit"),
     "train.heads": ("scaled", "unscaled"),
 }

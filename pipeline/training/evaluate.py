@@ -55,6 +55,7 @@ def evaluate(
     predictor.check_widths(corpus.widths)
     predictor.check(corpus.fingerprints, known=False)
     dialogues = _with_labels_of(predictor, corpus, split)
+    predictor.check_speakers(dialogues)
     probabilities = [predictor.probabilities(d, prior) for d in dialogues]
     guesses = [p.argmax(1) for p in probabilities]
     result = score_dialogues(dialogues, guesses, predictor.labels)

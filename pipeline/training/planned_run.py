@@ -11,6 +11,7 @@ from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import checksum
 from pipeline.core.run_folder import WORK, begin_run, copy_into, end_run, find_run
 from pipeline.training.config import Configuration, to_yaml
+from pipeline.training.predictor import check_speaker_rows
 from pipeline.training.protocols import Parts, count_labels, speaker_notes, split_corpus
 from pipeline.training.report import write_run
 from pipeline.training.start import Start
@@ -79,6 +80,7 @@ def plan_run(
         counts = count_labels(parts.train(0, config.train.seed), len(corpus.labels))
         parts.notes.extend(start.notes(corpus, config, counts))
     _check_model(corpus, config, start)
+    check_speaker_rows(corpus.dialogues, getattr(config.model, "speaker_rows", "appearance"))
     identity = _identity(corpus, config, protocol, seeds, start)
     numbers = [config.train.seed + k for k in range(seeds)]
     return PlannedRun(out, parts, config, numbers, identity, find_run(out, identity), start)

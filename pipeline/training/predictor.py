@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from css_model import EmotionModel, Normaliser, collate, load_checkpoint, make_model
+from css_model import EmotionModel, Normaliser, load_checkpoint, make_model
+from css_model.batch import number_speakers
 from pipeline.core.dialogue import MODALITIES, Dialogue
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import profile_of, sha256_of
@@ -27,6 +28,7 @@ __all__ = [
     "Predictor",
     "Window",
     "apply_temperature",
+    "check_speaker_rows",
     "compute_logits",
     "keep_modalities",
     "modality_sets",
@@ -58,6 +60,18 @@ def prepare(dialogue: Dialogue, widths: dict[str, int], normaliser: Normaliser) 
                 "use features from the extractor that the model was trained with",
             )
     return replace(dialogue, features=normaliser.apply(features, dialogue.speakers))
+
+
+def check_speaker_rows(dialogues: Collection[Dialogue], rows: str) -> None:
+    """Raise MercError unless the speakers can be numbered by `model.speaker_rows`."""
+    for dialogue in dialogues:
+        try:
+            number_speakers(dialogue.speakers, rows)
+        except ValueError as error:
+            raise MercError(
+                f"model.speaker_rows={rows}: {error} in dialogue {dialogue.id}",
+                "leave it at appearance; the files of IEMOCAP alone name speakers M and F",
+            ) from error
 
 
 def keep_modalities(dialogue: Dialogue, visible: Collection[str]) -> Dialogue:
@@ -147,7 +161,7 @@ def _logits_of(model: EmotionModel, dialogues: list[Dialogue]) -> list[np.ndarra
         while remaining and size + lengths[remaining[-1]] <= MAX_UTTERANCES:
             batch.append(remaining.pop())
             size += lengths[batch[-1]]
-        logits = model(collate([dialogues[k] for k in batch]).to(device)).logits
+        logits = model(model.collate(dialogues[k] for k in batch).to(device)).logits
         ends = np.cumsum([lengths[k] for k in batch])[:-1]
         for k, rows in zip(batch, np.split(logits.double().cpu().numpy(), ends), strict=True):
             result[k] = rows
@@ -182,6 +196,7 @@ class Predictor:
         self.widths: dict[str, int] = dict(checkpoint.config.widths) | checkpoint.normaliser.inputs
         self.fingerprints: dict[str, dict[str, Any]] | None = checkpoint.fingerprints
         self.profile = profile_of(self.fingerprints)
+        self.speaker_rows: str = getattr(checkpoint.config, "speaker_rows", "appearance")
         self.model = make_model(checkpoint.config)
         self.model.load_state_dict(checkpoint.state)
         self.model.to(device).eval()
@@ -234,6 +249,12 @@ class Predictor:
             return
         if known:
             _check_origin(self.name, self.fingerprints)
+            if self.speaker_rows == "gender":
+                raise MercError(
+                    f"{self.name} was trained on speakers M and F, whom a recording does not name",
+                    "train with model.speaker_rows=appearance (`merc evaluate` does read this "
+                    "model)",
+                )
         for modality, fingerprint in fingerprints.items():
             trained = self.fingerprints.get(modality)
             if trained is None or _essential(trained) == _essential(fingerprint):
@@ -248,6 +269,10 @@ class Predictor:
                 "extract with the extractor that it was trained with (profile "
                 f"{self.profile}), or train on these features",
             )
+
+    def check_speakers(self, dialogues: Collection[Dialogue]) -> None:
+        """Raise MercError for speakers that the model cannot number; see `check_speaker_rows`."""
+        check_speaker_rows(dialogues, self.speaker_rows)
 
     def check_widths(self, widths: dict[str, int]) -> None:
         """Refuse features of other widths, or of none of the model's modalities.

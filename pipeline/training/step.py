@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from css_model import CSS, EmotionModel, Output, WeightedSum, collate, losses, make_modulator
+from css_model import CSS, EmotionModel, Output, WeightedSum, losses, make_modulator
 from css_model.balance import Modulator
 from css_model.baselines import Baseline
 from css_model.batch import Batch
@@ -46,7 +46,7 @@ class TrainingStep:
 
     def __call__(self, dialogues: list[Dialogue]) -> np.ndarray:
         options, model = self.options, self.state.model
-        batch = collate(dialogues, self.widths).to(self.device)
+        batch = model.collate(dialogues, self.widths).to(self.device)
         with self.autocast():
             output = model(batch)
         if any(d.odds is not None for d in dialogues):

@@ -40,7 +40,7 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
     assert (actual - expected).norm() < 1e-3 * expected.norm()
 
 
-@pytest.mark.parametrize("theta", ["trunk", "repr"])
+@pytest.mark.parametrize("theta", ["sketch", "trunk", "repr"])
 @pytest.mark.parametrize("device", DEVICES)
 def test_css(device: str, theta: str, config) -> None:
     model = CSS(config(dropout=0.0, feature_dropout=0.0)).train()
@@ -50,7 +50,7 @@ def test_css(device: str, theta: str, config) -> None:
     for one, data in ((model, batch.to(device)), (exact, double(batch))):
         output = one(data)
         terms = losses(output, data, class_weights=CLASS_WEIGHTS)
-        gammas.append(ParetoGradientModulator(one, theta).backward(terms, output))
+        gammas.append(ParetoGradientModulator(one, theta, width=4).backward(terms, output))
     assert torch.allclose(*gammas, atol=1e-3)
     assert_same_strides(model)
     assert_close(gradients(model), gradients(exact))

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from css_model import CSS, CSSConfig, collate, losses
-from css_model.encoder import Layout, positions
+from css_model.embeddings import positions
+from css_model.encoder import Layout
 
 VARIANTS = [
     {},
@@ -120,6 +121,26 @@ def test_every_modality_context_order_and_speaker_matter(config, dialogue) -> No
     assert torch.equal(
         model(collate([renamed])).logits, base
     )  # the order of appearance matters, not the names
+
+
+def test_rows_by_gender(config, dialogue) -> None:
+    """M and F keep their rows, whoever begins; by appearance, only who begins counts."""
+    by_gender, one = CSS(config(speaker_rows="gender")).eval(), dialogue(1, 6, missing=0.0)
+    by_appearance = CSS(config()).eval()
+    by_appearance.load_state_dict(by_gender.state_dict())
+    logits = {}
+    for speakers in ("MFMFMF", "FMFMFM"):
+        named = [SimpleNamespace(**vars(one) | {"speakers": list(speakers)})]
+        logits[speakers] = by_gender(by_gender.collate(named)).logits
+        if speakers[0] == "M":
+            assert torch.equal(by_appearance(by_appearance.collate(named)).logits, logits[speakers])
+    assert (logits["MFMFMF"] - logits["FMFMFM"]).abs().max() > 1e-3
+    assert CSSConfig.from_dict(by_gender.config.to_dict()) == by_gender.config
+    assert "speaker_rows" not in by_appearance.config.to_dict()  # as files of older versions
+    with pytest.raises(ValueError, match=r"d1.*speaker 's0' is neither M nor F"):
+        by_gender.collate([one])
+    with pytest.raises(ValueError, match="speaker_rows must be one of appearance, gender"):
+        config(speaker_rows="age")
 
 
 def test_any_number_of_speakers_and_any_length(config, dialogue) -> None:

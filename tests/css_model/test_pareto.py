@@ -24,7 +24,7 @@ from css_model import (
 )
 from css_model.pareto import gram_matrix
 
-THETAS = ("trunk", "last", "repr")
+THETAS = ("sketch", "trunk", "last", "repr")
 
 
 @pytest.fixture
@@ -106,6 +106,71 @@ def test_unit_use_descends_on_every_loss(case) -> None:
             if theta_of(name, "trunk")
         )
         assert product > 0
+
+
+def test_a_sketch_changes_the_weights_of_the_losses_alone(case) -> None:
+    """The gradient is that of Σ γ_i L_i for the γ found, however coarse the sketch."""
+    model, output, three = case
+    exact = ParetoGradientModulator(model, "trunk")
+    modulator = ParetoGradientModulator(model, width=2)
+    assert len(modulator.layers) > 30 and not exact.layers
+    each = [gradient_of(loss, model) for loss in three]
+    gamma = modulator.backward(three, output)
+    assert abs(gamma.sum() - 1) < 1e-9
+    expected = {
+        n: sum(float(g) * row[n] for g, row in zip(gamma, each, strict=True)) for n in each[0]
+    }
+    assert_close(set_gradients(model), expected)
+    assert all(p.grad.stride() == p.stride() for p in model.parameters())
+    with pytest.raises(ValueError, match="anew"):
+        modulator.backward(three, output)
+
+
+def test_a_sketch_is_the_same_in_every_run(config, dialogue) -> None:
+    """Its signs follow from the place of a layer; drawing them leaves torch's generator alone."""
+    model, batch = CSS(config()).train(), collate([dialogue(1, 9), dialogue(2, 4)])
+    found = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        modulator = ParetoGradientModulator(model, width=2)
+        assert torch.equal(torch.get_rng_state(), state)
+        torch.manual_seed(0)  # of the dropout
+        output = model(batch)
+        gamma = modulator.backward(losses(output, batch), output)
+        found.append([gamma, *set_gradients(model).values()])
+    assert all(map(torch.equal, *found))
+
+
+def test_a_sketch_under_autocast(config, dialogue) -> None:
+    model = CSS(config()).train()
+    batch = collate([dialogue(1, 9), dialogue(2, 4)])
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(batch)
+    three = losses(output, batch)
+    each = [gradient_of(loss, model) for loss in three]
+    gamma = ParetoGradientModulator(model, width=2).backward(three, output)
+    expected = sum(
+        float(g) * torch.cat([v.flatten() for v in row.values()])
+        for g, row in zip(gamma, each, strict=True)
+    )
+    actual = torch.cat([v.flatten() for v in set_gradients(model).values()])
+    assert (actual - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sketched_weights_are_close_to_exact_ones(config, dialogue, seed: int) -> None:
+    """Over starts, batches and dropout masks."""
+    torch.manual_seed(seed)
+    model = CSS(config(d=288, hidden=288)).train()
+    batch = collate([dialogue(10 * seed + i, 2 + 5 * i) for i in range(seed + 1)])
+    gammas = []
+    for theta in ("sketch", "trunk"):
+        torch.manual_seed(seed)
+        output = model(batch)
+        gammas.append(ParetoGradientModulator(model, theta).backward(losses(output, batch), output))
+    assert ParetoGradientModulator(model).layers
+    assert not torch.equal(*gammas) and torch.allclose(*gammas, rtol=0, atol=0.02)
 
 
 def test_unscaled_heads_get_the_plain_sum(case) -> None:

@@ -31,7 +31,7 @@ def gradients(dialogues: list, **options) -> tuple[torch.Tensor, dict[str, torch
 
 CASES = [
     {"theta": theta, "use": use} for theta in ("trunk", "last", "repr") for use in ("raw", "unit")
-] + [{"weights": (1.0, 0.5, 0.2)}, {"heads": "unscaled"}]
+] + [{"weights": (1.0, 0.5, 0.2)}, {"heads": "unscaled"}, {"theta": "sketch", "width": 4}]
 # dialogues of each rank, unequal in number; the last one has no features
 PARTS = [[(1, 9, 0.2), (2, 4, 0.2), (3, 12, 0.4)], [(4, 3, 0.2), (5, 2, 1.0)]]
 

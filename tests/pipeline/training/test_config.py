@@ -30,7 +30,7 @@ def test_the_paper_s_settings() -> None:
     for config in (iemocap, meld):
         m, t = config.model, config.train
         assert (m.d, m.heads, m.hidden, m.layers, m.dropout, m.rank) == (1024, 8, 1024, 1, 0.5, 16)
-        assert (t.batch, t.weight_decay, t.objective, t.theta) == (32, 1e-5, "pgm", "trunk")
+        assert (t.batch, t.weight_decay, t.objective, t.theta) == (32, 1e-5, "pgm", "sketch")
     m, t = iemocap.model, iemocap.train
     assert (m.order, t.lr, t.temperature, t.epochs) == (3, 1e-4, 1, 150)
     m, t = meld.model, meld.train
@@ -75,7 +75,7 @@ def test_yes_and_no_are_words() -> None:
         ("train.epochs", "section.key=value"),
         ("train.lr=nan", r"train\.lr"),
         ("train.lr=-1", r"train\.lr"),
-        ("train.theta=head", "choose trunk"),
+        ("train.theta=head", "choose sketch"),
         ("model.dropout=much", "dropout"),
         ("train.epochs=0", r"train\.epochs"),
         ("data.modalities=[smell]", "modalities"),

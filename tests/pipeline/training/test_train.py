@@ -217,6 +217,24 @@ def test_tensorboard_has_the_curves_of_the_history(
     assert not (tmp_path / "other").exists()
 
 
+def test_speaker_rows_by_gender(corpus: Corpus, tmp_path: Path) -> None:
+    settings = ["model.speaker_rows=gender", "model.d=8", "model.heads=2", "train.threads=1"]
+    config = load_configuration("synthetic", [*settings, "train.epochs=1"], "sdt")
+    with pytest.raises(MercError, match="speaker 'speaker 0' is neither M nor F in dialogue"):
+        train(corpus, config, "clean", 1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    named = edited(corpus, lambda d: replace(d, speakers=["MF"[int(s[-1])] for s in d.speakers]))
+    metrics = train(named, config, "clean", 1, tmp_path / "run")
+    assert "speaker_rows: gender" in (tmp_path / "run" / "config.yaml").read_text()
+    assert evaluate(str(tmp_path / "run"), named)["accuracy"] == metrics["accuracy"]["mean"]
+    with pytest.raises(MercError, match="neither M nor F"):
+        evaluate(str(tmp_path / "run"), corpus)
+    predictor = Predictor.load(tmp_path / "run")
+    predictor.fingerprints = {}
+    with pytest.raises(MercError, match="a recording does not name"):
+        predictor.check({})
+
+
 def test_another_model_is_trained_and_scored(corpus: Corpus, tmp_path: Path) -> None:
     """Protocol published has no run with an attached teacher: that is an option of CSS."""
     settings = ["model.d=8", "model.heads=2", "train.epochs=1", "train.threads=1"]
