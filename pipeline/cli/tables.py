@@ -178,7 +178,7 @@ def show_benchmark(result: dict[str, Any], out: Path) -> None:
         table.add_column(title, justify="left" if title == "model" else "right")
     for name, figures in result["models"].items():
         for label, row in ((name, figures), (f"{name}, published", figures.get("published"))):
-            if not row or "error" in row:
+            if not row or "parameters" not in row:  # failed, or in protocol published alone
                 continue
             cells = [
                 _mean_sd(row[figure], 1 + bool(row[figure]["sd"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ __all__ = ["benchmark", "check_benchmark", "choose_models"]
 RUNS = "runs"  # folder in OUT: runs/PROTOCOL/MODEL
 COSTS = "costs.json"
 REFERENCE = "sdt"  # the model that costs are relative to
+ATTACHED = "css-attached"  # CSS with the teacher of L3 not detached, in protocol published
 
 
 def choose_models(names: Sequence[str] | None) -> list[str]:
@@ -84,7 +85,8 @@ def benchmark(
 
     The runs are in `out/runs/PROTOCOL/MODEL`, as `merc train` writes them. Finished models and
     seeds are kept, and a killed benchmark continues. A model that cannot be trained is listed with
-    the reason, and the others go on.
+    the reason, and the others go on. Protocol published also trains CSS with the teacher of L3 not
+    detached, as SDT has it: "css-attached".
 
     Args:
         settings: whose settings every model gets, as `load_configuration` takes them.
@@ -99,7 +101,7 @@ def benchmark(
         {"models": {name: figures}}: parameters; accuracy, weighted_f1 and macro_f1 with mean and
         sd; weighted_f1 with interval; step and memory relative to SDT; difference, p and p_holm
         against CSS; or error, for a model that failed. With protocol "both", published holds the
-        figures of that protocol.
+        figures of that protocol, and css-attached has no others.
 
     Raises:
         UsageError: unusable options, or a folder that holds another benchmark.
@@ -130,6 +132,7 @@ class _Benchmark:
     ) -> None:
         self.corpus, self.out, self.configs = corpus, out, configs
         self.protocols, self.seeds = protocols, seeds
+        self.rows_of = {protocol: _rows_of(protocol, configs) for protocol in protocols}
         self.runs: dict[tuple[str, str], PlannedRun] = {}  # (protocol, model)
         self.metrics: dict[tuple[str, str], dict[str, Any]] = {}
         self.costs: dict[str, dict[str, float]] = {}
@@ -139,7 +142,7 @@ class _Benchmark:
     def plan(self) -> None:
         """Claim the folder of every run; take over what is finished."""
         for protocol in self.protocols:
-            for name, config in self.configs.items():
+            for name, config in self.rows_of[protocol].items():
                 folder = self.out / RUNS / protocol / name
                 try:
                     run = plan_run(self.corpus, config, protocol, self.seeds, folder)
@@ -208,7 +211,8 @@ class _Benchmark:
 
     def rows(self, protocol: str) -> BenchmarkRows:
         """Return what the tables of a protocol show."""
-        metrics = {n: self.metrics[protocol, n] for n in self.configs if self._is_done(protocol, n)}
+        names = [name for name in self.rows_of[protocol] if self._is_done(protocol, name)]
+        metrics = {name: self.metrics[protocol, name] for name in names}
         tests = {}
         if "css" in metrics:
             tests = {name: self._test(protocol, name) for name in metrics if name != "css"}
@@ -222,13 +226,13 @@ class _Benchmark:
     def write(self) -> None:
         """Write the tables, the picture and benchmark.json for what is finished."""
         tables = [self.rows(protocol) for protocol in self.protocols]
-        waiting = [
-            name
-            for name in self.configs
-            if name not in self.errors
-            and not all((protocol, name) in self.metrics for protocol in self.protocols)
-        ]
-        write_report(self.out, self.corpus, self.seeds, tables, self.errors, waiting)
+        waiting = {
+            name: None
+            for protocol in self.protocols
+            for name in self.rows_of[protocol]
+            if name not in self.errors and (protocol, name) not in self.metrics
+        }
+        write_report(self.out, self.corpus, self.seeds, tables, self.errors, list(waiting))
         text = json.dumps(self._result(tables), indent=1, sort_keys=True, ensure_ascii=False)
         write_text(self.out / "benchmark.json", text + "\n")
 
@@ -238,14 +242,15 @@ class _Benchmark:
 
     def _result(self, tables: list[BenchmarkRows]) -> dict[str, Any]:
         models: dict[str, Any] = {}
-        for name in self.configs:
-            figures = [table.figures(name) for table in tables if name in table.metrics]
+        for name in {name: None for rows in self.rows_of.values() for name in rows}:
             if name in self.errors:
                 models[name] = {"error": self.errors[name]}
-            elif figures:
-                models[name] = figures[0]
-                if len(figures) > 1:
-                    models[name]["published"] = figures[1]
+                continue
+            for table in tables:
+                if name in table.metrics:
+                    first = table is tables[0]
+                    figures = table.figures(name)
+                    models.setdefault(name, {}).update(figures if first else {"published": figures})
         return {"models": models}
 
     def _test(self, protocol: str, name: str) -> dict[str, Any]:
@@ -275,8 +280,9 @@ class _Benchmark:
 
     def _duration(self, key: tuple[str, str]) -> float:
         """Estimate how long a run takes, up to a factor that all runs share."""
-        train, cost = self.configs[key[1]].train, self.costs.get(key[1], {"seconds": 0.0})
-        return float(cost["seconds"] * train.epochs)
+        protocol, name = key
+        cost = self.costs.get("css" if name == ATTACHED else name, {"seconds": 0.0})
+        return float(cost["seconds"] * self.rows_of[protocol][name].train.epochs)
 
     def _relative_costs(self) -> dict[str, dict[str, float]]:
         reference = self.costs.get(REFERENCE)
@@ -287,6 +293,16 @@ class _Benchmark:
                 relative[name]["step"] = cost["seconds"] / reference["seconds"]
                 relative[name]["memory"] = cost["memory"] / reference["memory"]
         return relative
+
+
+def _rows_of(protocol: str, configs: dict[str, Configuration]) -> dict[str, Configuration]:
+    """Return the settings of every row of a protocol's table."""
+    rows = {}
+    for name, config in configs.items():
+        rows[name] = config
+        if protocol == "published" and name == "css" and config.train.detach_teacher:
+            rows[ATTACHED] = replace(config, train=replace(config.train, detach_teacher=False))
+    return rows
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import erf, expit, log_softmax, softmax
 
-from css_model import collate, config_class, make_model
+from css_model import Batch, collate, config_class, make_model
 from css_model.baselines.ada2i import TensorRing
 from css_model.baselines.cmn import read_memory
 from css_model.baselines.contrast import contrast_labels, contrast_views
@@ -44,6 +44,23 @@ def gru(cell: torch.nn.GRUCell, x: np.ndarray, h: np.ndarray) -> np.ndarray:
     (ar, az, an), (br, bz, bn) = np.split(a, 3, -1), np.split(b, 3, -1)
     reset, update = expit(ar + br), expit(az + bz)
     return (1 - update) * np.tanh(an + reset * bn) + update * h
+
+
+def gru_states(layer: torch.nn.GRU, rows: np.ndarray) -> np.ndarray:
+    """Return the states of a GRU of one layer over rows (n, width)."""
+    cell = torch.nn.GRUCell(layer.input_size, layer.hidden_size).double()
+    cell.load_state_dict({n.removesuffix("_l0"): p for n, p in layer.named_parameters()})
+    states = [np.zeros(layer.hidden_size)]
+    for row in rows:
+        states.append(gru(cell, row, states[-1]))
+    return np.stack(states[1:])
+
+
+def whole_dialogue(seed: int, length: int) -> Batch:
+    """Return a batch in float64 of one dialogue without missing features."""
+    batch = collate([make_dialogue(seed, length, missing=0.0)], WIDTHS)
+    batch.features.update({m: rows.double() for m, rows in batch.features.items()})
+    return batch
 
 
 def test_sdt_gates_modalities_that_are_present() -> None:
@@ -116,6 +133,28 @@ def test_mm_dfn_runs_an_lstm_over_each_speaker() -> None:
     assert order.tolist() == [0, 2, 1, 4, 3, 5, 6] and runs == [2, 2, 1, 2]
 
 
+def test_dynamic_fusion_of_mm_dfn() -> None:
+    """An LSTM cell decides what enters each layer of GCNII*; a layer adds to its input."""
+    model, batch = build("mm-dfn", d=6, hidden=4, layers=2), whole_dialogue(9, 5)
+    present = model.present(batch)
+    rows = {name: torch.randn(5, 6).double() for name in present}
+    graph = ModalityGraph(rows, present, [5])
+    inputs = graph.nodes(rows)
+    result, adjacency = array(model._convolve(graph, inputs))[0], array(graph.adjacency)[0]
+    nodes = first = np.maximum(linear(model.enter, array(inputs)[0]), 0)
+    h, c, cell = np.zeros_like(nodes), np.zeros_like(nodes), model.fusion
+    for number, layer in enumerate(model.convolutions, 1):
+        gates = nodes @ array(cell.weight_ih).T + h @ array(cell.weight_hh).T
+        i, f, g, o = np.split(gates + array(cell.bias_ih + cell.bias_hh), 4, -1)
+        c = expit(f) * c + expit(i) * np.tanh(g)
+        h = expit(o) * np.tanh(c)
+        spread, beta = adjacency @ h, math.log(0.5 / number + 1)
+        mapped = np.concatenate([spread, first], -1) @ array(layer.weight)
+        mixed = (1 - beta) * (0.8 * spread + 0.2 * first) + beta * mapped
+        nodes = nodes + np.maximum(mixed, 0)
+    np.testing.assert_allclose(result, nodes, atol=1e-12)
+
+
 def test_one_direction_of_dialoguernn() -> None:
     model = build("dialoguernn", d_global=4, d_party=3, d_emotion=2, hidden=4)
     direction, width = model.forwards, sum(width for _, width in WIDTHS)
@@ -166,6 +205,44 @@ def test_reading_a_memory() -> None:
 
 
 @pytest.mark.parametrize("name", ["cmn", "icon"])
+def test_hops_of_cmn_and_icon(name: str) -> None:
+    """Two memories of GRU states, or one that depends on whose turn it is and is rewritten."""
+    model, batch = build(name, d=5, hops=2), whole_dialogue(3, 6)
+    speakers = batch.speakers.numpy()
+    rows = np.concatenate([array(x) for x in batch.features.values()], 1)
+
+    def by_speaker(layer: torch.nn.GRU, x: np.ndarray) -> np.ndarray:
+        states = np.zeros((len(x), 5))
+        for speaker in set(speakers):
+            states[speakers == speaker] = gru_states(layer, x[speakers == speaker])
+        return states
+
+    def read(query: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        return softmax(cells @ query) @ cells if len(cells) else np.zeros(5)
+
+    queries = np.tanh(linear(model.query, rows))
+    own = other = rows
+    for hop in range(2):
+        if name == "cmn":
+            own, other = by_speaker(model.own[hop], own), by_speaker(model.other[hop], other)
+        elif hop == 0:
+            own, other = by_speaker(model.own, rows), by_speaker(model.other, rows)
+            turns = [np.tanh(np.where((speakers == s)[:, None], own, other)) for s in speakers]
+        following = []
+        for t, query in enumerate(queries):
+            same = speakers[:t] == speakers[t]
+            if name == "cmn":
+                total = read(query, own[:t][same]) + read(query, other[:t][~same])
+            else:
+                turns[t] = gru_states(model.rewrite if hop else model.together, turns[t])
+                total = read(query, turns[t][:t])
+            following.append(np.tanh(query + total))
+        queries = np.stack(following)
+    expected = linear(model.classifier, queries)
+    np.testing.assert_allclose(array(model(batch).logits), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cmn", "icon"])
 def test_memories_hold_the_last_utterances(name: str) -> None:
     """With a window of 2, the third utterance back is seen through the states of GRUs alone."""
     model = build(name, d=6, window=2, hops=1)
@@ -191,6 +268,35 @@ def test_central_moment_discrepancy() -> None:
         expected += np.linalg.norm(moments[0] - moments[1])
     result = central_moment_discrepancy(torch.from_numpy(a), torch.from_numpy(b))
     np.testing.assert_allclose(float(result), expected, rtol=1e-6)
+
+
+def test_losses_of_misa() -> None:
+    model, batch = build("misa", d=4), whole_dialogue(5, 9)
+    batch.labels.clamp_(min=0)
+    output = model(batch)
+    parts = {name: array(rows) for name, rows in output.extra.items()}
+    names = [name for name, _ in WIDTHS]
+
+    def overlap(a: np.ndarray, b: np.ndarray) -> float:
+        a, b = a - a.mean(0), b - b.mean(0)
+        a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+        return float(np.mean((a.T @ b) ** 2))
+
+    pairs = [(a, b) for k, a in enumerate(names) for b in names[k + 1 :]]
+    spaces = [(f"specific_{n}", f"invariant_{n}") for n in names]
+    spaces += [(f"specific_{a}", f"specific_{b}") for a, b in pairs]
+    invariant = [[output.extra[f"invariant_{name}"] for name in pair] for pair in pairs]
+    similarity = np.mean([central_moment_discrepancy(*pair).item() for pair in invariant])
+    second = similarity + 0.3 * sum(overlap(parts[a], parts[b]) for a, b in spaces)
+    errors = [
+        linear(model.reconstruct[n], parts[f"specific_{n}"] + parts[f"invariant_{n}"])
+        - parts[f"projected_{n}"]
+        for n in names
+    ]
+    log_p = log_softmax(array(output.logits), 1)
+    task = -np.mean([row[label] for row, label in zip(log_p, batch.labels, strict=True)])
+    terms = [term.item() for term in model.losses(output, batch)]
+    np.testing.assert_allclose(terms, [task, second, np.mean([np.mean(e**2) for e in errors])])
 
 
 def test_the_memory_of_mfn() -> None:
@@ -222,6 +328,34 @@ def test_mult_attends_across_modalities() -> None:
     changed = (model(batch).logits - before).abs().max(1).values
     assert changed[0] > 1e-6  # its own streams
     assert (changed > 1e-6).all()  # audio's self-attention spreads it
+
+
+def test_every_layer_of_mult() -> None:
+    model, batch = build("mult", d=4, heads=2, layers=1), whole_dialogue(6, 5)
+
+    def block(layer: torch.nn.Module, x: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        query = layer_norm(layer.norm, x)
+        keys = query if context is None else layer_norm(layer.norm, context)
+        x = x + attend(layer.attention, query, keys)
+        inner = linear(layer.feed[0], layer_norm(layer.norm_feed, x))
+        return x + linear(layer.feed[2], inner * (1 + erf(inner / math.sqrt(2))) / 2)
+
+    angles = np.arange(5)[:, None] / 10_000 ** (np.array([0, 0, 2, 2]) / 4)
+    where = np.where([True, False, True, False], np.sin(angles), np.cos(angles))
+    names = [name for name, _ in WIDTHS]
+    rows = {n: linear(model.project[n], array(batch.features[n])) + where for n in names}
+    gathered = []
+    for target in names:
+        streams = [
+            block(model.cross[f"{target}_{source}"][0], rows[target], rows[source])
+            for source in names
+            if source != target
+        ]
+        gathered.append(block(model.memory[target][0], np.concatenate(streams, 1), None))
+    joined = np.concatenate(gathered, 1)
+    joined = joined + linear(model.second, np.maximum(linear(model.first, joined), 0))
+    expected = linear(model.classifier, joined)
+    np.testing.assert_allclose(array(model(batch).logits), expected, atol=1e-6)
 
 
 def edge_weights(a: np.ndarray, b: np.ndarray, window: int) -> np.ndarray:

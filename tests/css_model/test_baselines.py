@@ -85,6 +85,7 @@ SMALL = {  # what keeps a model small
 WITHOUT_SPEAKERS = {"mult", "misa", "mfn"}
 WITHOUT_CONTEXT = {"misa"}
 WITHOUT_ORDER = {"graphsmile"}  # past and future look alike
+WITHOUT_FUTURE = {"cmn", "icon", "mfn"}
 
 
 def small(name: str, **fields):
@@ -198,8 +199,11 @@ def test_a_checkpoint_rebuilds_it(name: str, tmp_path) -> None:
     assert torch.equal(loaded.model()(collate([one])).logits, model(collate([one])).logits)
 
 
-def mood_dialogue(seed: int) -> SimpleNamespace:
-    """Return two speakers in turn; the label is the mood that the previous utterance showed."""
+def mood_dialogue(seed: int, ahead: bool = False) -> SimpleNamespace:
+    """Return two speakers in turn; the label is the mood that the previous utterance showed.
+
+    ahead: the next utterance.
+    """
     generator = np.random.default_rng(seed)
     moods = generator.integers(0, 3, 7)
     features = {
@@ -207,9 +211,18 @@ def mood_dialogue(seed: int) -> SimpleNamespace:
         for modality, width in WIDTHS
     }
     speakers = ["a", "b"] * 3 + ["a"]
-    return SimpleNamespace(
-        id="", features=features, speakers=speakers, labels=np.append(-1, moods[:-1])
-    )
+    labels = np.append(moods[1:], -1) if ahead else np.append(-1, moods[:-1])
+    return SimpleNamespace(id="", features=features, speakers=speakers, labels=labels)
+
+
+def next_mood_dialogue(seed: int) -> SimpleNamespace:
+    return mood_dialogue(seed, ahead=True)
+
+
+def foreign_mood_dialogue(seed: int) -> SimpleNamespace:
+    """Return a dialogue with the labels of another one."""
+    labels = mood_dialogue(1000 + seed).labels
+    return SimpleNamespace(**vars(mood_dialogue(seed)) | {"labels": labels})
 
 
 def shared_mood_dialogue(seed: int) -> SimpleNamespace:
@@ -230,7 +243,8 @@ def accuracy_after_training(name: str, task: Callable[[int], SimpleNamespace]) -
     modulator = model.modulator()
     known = test.labels >= 0
     few = name in WITHOUT_CONTEXT | WITHOUT_ORDER and task is mood_dialogue
-    for step in range(60 if few else 200):
+    steps = 40 if task in (next_mood_dialogue, foreign_mood_dialogue) else 60 if few else 200
+    for step in range(steps):
         output = model(train)
         modulator.backward(model.losses(output, train), output)
         optimizer.step()
@@ -262,6 +276,13 @@ def test_the_mood_of_the_previous_speaker(name: str) -> None:
 def test_the_mood_of_the_dialogue(name: str) -> None:
     """It takes context, but no order."""
     assert accuracy_after_training(name, shared_mood_dialogue) > 0.9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_cannot_learn(name: str) -> None:
+    """A model of the past cannot learn the next mood, and none that of another dialogue."""
+    task = next_mood_dialogue if name in WITHOUT_FUTURE else foreign_mood_dialogue
+    assert accuracy_after_training(name, task) < 0.5
 
 
 def test_unknown_models_are_refused() -> None:

@@ -41,9 +41,10 @@ def test_a_small_benchmark(corpus: Corpus, tmp_path: Path) -> None:
     epochs: list[dict] = []
     result = run(corpus, tmp_path, ["sdt", "css"], "both", report=epochs.append)
     assert {row["row"] for row in epochs} == {
-        f"{name}{protocol}" for name in ("css", "sdt") for protocol in ("", " (published)")
+        *(f"{name}{protocol}" for name in ("css", "sdt") for protocol in ("", " (published)")),
+        "css-attached (published)",
     }
-    assert list(result["models"]) == ["css", "sdt"]
+    assert list(result["models"]) == ["css", "sdt", "css-attached"]
     assert result == json.loads((tmp_path / "benchmark.json").read_text())
     sdt = result["models"]["sdt"]
     assert sdt["step"] == sdt["memory"] == 1
@@ -54,14 +55,18 @@ def test_a_small_benchmark(corpus: Corpus, tmp_path: Path) -> None:
             metrics = json.loads((tmp_path / "runs" / protocol / name / "metrics.json").read_text())
             assert part["weighted_f1"] == metrics["weighted_f1"]
             assert part["parameters"] == metrics["parameters"]
+    attached = result["models"]["css-attached"]
+    assert list(attached) == ["published"] and "difference" in attached["published"]
+    settings = (tmp_path / "runs" / "published" / "css-attached" / "config.yaml").read_text()
+    assert "detach_teacher: false" in settings
     classes = pd.read_csv(tmp_path / "classes.csv")
-    assert len(classes) == 2 * 2 * len(corpus.labels) * 3
+    assert len(classes) == (2 + 3) * len(corpus.labels) * 3
     text = (tmp_path / "benchmark.md").read_text()
     assert "Leaky" in text and "Recall of each class" in text and "Failed" not in text
     assert (tmp_path / "benchmark.tex").read_text().count(r"\begin{tabular}") == 8
 
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*.safetensors")}
-    assert len(stamps) == 4
+    assert len(stamps) == 5
     epochs.clear()
     assert run(corpus, tmp_path, ["sdt", "css"], "both", report=epochs.append) == result
     assert not epochs
