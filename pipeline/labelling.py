@@ -232,6 +232,7 @@ class Labeller:
         tell = warn or _ignore
         speakers = KnownSpeakers(self.speakers)
         past: deque[tuple[Utterance, dict[str, np.ndarray]]] = deque(maxlen=WINDOW)
+        told: set[MercWarning] = set()  # of each language, once
         number = 0
         with ExitStack() as stack:
             feed = stack.enter_context(Feed(source, idle))
@@ -246,6 +247,9 @@ class Labeller:
                     found = Segmentation([], {}, [MercWarning("", error.reason)])
                 if live.picture_lost:
                     found.warnings.append(MercWarning("", NO_KEY_FRAME))
+                foreign = self._foreign_words(found, "")
+                found.warnings.extend(warning for warning in foreign if warning not in told)
+                told.update(foreign)
                 for warning in found.warnings:
                     tell(replace(warning, subject=f"{feed.name} at {start:.1f} s"))
                 for index, utterance in enumerate(found.utterances):

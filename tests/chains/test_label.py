@@ -162,8 +162,11 @@ def test_words_in_another_language_come_with_a_warning(media, tmp_path):
     clip = shutil.copy(media / "grid" / "bbaf2n.mpg", tmp_path)
     (tmp_path / "bbaf2n.srt").write_text("1\n00:00:00,500 --> 00:00:02,500\nWas machst du da?\n")
     for language, expected in (("de", 1), ("en-GB", 0)):
-        warnings = Labeller(language=language).label(clip).warnings
-        assert sum("learned what words say from English" in w for w in warnings) == expected
+        labeller, told = Labeller(language=language), []
+        rows = list(labeller.follow(clip, idle=0, warn=told.append))
+        assert rows
+        for warnings in (labeller.label(clip).warnings, map(str, told)):
+            assert sum("learned what words say from English" in w for w in warnings) == expected
 
 
 def test_bad_inputs_do_not_stop_the_good_one(media, tmp_path, monkeypatch):
