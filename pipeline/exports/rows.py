@@ -23,6 +23,7 @@ __all__ = [
     "columns",
     "flat_rows",
     "head_of",
+    "is_uncertain",
     "label_of",
     "line",
     "speaker_of",
@@ -66,8 +67,21 @@ def speaker_of(utterance: dict[str, Any]) -> str:
 
 
 def label_of(utterance: dict[str, Any]) -> str:
-    """Return the emotion, or "uncertain" if its confidence is below what the user asked for."""
-    return UNCERTAIN if utterance.get("uncertain") else utterance["emotion"]
+    """Return the emotion, or "uncertain" if its confidence is below what the user asked for.
+
+    >>> label_of({"emotion": "joy", "uncertain": True})
+    'uncertain'
+    >>> label_of({"emotion": "joy", "uncertain": True, "edited": {"emotion": True}})
+    'joy'
+    """
+    return UNCERTAIN if is_uncertain(utterance) else utterance["emotion"]
+
+
+def is_uncertain(utterance: dict[str, Any]) -> bool:
+    """Return whether an emotion is of too little confidence, and nobody has corrected it."""
+    edited = utterance.get("edited")
+    corrected = isinstance(edited, dict) and edited.get("emotion") is True
+    return bool(utterance.get("uncertain")) and not corrected
 
 
 def head_of(utterance: dict[str, Any]) -> str:
@@ -158,7 +172,7 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         row = {key: utterance[key] for key in PLAIN}
         row |= {f"p_{label}": utterance["probabilities"].get(label) for label in result["labels"]}
         row |= {f"has_{m}": about[m].get("present", False) for m in MODALITIES}
-        row["uncertain"] = utterance.get("uncertain", False)
+        row["uncertain"] = is_uncertain(utterance)
         row["agree"] = utterance.get("agree")
         row["decisive"] = "+".join(utterance.get("decisive", []))
         row |= {f"emotion_{m}": about[m].get("emotion") for m in MODALITIES}

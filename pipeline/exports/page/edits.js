@@ -33,6 +33,20 @@ function withFields(utterances, index, fields) {
   return inOrder(copy);
 }
 
+/* Set the emotion. The same one confirms an uncertain label. */
+function withEmotion(utterances, index, emotion) {
+  const old = utterances[index];
+  if (old.emotion === emotion && !isUncertain(old)) return utterances;
+  const made = changed(old, { emotion });
+  made.edited.emotion = true;
+  return [...utterances.slice(0, index), made, ...utterances.slice(index + 1)];
+}
+
+/* Whether the model was not sure, and nobody has said what is right. */
+function isUncertain(utterance) {
+  return Boolean(utterance.uncertain) && !(utterance.edited || {}).emotion;
+}
+
 /* Why fields cannot be set, or "" if they can. */
 function problemOf(fields, duration) {
   if (!Number.isFinite(fields.start) || !Number.isFinite(fields.end)) return "Times are numbers.";

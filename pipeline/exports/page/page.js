@@ -15,6 +15,7 @@ let utterances = restore() || original;
 let current = -1;
 let pixels = 0; // per second; 0: the whole recording fits
 let rows = [], blocks = [];
+let pictures = null; // of faces: they come last in the page, after the first view
 let time = 0; // of the player, or of the last seek if nothing can be played
 
 function restore() {
@@ -51,7 +52,7 @@ function letter(emotion) { return data.letters[labels.indexOf(emotion)] || "?"; 
 function chip(utterance) {
   const made = paint(element("span", "chip"), utterance.emotion);
   made.textContent = utterance.emotion;
-  if (utterance.uncertain && !(utterance.edited || {}).emotion) {
+  if (isUncertain(utterance)) {
     made.classList.add("unsure");
     made.textContent += " (uncertain)";
   }
@@ -191,9 +192,10 @@ function bringIntoView(item, tries) {
 function drawEvidence() {
   const u = utterances[current];
   const parts = [];
-  if (data.pictures[u.picture]) {
+  const picture = pictureOf(u);
+  if (picture) {
     const image = element("img");
-    image.src = "data:image/jpeg;base64," + data.pictures[u.picture];
+    image.src = "data:image/jpeg;base64," + picture;
     image.alt = "Face of the speaker";
     parts.push(image);
   }
@@ -214,6 +216,12 @@ function drawEvidence() {
     }
   }
   $("evidence").replaceChildren(...parts);
+}
+
+function pictureOf(u) {
+  if (document.readyState === "loading") return null;
+  pictures = pictures || JSON.parse($("pictures").textContent);
+  return pictures[u.picture];
 }
 
 function sentence(u, present) {
@@ -292,6 +300,7 @@ player.addEventListener("error", () => {
 player.addEventListener("loadedmetadata", () => {
   player.hidden = false;
   $("missing").hidden = true;
+  $("blind").hidden = player.videoWidth !== 0; // an audio player has none
 });
 $("pick").addEventListener("change", () => {
   if ($("pick").files[0]) player.src = URL.createObjectURL($("pick").files[0]);
@@ -333,7 +342,7 @@ function tell(text) { $("state").textContent = text; }
 
 function setEmotion(number) {
   if (utterances[current] && labels[number]) {
-    apply(withFields(utterances, current, { emotion: labels[number] }), "It has this emotion.");
+    apply(withEmotion(utterances, current, labels[number]), "It has this emotion.");
   }
 }
 
@@ -403,7 +412,8 @@ function edit() {
 }
 
 function resultOf() {
-  const saved = utterances.map(({ picture, ...u }) => u);
+  const saved = utterances.map(({ picture, ...u }) =>
+    "uncertain" in u ? { ...u, uncertain: isUncertain(u) } : u);
   const any = saved.some((u) => u.edited && Object.keys(u.edited).length) ||
     new Set(utterances.map((u) => u.picture)).size < original.length;
   return { ...data.content, ...(any ? { edited: true } : {}), utterances: saved };
@@ -467,6 +477,9 @@ addEventListener("keydown", (event) => {
 
 drawLegend();
 drawAll();
+addEventListener("DOMContentLoaded", () => {
+  if (utterances[current] && !$("form")) drawEvidence();
+});
 if (utterances !== original) tell("Edits of an earlier visit are shown.");
 /* Links name an utterance (#12) or a time (#t=3.5). */
 function openLink() {

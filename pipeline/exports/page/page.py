@@ -88,7 +88,6 @@ def render_page(
     encoded = [picture and base64.b64encode(picture).decode() for picture in pictures]
     data = {
         "content": content,
-        "pictures": encoded,
         "colours": COLOURS,
         "letters": letters_of(content["labels"]),
         "file": file,
@@ -107,6 +106,7 @@ def render_page(
         sound=Markup(draw_sound(np.zeros(0) if sound is None else sound)),
         curves=Markup(draw_probabilities(utterances, content["labels"], duration)),
         data=json_data(data),
+        pictures=json_data(encoded),
     )
 
 

@@ -34,9 +34,9 @@ def json_data(content: Any) -> Markup:
     """Format JSON for a script element: nothing in it can end the element.
 
     >>> json_data({"text": "</script>"})
-    Markup('{"text": "\\\\u003c/script\\\\u003e"}')
+    Markup('{"text":"\\\\u003c/script\\\\u003e"}')
     """
-    text = json.dumps(json_ready(content), allow_nan=False)
+    text = json.dumps(json_ready(content), allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

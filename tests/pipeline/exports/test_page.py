@@ -18,6 +18,7 @@ from support.results import result
 from pipeline.agreement import agree
 from pipeline.exports.page import render_index, render_page
 from pipeline.exports.page.page import letters_of
+from pipeline.exports.rows import label_of
 from pipeline.segmentation.annotations import read_annotation
 
 LABELS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
@@ -110,6 +111,7 @@ def serious(page):
 def test_a_click_seeks_and_the_transcript_follows(view):
     page = view(dialogue())
     ready(page)
+    expect(page.locator("#blind")).to_be_hidden()
     rows(page).nth(2).click()
     expect(current(page)).to_have_text("Thank you")
     assert page.evaluate("player.currentTime") == pytest.approx(8.25, abs=0.05)
@@ -174,6 +176,28 @@ def test_edit_undo_reload_save(view, tmp_path):
     # edits belong to these labels: another result of the recording does not show them
     other = view(dialogue(("Other words",)), context=context)
     expect(rows(other)).to_have_count(1)
+
+
+def test_a_corrected_or_confirmed_emotion_is_no_longer_uncertain(view, tmp_path):
+    content = dialogue()
+    for utterance in content["utterances"]:
+        utterance |= {"uncertain": True, "emotion": "joy"}
+    page = view(content)
+    for row, key in ((0, "1"), (1, "5")):  # neutral, and joy, which it has
+        rows(page).nth(row).click()
+        page.keyboard.press(key)
+    page.keyboard.press("5")
+    expect(page.locator("#state")).to_have_text("It has this emotion.")
+    rows(page).nth(2).click()
+    page.keyboard.press("e")  # another field says nothing on the emotion
+    page.get_by_label("text").fill("Thanks")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.locator("#list .unsure")).to_have_count(2)
+    content = saved(page)
+    assert [u["uncertain"] for u in content["utterances"]] == [False, False, True, True]
+    assert [u.get("edited") for u in content["utterances"][:2]] == [{"emotion": True}] * 2
+    labels = [label_of(u) for u in content["utterances"]]
+    assert labels == ["neutral", "joy", "uncertain", "uncertain"]
 
 
 def test_split_and_join_are_inverse(view):
@@ -277,7 +301,7 @@ def test_hostile_texts_are_only_text(view):
     rows(page).nth(1).click()
     page.keyboard.press("e")
     assert page.get_by_label("text").input_value() == HOSTILE[1]
-    assert page.locator("script").count() == 2  # the data and our own
+    assert page.locator("script").count() == 3  # data, our own, pictures
     assert saved(page)["utterances"][0]["text"] == HOSTILE[0]
     index = render_index([(HOSTILE[4], content | {"labels": [*LABELS, HOSTILE[2]]})]).decode()
     assert "<script" not in index and "<img" not in index and "<svg" not in index
@@ -294,7 +318,8 @@ def test_a_missing_recording_is_stated_and_the_rest_works(view):
 
 
 def test_no_utterances(view):
-    page = view(dialogue(()))
+    page = view(dialogue(()) | {"warnings": ["no speech found"]})
+    expect(page.get_by_text("no speech found")).to_be_visible()
     expect(page.locator("#evidence")).to_have_text("No utterances.")
     for key in ("ArrowDown", "e", "s", "j", "1", "u"):
         page.keyboard.press(key)
