@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.common import (
     MODEL,
     OUTPUT,
+    Engine,
     Json,
     Seeds,
     Settings,
@@ -89,11 +90,13 @@ def benchmark(
         typer.Option(
             min=1,
             help="Number of seeds to train at once, each in its own process; on a CUDA device they "
-            "share its memory. Default: one per core, on CUDA 1.",
+            "share its memory. Default: one per core, on CUDA 1; with --engine ray as many as the "
+            "cluster has room for.",
             rich_help_panel=MODEL,
             show_default=False,
         ),
     ] = None,
+    engine: Engine = "local",
     json: Json = False,
 ) -> None:
     """Train CSS and the models that it is compared with, and write the tables of the comparison.
@@ -115,7 +118,7 @@ def benchmark(
         from pipeline.training.benchmark import benchmark as run
         from pipeline.training.benchmark import check_benchmark
 
-        check_benchmark(out, names, protocol, seeds)
+        check_benchmark(out, names, protocol, seeds, engine)
         corpus, _, _ = load_for_training(dataset, data, overrides, ReleaseOptions())
         with training_progress(keep=False) as report:
             return run(
@@ -129,6 +132,7 @@ def benchmark(
                 width=width,
                 jobs=jobs,
                 report=report,
+                engine=engine,
             )
 
     result = report_result(work, json, lambda result: show_benchmark(result, out))

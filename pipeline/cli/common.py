@@ -19,6 +19,7 @@ __all__ = [
     "OUTPUT",
     "SPEECH",
     "Device",
+    "Engine",
     "Formats",
     "Jobs",
     "Json",
@@ -48,6 +49,14 @@ Json = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.", rich_help_panel=MODEL)]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="Where the workers run: local (this machine) or ray (the Ray cluster of $RAY_ADDRESS, "
+        "else this machine; pip install 'merc\\[ray]').",
+        rich_help_panel=MODEL,
+    ),
+]
 Formats = Annotated[
     str,
     typer.Option(

@@ -14,6 +14,7 @@ from pipeline.cli.common import (
     MODEL,
     OUTPUT,
     Device,
+    Engine,
     Jobs,
     Json,
     Language,
@@ -44,6 +45,7 @@ EPILOGS = {
         "merc extract videos/ --profile offline --out store --jobs 2",
         "merc extract s3://bucket/videos --out s3://bucket/store",
         "merc extract incoming/ --out store --watch --log json",
+        "merc extract videos/ --out store --engine ray",
         "merc extract --dataset meld --data MELD.Raw --table meld",
     )
 }
@@ -173,6 +175,7 @@ def extract(
     whisper: Whisper = "tiny.en",
     device: Device = "cpu",
     jobs: Jobs = None,
+    engine: Engine = "local",
     watch: Annotated[
         bool,
         typer.Option(
@@ -217,11 +220,11 @@ def extract(
         transcript=transcript,
     )
     if dataset:
-        code = _extract_release(dataset, data, out, options, jobs, left, table, json, log)
+        code = _extract_release(dataset, data, out, options, jobs, engine, left, table, json, log)
     elif watch:
-        code = _watch(recordings or [], out, options, jobs, log)
+        code = _watch(recordings or [], out, options, jobs, engine, log)
     else:
-        code = _extract(recordings or [], out, options, jobs, json, log)
+        code = _extract(recordings or [], out, options, jobs, engine, json, log)
     raise typer.Exit(code)
 
 
@@ -246,7 +249,12 @@ def _check_arguments(
 
 
 def _watch(
-    paths: list[Path], out: Path | None, options: ExtractOptions, jobs: int | None, log: str
+    paths: list[Path],
+    out: Path | None,
+    options: ExtractOptions,
+    jobs: int | None,
+    engine: str,
+    log: str,
 ) -> int:
     from pipeline.cli.log import log_progress
     from pipeline.core.failures import write_failures
@@ -256,7 +264,7 @@ def _watch(
     failures: dict[str, Failure] = {}
     try:
         with log_progress(log) as progress:
-            for summary in watch(paths, Extraction(out, options, jobs), progress):
+            for summary in watch(paths, Extraction(out, options, jobs, engine), progress):
                 for file in summary.files:
                     failures.pop(file.input, None)
                 failures |= {failure.input: failure for failure in summary.failures}
@@ -289,6 +297,7 @@ def _extract(
     out: Path | None,
     options: ExtractOptions,
     jobs: int | None,
+    engine: str,
     as_json: bool,
     log: str,
 ) -> int:
@@ -297,7 +306,7 @@ def _extract(
 
     try:
         with log_progress(log) as progress:
-            summary = run(paths, out, options, jobs, progress)
+            summary = run(paths, out, options, jobs, progress, engine)
             _log_summary(progress, summary)
     except (ValueError, OSError) as error:
         fail(error)
@@ -323,6 +332,7 @@ def _extract_release(
     out: Path | None,
     options: ExtractOptions,
     jobs: int | None,
+    engine: str,
     left: str,
     table: Path | None,
     as_json: bool,
@@ -340,7 +350,7 @@ def _extract_release(
             check_replaceable(table, dataset)
         source = find_release(dataset, data)
         with log_progress(log) as progress:
-            summary = extract_release(source, out, options, jobs, left, progress)
+            summary = extract_release(source, out, options, jobs, left, progress, engine)
         if table:
             save_table(summary.corpus, table)
     except (ValueError, OSError) as error:

@@ -11,6 +11,7 @@ from pipeline.cli.common import (
     INPUT,
     MODEL,
     OUTPUT,
+    Engine,
     Json,
     Prior,
     Seeds,
@@ -110,6 +111,7 @@ def train(
     ] = "clean",
     seeds: Seeds = 5,
     set: Settings = None,
+    engine: Engine = "local",
     tensorboard: Annotated[
         bool,
         typer.Option("--tensorboard", help="Also write RUN/tensorboard.", rich_help_panel=OUTPUT),
@@ -176,7 +178,7 @@ def train(
         from pipeline.training.train import check_options
         from pipeline.training.train import train as run
 
-        check_options(out, protocol, seeds, tensorboard)
+        check_options(out, protocol, seeds, tensorboard, engine)
         if start and model:
             raise UsageError(
                 "--start and --model: training continues the model that it starts from",
@@ -202,6 +204,7 @@ def train(
                 report=report,
                 tensorboard=tensorboard,
                 start=begin,
+                engine=engine,
             )
         if not metrics:  # under torchrun only rank 0 writes and prints
             raise typer.Exit

@@ -7,8 +7,6 @@ Errors are caught here, at the outermost loop over inputs, and nowhere else. A f
 from __future__ import annotations
 
 import csv
-import math
-import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.control_characters import escape_control_characters
-from pipeline.core.errors import MercError, UsageError
+from pipeline.core.engine import Send
+from pipeline.core.errors import MercError
 from pipeline.core.files import write_bytes
 from pipeline.core.os_errors import os_error
 from pipeline.core.progress import NoProgress, Progress, Stage
-from pipeline.core.resources import WORKER_MEMORY, default_jobs, usable_memory
+from pipeline.core.ray_engine import Cluster
+from pipeline.core.resources import default_jobs, memory_limit, positive_number
 from pipeline.core.spreadsheet import csv_bytes
-from pipeline.core.worker_process import Send
 from pipeline.core.workers import WorkerDied, map_items
 
 __all__ = ["Failure", "Later", "failure_of", "printable", "run_each", "write_failures"]
@@ -31,8 +30,6 @@ __all__ = ["Failure", "Later", "failure_of", "printable", "run_each", "write_fai
 TRIES = 2  # of an item whose process dies; the second one alone
 START_SECONDS = 10.0  # of media; time to open an item and to load the models is that of so much
 DEFAULT_FACTOR = 60.0  # s of work allowed for 1 s of media; $MERC_TIME_LIMIT replaces it
-MEMORY_SHARE = 0.9  # of the free memory that all workers may take; $MERC_MEMORY_LIMIT replaces it
-LEAST_MEMORY = WORKER_MEMORY * 2**30  # bytes that a worker may always take
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,7 @@ def run_each(
     progress: Progress | None = None,
     size: Callable[[Any], float] | None = None,
     costs: dict[str, float] | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[list[Any], list[Failure]]:
     """Run `work(item, stage)` for every item, whatever happens to the others.
 
@@ -79,6 +77,8 @@ def run_each(
         then never worked on in this process.
     size: with several processes, items begin with the largest, so that none is left for the end.
     costs: stage -> CPU seconds; those of this run are added.
+    cluster: run the processes there; see `workers.map_items`. `work.check`, if there is one, is
+        called once per process; what it raises ends the run.
 
     In processes of their own, an item whose process dies is tried once more, alone, after the
     others. A process that hangs is stopped: it has 600 s to open an item, and once `work` has
@@ -104,15 +104,16 @@ def run_each(
     >>> print(*failures)
     0: division by zero; choose another number (stage: divide)
     """
-    run = _Run(items, work, progress or NoProgress(), {} if costs is None else costs)
-    several = len(items) > 1
+    run = _Run(items, work, progress or NoProgress(), {} if costs is None else costs, cluster)
     order = list(range(len(items)))
-    if size and jobs != 1:
+    if size and (jobs != 1 or cluster):
         order.sort(key=lambda index: -size(items[index]))
-    count = default_jobs(len(items)) if jobs is None else jobs
-    later = run.map(order, count, isolate=several and jobs is None)
+    isolate = len(items) > 1 and jobs is None
+    if jobs is None and not cluster:
+        jobs = default_jobs(len(items))
+    later = run.map(order, jobs, isolate)
     if later:
-        run.map(later, count, isolate=several and jobs is None, again=True)
+        run.map(later, jobs, isolate, again=True)
     return run.results, [run.failures[index] for index in sorted(run.failures)]
 
 
@@ -125,12 +126,16 @@ class _Run:
         work: Callable[[Any, Stage], Any],
         progress: Progress,
         costs: dict[str, float],
+        cluster: Cluster | None,
     ) -> None:
         self.items, self.work, self.progress, self.costs = items, work, progress, costs
+        self.cluster = cluster
         self.results: list[Any] = [None] * len(items)
         self.failures: dict[int, Failure] = {}
 
-    def map(self, order: list[int], jobs: int, isolate: bool, again: bool = False) -> list[int]:
+    def map(
+        self, order: list[int], jobs: int | None, isolate: bool, again: bool = False
+    ) -> list[int]:
         """Work on the items of `order`; return those that returned `Later`."""
         stages: dict[int, str] = {}
         names = [printable(self.items[index]) for index in order]
@@ -147,7 +152,8 @@ class _Run:
             on_stage,
             TRIES,
             isolate,
-            _memory_limit(jobs) if isolate or jobs > 1 else None,
+            memory_limit(jobs) if jobs and (isolate or jobs > 1) else None,
+            self.cluster,
         )
         try:
             for number, outcome in finished:
@@ -233,6 +239,9 @@ class _Guarded:
     factor: float  # s of work allowed for 1 s of media
     again: bool
 
+    def check(self) -> None:
+        getattr(self.work, "check", lambda: None)()
+
     def __call__(self, item: Any, send: Send) -> _Outcome:
         stage = _Reporter(send, self.factor, self.again)
         stage.allow(0.0)
@@ -280,28 +289,7 @@ class _Reporter:
 
 def _time_factor() -> float:
     remedy = "give the seconds of work allowed for one second of media, such as 60"
-    return _positive_number("MERC_TIME_LIMIT", remedy) or DEFAULT_FACTOR
-
-
-def _memory_limit(jobs: int) -> float | None:
-    """Return the bytes that all workers may take together; None if the system does not say."""
-    remedy = "give the GiB that all workers may take together, such as 8"
-    if named := _positive_number("MERC_MEMORY_LIMIT", remedy):
-        return named * 2**30
-    free = usable_memory()
-    return None if free is None else max(MEMORY_SHARE * free, LEAST_MEMORY * jobs)
-
-
-def _positive_number(variable: str, remedy: str) -> float | None:
-    """Return the number in a variable of the environment; None if it is not set."""
-    named = os.environ.get(variable, "")
-    try:
-        number = float(named) if named else None
-    except ValueError:
-        number = math.nan
-    if number is not None and not 0 < number < math.inf:
-        raise UsageError(f"{variable}={named}: not a positive number", remedy)
-    return number
+    return positive_number("MERC_TIME_LIMIT", remedy) or DEFAULT_FACTOR
 
 
 def _failure_of_death(name: str, stage: str, died: WorkerDied) -> Failure:
@@ -320,6 +308,13 @@ def _failure_of_death(name: str, stage: str, died: WorkerDied) -> Failure:
             f"its process took {died.memory / 2**30:.1f} GiB of memory twice and was stopped",
             "close other programs, cut the file into parts, or allow more: MERC_MEMORY_LIMIT=16 "
             "(GiB for all workers together)",
+        )
+    if died.lost:
+        return Failure(
+            name,
+            stage,
+            "the machine that it ran on was lost, three times",
+            "see whether memory ran out there, and run again",
         )
     if died.exitcode == -9:
         return Failure(

@@ -7,9 +7,20 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["WORKER_MEMORY", "default_jobs", "memory_of", "usable_cores", "usable_memory"]
+from pipeline.core.errors import UsageError
+
+__all__ = [
+    "WORKER_MEMORY",
+    "default_jobs",
+    "memory_limit",
+    "memory_of",
+    "positive_number",
+    "usable_cores",
+    "usable_memory",
+]
 
 WORKER_MEMORY = 2.0  # GiB that a worker takes at most with the models of profile offline
+MEMORY_SHARE = 0.9  # of the free memory that all workers may take; $MERC_MEMORY_LIMIT replaces it
 _CGROUP = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 
@@ -53,6 +64,30 @@ def usable_memory() -> int | None:
         if limit != "max":
             free.append(int(limit) - int((_CGROUP / "memory.current").read_text()))
     return max(0, min(free)) if free else None
+
+
+def memory_limit(jobs: int) -> float | None:
+    """Return the bytes that all workers may take together; None if the system does not say.
+
+    Raises UsageError if $MERC_MEMORY_LIMIT is no positive number.
+    """
+    remedy = "give the GiB that all workers may take together, such as 8"
+    if named := positive_number("MERC_MEMORY_LIMIT", remedy):
+        return named * 2**30
+    free = usable_memory()
+    return None if free is None else max(MEMORY_SHARE * free, WORKER_MEMORY * 2**30 * jobs)
+
+
+def positive_number(variable: str, remedy: str) -> float | None:
+    """Return the number in a variable of the environment; None if it is not set."""
+    named = os.environ.get(variable, "")
+    try:
+        number = float(named) if named else None
+    except ValueError:
+        number = math.nan
+    if number is not None and not 0 < number < math.inf:
+        raise UsageError(f"{variable}={named}: not a positive number", remedy)
+    return number
 
 
 def memory_of(process: int) -> int:

@@ -18,7 +18,16 @@ from pipeline.core.files import check_folder, write_text
 from pipeline.core.schemas import Settings, read_json
 from pipeline.core.temporary import make_temporary, remove_stale
 
-__all__ = ["METRICS", "WORK", "begin_run", "check_run_folder", "copy_into", "end_run", "find_run"]
+__all__ = [
+    "METRICS",
+    "SETTINGS",
+    "WORK",
+    "begin_run",
+    "check_run_folder",
+    "copy_into",
+    "end_run",
+    "find_run",
+]
 
 METRICS = "metrics.json"
 WORK = ".work"  # checkpoints of an unfinished run

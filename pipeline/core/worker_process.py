@@ -11,16 +11,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import util
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Protocol
+from typing import Any
 
-from pipeline.core.resources import usable_cores
+from pipeline.core.engine import Work
 
-__all__ = ["FOREVER", "SECONDS_TO_STOP", "Send", "Work", "Worker", "start_worker"]
+__all__ = ["FOREVER", "SECONDS_TO_STOP", "Worker", "start_worker"]
 
 FOREVER = float("inf")
 SECONDS_TO_STOP = 1.0  # for workers to remove their temporary files; then they are killed
@@ -34,26 +34,13 @@ THREADS = (  # how many threads a library starts, read when it is loaded
 )
 
 
-class Send(Protocol):
-    """What `work` calls to reach the parent process."""
-
-    def __call__(self, *message: Any) -> None:
-        """Have `on_message` called with this message."""
-
-    def allow(self, seconds: float) -> None:
-        """Limit the time that the item may still take."""
-
-
-Work = Callable[[Any, Send], Any]
-
-
-@dataclass
+@dataclass(eq=False)
 class Worker:
-    """A worker process and this end of its pipe. index: of the item that it works on."""
+    """A worker process and this end of its pipe. alone: no other worker has an item."""
 
     process: multiprocessing.process.BaseProcess
     pipe: Connection
-    index: int = -1
+    alone: bool = False
     allowed: float = FOREVER  # s for the item, counted from the latest call of send.allow
     deadline: float = FOREVER  # of time.monotonic()
 
@@ -74,20 +61,19 @@ class Worker:
         return self.process.exitcode or 0
 
 
-def start_worker(work: Work, jobs: int) -> Worker:
-    """Start a worker that shares the cores with `jobs` - 1 others.
+def start_worker(work: Work | bytes, threads: int) -> Worker:
+    """Start a worker. work: or its pickle.
 
-    Each library gets as many threads as the worker has cores, unless the environment says
-    otherwise. Threads of several workers on one core would wait for each other.
+    Each library gets so many threads, unless the environment says otherwise. Threads of several
+    workers on one core would wait for each other.
     """
     context = multiprocessing.get_context("spawn")  # a fork of torch's or OpenMP's threads hangs
     ours, theirs = context.Pipe()
     # bytes, so that the worker watches its parent before it imports what `work` needs
-    pickled = bytes(ForkingPickler.dumps(work))
+    pickled = work if isinstance(work, bytes) else bytes(ForkingPickler.dumps(work))
     process = context.Process(target=_serve, args=(pickled, theirs), daemon=True)
-    threads = str(max(1, usable_cores() // jobs))
     before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update({name: threads for name, value in before.items() if value is None})
+    os.environ.update({name: str(threads) for name, value in before.items() if value is None})
     try:
         with _interrupts_blocked():
             process.start()

@@ -15,11 +15,14 @@ from pipeline.core.errors import MercWarning, UsageError
 from pipeline.core.failures import Failure, Later, printable, run_each
 from pipeline.core.files import check_folder, json_ready
 from pipeline.core.progress import NoProgress, Progress, Stage, allow_time
+from pipeline.core.ray_engine import Cluster, check_engine, connect
 from pipeline.core.remote import url_of
+from pipeline.core.resources import WORKER_MEMORY
 from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import ExtractorOptions, build_extractors
 from pipeline.features.remote_store import prepare_remote_store, recording_copy
 from pipeline.features.store import DamagedError, Features, Store, default_store
+from pipeline.features.store_format import FORMAT_FILE
 from pipeline.features.store_upkeep import prepare_store
 from pipeline.media.decode import Media, open_media
 from pipeline.media.inputs import Input, check_transcript, find_media
@@ -36,12 +39,14 @@ __all__ = [
     "Extraction",
     "Summary",
     "extract",
+    "extraction_cluster",
     "stored_features",
 ]
 
 MADE = "made"
 KEPT = "kept"  # the store had it
 REPAIRED = "made again"  # the store had it, damaged
+GPU_SHARE = 0.25  # of a GPU that a worker takes: while one decodes, the others use it
 PAUSE = 0.2  # s between two looks at a recording that another process has in work
 
 
@@ -99,6 +104,7 @@ def extract(
     options: ExtractOptions | None = None,
     jobs: int | None = 1,
     progress: Progress | None = None,
+    engine: str = "local",
 ) -> Summary:
     """Extract the features of every utterance of recordings into a store.
 
@@ -106,6 +112,8 @@ def extract(
         paths: recordings, and folders to search for recordings; also URLs (`core.remote`).
         store: folder of the store, or its URL; default: `default_store()`.
         jobs: number of worker processes; None: as many as cores and memory carry.
+        engine: "local": worker processes on this machine; "ray": on a Ray cluster, see
+            `core.ray_engine`.
 
     What the store has is not computed again, so any number of processes may share the store and
     the inputs: each takes what no other has in work.
@@ -118,7 +126,7 @@ def extract(
     ['examples/dialogue.mp4']
     """
     inputs, unusable = find_media(paths, remote=True)
-    extraction = Extraction(store, options, jobs)
+    extraction = Extraction(store, options, jobs, engine)
     check_transcript(extraction.options.transcript, inputs)
     extraction.open(load=bool(inputs))
     return extraction.run(inputs, progress, unusable)
@@ -135,14 +143,15 @@ class Extraction:
         store: Path | None = None,
         options: ExtractOptions | None = None,
         jobs: int | None = 1,
+        engine: str = "local",
     ) -> None:
-        self.options, self.jobs = options or ExtractOptions(), jobs
+        self.options, self.jobs, self.engine = options or ExtractOptions(), jobs, engine
         self.root = store or default_store()
         self.url = url_of(self.root) or ""
         self.work = _Work(self.root, self.options, self.url)
 
     def open(self, load: bool = True) -> None:
-        """Prepare the store and load the models.
+        """Prepare the store. Load the models, or connect to the cluster, whose workers do so.
 
         Raises UsageError or MercError for what would fail with every recording.
         """
@@ -150,9 +159,12 @@ class Extraction:
         unknown = [name for name in names if name not in MODALITIES]
         if unknown:
             raise UsageError(f"--modality {unknown[0]}: unknown", f"choose {', '.join(MODALITIES)}")
+        check_engine(self.engine)
         if not self.url:
             check_folder(self.root)
-        if load:
+        if self.engine == "ray":
+            connect()
+        elif load:
             self.work.check()
         if self.url:
             prepare_remote_store(self.url)
@@ -170,7 +182,11 @@ class Extraction:
         progress.start(len(inputs))
         for failure in unusable:
             progress.report(failure)
-        if self.jobs != 1 and len(inputs) > 1:
+        cluster = None
+        if self.engine == "ray":
+            local = [item.path for item in inputs if not item.url and item.size]
+            cluster = extraction_cluster(self.root, self.options, local)
+        elif self.jobs != 1 and len(inputs) > 1:
             # the workers load the models; free those of this process
             self.work = _Work(self.root, self.options, self.url)
         costs: dict[str, float] = {}
@@ -181,9 +197,22 @@ class Extraction:
             progress=progress,
             size=lambda item: item.size,
             costs=costs,
+            cluster=cluster,
         )
         files = [result for result in results if result is not None]
         return Summary(self.url or self.root, files, [*unusable, *failures], costs)
+
+
+def extraction_cluster(root: Path, options: ExtractOptions, recordings: Sequence[Path]) -> Cluster:
+    """Return what a worker takes of a node. recordings: one must be there, as must the store."""
+    url = url_of(root) or ""
+    stores = [] if url.startswith("s3:") else [Path(url.removeprefix("file://") or root)]
+    return Cluster(
+        gpus=GPU_SHARE if options.extractors.device.startswith("cuda") else 0.0,
+        memory=WORKER_MEMORY,
+        same=tuple(store / FORMAT_FILE for store in stores),
+        present=tuple(recordings[:1]),
+    )
 
 
 @dataclass(frozen=True)
@@ -203,6 +232,10 @@ class ExtractWork:
         options = self.options
         return build_extractors(options.profile, options.extractors, options.modalities)
 
+    def check(self) -> None:
+        """Load the models, so that what would fail with every item is raised once."""
+        _ = self.extractors
+
 
 class _Work(ExtractWork):
     """Extract one recording."""
@@ -212,8 +245,8 @@ class _Work(ExtractWork):
         return Recogniser(self.options.whisper, self.options.language, self.options.profile)
 
     def check(self) -> None:
-        """Load the models, so that what would fail with every recording is raised once."""
-        _ = self.extractors, self.recogniser
+        super().check()
+        _ = self.recogniser
 
     def __call__(self, item: Input, stage: Stage) -> Extracted | Later:
         stage("open")

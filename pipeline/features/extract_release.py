@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,20 @@ from pipeline.core.failures import Failure, run_each
 from pipeline.core.files import check_folder
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.progress import NoProgress, Progress, Stage, allow_time
+from pipeline.core.ray_engine import Cluster, check_engine
 from pipeline.corpora.iemocap_release import read_iemocap_raw
 from pipeline.corpora.meld_release import read_meld_raw
 from pipeline.corpora.release import POLICIES, RawCorpus, RawUtterance
 from pipeline.corpora.splits import LABELS, describe_counts
 from pipeline.features.compute import compute_features
-from pipeline.features.extract import KEPT, Extracted, ExtractOptions, ExtractWork, stored_features
+from pipeline.features.extract import (
+    KEPT,
+    Extracted,
+    ExtractOptions,
+    ExtractWork,
+    extraction_cluster,
+    stored_features,
+)
 from pipeline.features.release_plan import Piece, Place, Plan, plan_release, text_piece
 from pipeline.features.split_screen import SplitScreenFeatures, agreement
 from pipeline.features.store import Features, Store, default_store
@@ -70,6 +78,7 @@ def extract_release(
     jobs: int | None = 1,
     left: str = "letter",
     progress: Progress | None = None,
+    engine: str = "local",
 ) -> ReleaseSummary:
     """Extract the features of every utterance of a raw release into a store.
 
@@ -82,6 +91,7 @@ def extract_release(
         jobs: number of worker processes; None: as many as cores and memory carry.
         left: IEMOCAP: which actor sits on the left, "letter" (the one in the dialogue's name, F in
             Ses01F) or "other".
+        engine: "local" or "ray", as `extract` takes it.
 
     Raises UsageError or MercError before any work.
 
@@ -93,13 +103,17 @@ def extract_release(
     """
     options = options or ExtractOptions()
     root = store or default_store()
+    check_engine(engine)
     check_folder(root)
     prepare_store(root)
     raw = _read(source, left)
     work = _Work(root, options)
-    extractors = work.extractors  # raises what would fail with every recording
+    here = work if engine == "local" else _Work(root, _on_cpu(options))
+    extractors = here.extractors  # raises what would fail with every recording
     plan = plan_release(raw, options.modalities)
-    results, failures = _run(plan, work, jobs, progress or NoProgress())
+    paths = [piece.path for piece in plan.pieces if piece.path]
+    cluster = extraction_cluster(root, options, paths) if engine == "ray" else None
+    results, failures = _run(plan, work, jobs, progress or NoProgress(), cluster)
     corpus, sides = _Assembly(Store(root), plan, extractors, results).corpus()
     files = [result for result in results.values() if result]
     failures = [*_broken_clips(raw), *failures]
@@ -109,6 +123,11 @@ def extract_release(
     corpus.notes.extend(raw.notes)
     corpus.notes.extend(str(warning) for warning in summary.warnings)
     return summary
+
+
+def _on_cpu(options: ExtractOptions) -> ExtractOptions:
+    """Return options for a machine that may lack the GPU of its cluster."""
+    return replace(options, extractors=replace(options.extractors, device="cpu"))
 
 
 def _read(source: Source, left: str) -> RawCorpus:
@@ -129,7 +148,11 @@ Results = dict[Piece, Extracted | None]  # None: failed
 
 
 def _run(
-    plan: Plan, work: _Work, jobs: int | None, progress: Progress
+    plan: Plan,
+    work: _Work,
+    jobs: int | None,
+    progress: Progress,
+    cluster: Cluster | None,
 ) -> tuple[Results, list[Failure]]:
     """Extract all pieces, then the texts of utterances whose recording failed."""
     progress.start(len(plan.pieces))
@@ -139,11 +162,12 @@ def _run(
         jobs=jobs,
         progress=progress,
         size=lambda piece: size_of(piece.path) if piece.path else 0,
+        cluster=cluster,
     )
     results: Results = dict(zip(plan.pieces, extracted, strict=True))
     texts = _texts_of_failed(plan, results)
     progress.start(len(texts))
-    extracted, more_failures = run_each(texts, work, jobs=jobs, progress=progress)
+    extracted, more_failures = run_each(texts, work, jobs=jobs, progress=progress, cluster=cluster)
     results |= dict(zip(texts, extracted, strict=True))
     return results, [*failures, *more_failures]
 

@@ -27,7 +27,12 @@ from pipeline.training.fit import Report, fit, no_report
 from pipeline.training.metrics import holm
 from pipeline.training.planned_run import PlannedRun, plan_run
 from pipeline.training.protocols import PROTOCOLS
-from pipeline.training.seeds import available_cores, limited_threads
+from pipeline.training.seeds import (
+    available_cores,
+    check_training_engine,
+    limited_threads,
+    training_cluster,
+)
 from pipeline.training.step import choose_device
 from pipeline.training.summary import SeedResult, score_seed
 
@@ -54,13 +59,16 @@ def choose_models(names: Sequence[str] | None) -> list[str]:
     return [name for name in MODELS if "all" in wanted or name in wanted]
 
 
-def check_benchmark(out: Path, models: Sequence[str] | None, protocol: str, seeds: int) -> None:
+def check_benchmark(
+    out: Path, models: Sequence[str] | None, protocol: str, seeds: int, engine: str = "local"
+) -> None:
     """Raise UsageError for options that `benchmark` would refuse; call it before loading."""
     choose_models(models)
     if protocol not in (*PROTOCOLS, "both"):
         raise UsageError(f"unknown protocol {protocol!r}", f"choose {', '.join(PROTOCOLS)} or both")
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: must be 1 or more")
+    check_training_engine(engine)
     if ranks()[1] > 1:
         raise UsageError("merc benchmark under torchrun", "use --jobs to spread the seeds")
     if out.is_dir() and any(out.iterdir()) and not (out / RUNS).is_dir():
@@ -80,6 +88,7 @@ def benchmark(
     width: int | None = None,
     jobs: int | None = None,
     report: Report | None = None,
+    engine: str = "local",
 ) -> dict[str, Any]:
     """Train every model with its own settings; write the tables after every finished model.
 
@@ -94,8 +103,11 @@ def benchmark(
         protocol: "clean", "published" or "both".
         overrides: as `--set` takes them. A key counts for the models that have it.
         width: of every model that has one; see `configure`.
-        jobs: seeds to train at once; default: one per core, on a CUDA device one.
+        jobs: seeds to train at once; default: one per core, on a CUDA device one, with engine "ray"
+            as many as the cluster has room for.
         report: is called after every epoch, as by `train`, with the name of the model as "row".
+        engine: where seeds are trained: "local", or "ray", a Ray cluster (`core.ray_engine`). The
+            training steps are measured on this machine.
 
     Returns:
         {"models": {name: figures}}: parameters; accuracy, weighted_f1 and macro_f1 with mean and
@@ -108,14 +120,14 @@ def benchmark(
         MercError: a corpus that cannot be trained on.
     """
     names = choose_models(models)
-    check_benchmark(out, names, protocol, seeds)
+    check_benchmark(out, names, protocol, seeds, engine)
     protocols = [*PROTOCOLS] if protocol == "both" else [protocol]
     configs = configure(settings, names, overrides, width)
     work = _Benchmark(corpus, out, {name: configs[name] for name in names}, protocols, seeds)
     work.plan()
     work.measure(configs)
     work.write()
-    work.train(jobs, report or no_report)
+    work.train(jobs, report or no_report, engine)
     return work.result()
 
 
@@ -182,7 +194,7 @@ class _Benchmark:
                     self._fail(name, error)
         write_text(path, json.dumps({"identity": identity, "costs": self.costs}, indent=1) + "\n")
 
-    def train(self, jobs: int | None, report: Report) -> None:
+    def train(self, jobs: int | None, report: Report, engine: str) -> None:
         """Fit and score all seeds that are not finished, the slowest models first."""
         runs = {key: run for key, run in self.runs.items() if key[1] not in self.errors}
         for run in runs.values():
@@ -190,12 +202,18 @@ class _Benchmark:
         keys = sorted(runs, key=self._duration, reverse=True)
         items = [(key, seed) for key in keys for seed in runs[key].seeds]
         config = next(iter(self.configs.values()))
-        on_cpu = choose_device(config.train.device).type == "cpu"
-        cores = available_cores()
-        jobs = max(1, min(jobs or (cores if on_cpu else 1), len(items)))
-        work = _FitAndScore(runs, config.train.threads or max(1, cores // jobs))
+        cluster = None
+        if engine == "ray" and items:
+            cluster = training_cluster(config, self.out / COSTS)
+            threads = cluster.cpus
+        else:
+            on_cpu = choose_device(config.train.device).type == "cpu"
+            cores = available_cores()
+            jobs = max(1, min(jobs or (cores if on_cpu else 1), len(items)))
+            threads = config.train.threads or max(1, cores // jobs)
+        work = _FitAndScore(runs, threads)
         results: dict[tuple[str, str], list[SeedResult]] = {}
-        outcomes = map_items(work, items, jobs, lambda _, row: report(row))
+        outcomes = map_items(work, items, jobs, lambda _, row: report(row), cluster=cluster)
         try:
             for index, outcome in outcomes:
                 key, seed = items[index]
@@ -271,7 +289,7 @@ class _Benchmark:
     def _fail(self, name: str, outcome: Any, where: str = "") -> None:
         """Keep the first reason why a model failed."""
         if isinstance(outcome, WorkerDied):
-            reason = f"its process ended with exit code {outcome.exitcode}; lower --jobs"
+            reason = f"{outcome}; lower --jobs"
         else:
             text = str(outcome).strip().splitlines()[:1] or ["no message"]
             kind = "" if isinstance(outcome, MercError) else f"{type(outcome).__name__}: "

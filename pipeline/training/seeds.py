@@ -1,4 +1,4 @@
-"""Train several seeds, as many at a time as there are cores."""
+"""Train several seeds, as many at a time as there are cores, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.core.errors import MercError
+from pipeline.core.errors import MercError, UsageError
+from pipeline.core.ray_engine import Cluster, check_engine, connect
+from pipeline.core.run_folder import SETTINGS
 from pipeline.core.workers import Send, WorkerDied, map_items
 from pipeline.training.config import Configuration
 from pipeline.training.distributed import ranks
@@ -18,7 +20,13 @@ from pipeline.training.fit import Report, fit, no_report
 from pipeline.training.protocols import Parts
 from pipeline.training.start import Start
 
-__all__ = ["available_cores", "fit_seeds", "limited_threads"]
+__all__ = [
+    "available_cores",
+    "check_training_engine",
+    "fit_seeds",
+    "limited_threads",
+    "training_cluster",
+]
 
 
 def fit_seeds(
@@ -28,25 +36,27 @@ def fit_seeds(
     work: Path,
     report: Report = no_report,
     start: Start | None = None,
+    engine: str = "local",
 ) -> list[Path]:
     """Fit every seed into `work/seed-N`; return these folders in the order of `seeds`.
 
-    A seed gives the same files whether it is trained alone or beside others.
+    A seed gives the same files whether it is trained alone or beside others, here or on a cluster.
 
     Raises MercError or what `fit` raises; the other seeds are then stopped.
     """
     folders = [work / f"seed-{seed}" for seed in seeds]
-    jobs, threads = _share_cores(config, len(seeds))
+    cluster = training_cluster(config, work / SETTINGS) if engine == "ray" else None
+    jobs, threads = (None, cluster.cpus) if cluster else _share_cores(config, len(seeds))
     if ranks()[0]:
         report = no_report
     fit_seed = _FitSeed(parts, config, threads, start)
     items = list(zip(seeds, folders, strict=True))
-    outcomes = map_items(fit_seed, items, jobs, lambda index, row: report(row))
+    outcomes = map_items(fit_seed, items, jobs, lambda index, row: report(row), cluster=cluster)
     try:
         for index, outcome in outcomes:
             if isinstance(outcome, WorkerDied):
                 raise MercError(
-                    f"seed {seeds[index]}: its process ended with exit code {outcome.exitcode}",
+                    f"seed {seeds[index]}: {outcome}",
                     "free some memory or lower train.batch, then repeat the command to resume",
                 )
             if outcome is not None:
@@ -54,6 +64,25 @@ def fit_seeds(
     finally:
         outcomes.close()  # type: ignore[attr-defined]
     return folders
+
+
+def check_training_engine(engine: str) -> None:
+    """Raise UsageError for an engine that seeds cannot be trained with."""
+    check_engine(engine)
+    if engine == "ray" and ranks()[1] > 1:
+        raise UsageError("--engine ray under torchrun", "use one of them")
+
+
+def training_cluster(config: Configuration, shared: Path) -> Cluster:
+    """Return what a seed takes of a node. shared: a file of the run, which all nodes must see."""
+    device = config.train.device
+    if device == "auto" and "GPU" in connect().cluster_resources():
+        device = "cuda"
+    return Cluster(
+        cpus=config.train.threads or 1,
+        gpus=1.0 if device == "cuda" else 0.0,
+        same=(shared,),
+    )
 
 
 @dataclass(frozen=True)

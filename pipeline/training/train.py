@@ -17,7 +17,7 @@ from pipeline.training.fit import Report, no_report
 from pipeline.training.planned_run import plan_run
 from pipeline.training.protocols import PROTOCOLS
 from pipeline.training.report import write_run
-from pipeline.training.seeds import fit_seeds
+from pipeline.training.seeds import check_training_engine, fit_seeds
 from pipeline.training.start import Start
 from pipeline.training.summary import score_seed
 from pipeline.training.tensorboard import event_files, summary_writer
@@ -27,12 +27,15 @@ __all__ = ["check_options", "train", "train_corpus"]
 EVENTS = "tensorboard"  # folder of the event files in a run
 
 
-def check_options(out: Path, protocol: str, seeds: int, tensorboard: bool = False) -> None:
+def check_options(
+    out: Path, protocol: str, seeds: int, tensorboard: bool = False, engine: str = "local"
+) -> None:
     """Raise UsageError for options that `train` would refuse; call it before loading a corpus."""
     if protocol not in (*PROTOCOLS, "both"):
         raise UsageError(f"unknown protocol {protocol!r}", f"choose {', '.join(PROTOCOLS)} or both")
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: must be 1 or more")
+    check_training_engine(engine)
     if tensorboard:
         summary_writer()
     check_run_folder(out)
@@ -48,6 +51,7 @@ def train(
     report: Report | None = None,
     tensorboard: bool = False,
     start: Start | None = None,
+    engine: str = "local",
 ) -> dict[str, Any]:
     """Train several seeds and write a run folder. An interrupted run continues where it stopped.
 
@@ -58,6 +62,7 @@ def train(
             gamma1 to gamma3, select_accuracy, select_weighted_f1.
         tensorboard: also write event files to `out/tensorboard`.
         start: the model to start from; its `configuration` gives the settings.
+        engine: where seeds are trained: "local", or "ray", a Ray cluster (`core.ray_engine`).
 
     Returns:
         The content of metrics.json. Under torchrun, an empty dict on every rank but 0.
@@ -66,10 +71,10 @@ def train(
         MercError: unusable options, a corpus that cannot be trained on, or a loss that became NaN.
         OSError: a file could not be written.
     """
-    check_options(out, protocol, seeds, tensorboard)
+    check_options(out, protocol, seeds, tensorboard, engine)
     try:
         report = report or no_report
-        metrics = _train(corpus, config, protocol, seeds, out, report, tensorboard, start)
+        metrics = _train(corpus, config, protocol, seeds, out, report, tensorboard, start, engine)
         return {} if ranks()[0] else metrics
     finally:
         leave()
@@ -84,18 +89,18 @@ def _train(
     report: Report,
     tensorboard: bool,
     start: Start | None,
+    engine: str,
 ) -> dict[str, Any]:
+    how = report, tensorboard, start, engine
     first = "clean" if protocol == "both" else protocol
-    metrics = train_corpus(corpus, config, first, seeds, out, report, tensorboard, start)
+    metrics = train_corpus(corpus, config, first, seeds, out, *how)
     if protocol == "both":
         name = "published"
-        other = _train(corpus, config, name, seeds, out / name, report, tensorboard, start)
+        other = _train(corpus, config, name, seeds, out / name, *how)
     elif protocol == "published" and getattr(config.train, "detach_teacher", False):
         name = "attached"
         attached = replace(config, train=replace(config.train, detach_teacher=False))
-        other = train_corpus(
-            corpus, attached, protocol, seeds, out / name, report, tensorboard, start
-        )
+        other = train_corpus(corpus, attached, protocol, seeds, out / name, *how)
     else:
         return metrics
     return metrics if ranks()[0] else write_run(out, metrics, config, beside={name: other})
@@ -110,6 +115,7 @@ def train_corpus(
     report: Report = no_report,
     tensorboard: bool = False,
     start: Start | None = None,
+    engine: str = "local",
 ) -> dict[str, Any]:
     """Write one run folder of one protocol, clean or published; return its metrics.
 
@@ -122,7 +128,7 @@ def train_corpus(
     if ranks()[0] == 0:
         run.begin()
     with _reporting(report, out / EVENTS if tensorboard else None) as report_all:
-        folders = fit_seeds(run.parts, config, run.seeds, out / WORK, report_all, start)
+        folders = fit_seeds(run.parts, config, run.seeds, out / WORK, report_all, start, engine)
     if ranks()[0]:
         return {}
     pairs = zip(run.seeds, folders, strict=True)
