@@ -53,8 +53,9 @@ class ParetoGradientModulator:
     width: of the sketches; their error falls with its square root. Weights of at most 4 width²
         elements are not sketched.
 
-    After each step, `norms` (3,) and `cosines` (3, 3) describe the gradients on θ. Under
-    torch.distributed, every rank gets the gradient that a single rank would have on all data.
+    After each step, `norms` (3,) and `cosines` (3, 3) describe the gradients on θ, or their
+    sketches. Under torch.distributed, every rank gets the gradient that a single rank would have on
+    all data.
 
     Raises ValueError for unknown options.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
@@ -53,11 +52,13 @@ class SketchedLayer:
         rows = wide(rows)
         if rows.shape[1] <= self.width:
             return rows
-        signs = self.signs[side] = self.signs[side].to(rows.device)
-        signed = rows * signs.to(rows.dtype)
+        signs = self.signs[side] = self.signs[side].to(rows)
         # column j goes to column j % width
-        padded = F.pad(signed, (0, -signed.shape[1] % self.width))
-        return padded.unflatten(1, (-1, self.width)).sum(1)
+        first, *others = zip(rows.split(self.width, 1), signs.split(self.width), strict=True)
+        total = first[0] * first[1]
+        for piece, sign in others:
+            total[:, : len(sign)].addcmul_(piece, sign)
+        return total
 
     def sketch(self, gradients: Sequence[Tensor], folded: Sequence[Tensor]) -> Tensor:
         """Return the sketch of the weight's gradient, at most (width, width).
