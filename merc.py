@@ -228,13 +228,18 @@ def extract(
     language: str | None = None,
     whisper: str = "tiny.en",
     device: str = "cpu",
-    jobs: int = 1,
+    jobs: int | None = 1,
+    engine: str = "local",
     progress: Progress | None = None,
 ) -> Summary:
     """Extract text, audio and visual features of every utterance into a store.
 
     Features that are in the store already are not computed again. For the arguments see
     `merc extract --help`.
+
+    Args:
+        jobs: number of worker processes; None: as many as this machine or the cluster carries.
+        engine: "local", or "ray": on a Ray cluster.
 
     Returns:
         A summary: `files` (what is in the store now), `failures` (inputs that failed and why).
@@ -272,7 +277,7 @@ def extract(
         transcript=Path(transcript) if transcript else None,
     )
     paths = [Path(path) for path in recordings]
-    return run(paths, Path(store) if store else None, options, jobs, progress)
+    return run(paths, Path(store) if store else None, options, jobs, progress, engine)
 
 
 def from_annotations(
@@ -388,6 +393,7 @@ def train(
     settings: Sequence[str] = (),
     model: str | None = None,
     start: str | Path | Run | None = None,
+    engine: str = "local",
     tensorboard: bool = False,
     report: Report | None = None,
 ) -> Run:
@@ -400,6 +406,7 @@ def train(
         model: "css" (default), or a model that the paper compares it with, such as "sdt".
         start: adapt this model to the labels of the corpus: "merc-offline", a run, a run folder or
             a model file.
+        engine: where the seeds are trained: "local", or "ray", a Ray cluster.
         report: is called with a dict of losses and scores after every epoch.
 
     Raises MercError or OSError.
@@ -429,6 +436,7 @@ def train(
         report=report,
         tensorboard=tensorboard,
         start=begin,
+        engine=engine,
     )
     return Run(Path(out))
 
@@ -479,6 +487,7 @@ def benchmark(
     settings_of: str | None = None,
     width: int | None = None,
     jobs: int | None = None,
+    engine: str = "local",
     report: Report | None = None,
 ) -> dict[str, Any]:
     """Train CSS and the models that it is compared with, each with its own settings.
@@ -490,7 +499,9 @@ def benchmark(
         settings: overrides such as "train.epochs=2"; one counts for the models that have its key.
         settings_of: "iemocap" or "meld": the sizes and hyperparameters of that corpus.
         width: of every model that has one.
-        jobs: seeds to train at once; default: one per core, on a CUDA device one.
+        jobs: seeds to train at once; default: one per core, on a CUDA device one, on a cluster as
+            many as it has room for.
+        engine: where the seeds are trained: "local", or "ray", a Ray cluster.
 
     Returns:
         {"models": {name: figures}}; see `merc benchmark --json`. A model that failed has an error.
@@ -515,6 +526,7 @@ def benchmark(
         width=width,
         jobs=jobs,
         report=report,
+        engine=engine,
     )
 
 

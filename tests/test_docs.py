@@ -33,7 +33,9 @@ PAGES += sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.m
 # programs that are not ours: only the part of the line from "merc" on is checked
 FOREIGN = {
     "docker": "needs a daemon and an image",
+    "env": "sets a variable for merc",
     "ffmpeg": "not installed with merc, which brings its libraries",
+    "ray": "starts servers; tests/chains/test_ray.py has a cluster",
     "srun": "needs a Slurm cluster",
     "torchrun": "tests/pipeline/training runs two processes",
 }
