@@ -208,7 +208,8 @@ def show_agreement(result: dict[str, Any]) -> None:
         table.add_column(plain(title), justify="right" if title else "left")
     for label, row in zip(result["labels"], result["confusion"], strict=True):
         table.add_row(plain(label), *map(str, row))
-    console.print(table)
+    if result["labels"]:
+        console.print(table)
     if result["disagreements"]:
         table = _table("disagreements")
         for title in ("recording", "time", "speaker", "text", "A", "B"):
