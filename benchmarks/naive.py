@@ -19,8 +19,8 @@ import opensmile
 from measure import measured
 from stages_of_merc import load
 
+from extractors.crops import crop_face
 from extractors.detectors import find_detector
-from extractors.faces import crop_face
 from extractors.text import TextExtractor
 from extractors.visual import VisualExtractor
 from pipeline.core.dialogue import Dialogue, Segmentation, Utterance

@@ -8,42 +8,31 @@ the 342-d visual features of MMGCN and its successors. `merc pretrain visual` tr
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from timm.models.densenet import DenseBlock, DenseNet
 from torch import Tensor, nn
 
-from pipeline.core.errors import MercError
-from pipeline.core.schemas import FaceNetAbout, parse_json
+from extractors.face_weights import (
+    DIM,
+    EMOTIONS,
+    FaceNetConfig,
+    prepare_faces,
+    read_face_weights,
+    unusable_weights,
+)
 
 __all__ = [
     "DIM",
     "EMOTIONS",
     "FaceNet",
     "FaceNetConfig",
-    "fold_norms",
     "load_face_net",
     "pack_face_net",
 ]
-
-DIM = 342
-# FER+ order (Barsoum et al. 2016, ICMI)
-EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-
-
-@dataclass(frozen=True)
-class FaceNetConfig:
-    """What rebuilds the network."""
-
-    size: int = 64  # side of the input, pixels
-    mean: float = 0.5  # grey levels of the training set, 0 to 1
-    std: float = 0.25
 
 
 class FaceNet(nn.Module):
@@ -70,14 +59,7 @@ class FaceNet(nn.Module):
 
     def prepare(self, faces: Tensor, size: int | None = None) -> Tensor:
         """Resize and normalise (n, h, w) uint8 grey faces to (n, 1, size, size) float32."""
-        side = size or self.config.size
-        images = faces.unsqueeze(1).float() / 255
-        if images.shape[-2:] != (side, side):
-            images = F.interpolate(
-                images, (side, side), mode="bilinear", align_corners=False, antialias=True
-            )
-        images = (images - self.config.mean) / self.config.std
-        return images.contiguous(memory_format=torch.channels_last)
+        return prepare_faces(faces, self.config, size)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the (n, 342) features of prepared images, pooled after the last ReLU."""
@@ -121,46 +103,15 @@ def load_face_net(path: Path) -> FaceNet:
 
     Raises MercError if the file holds no such weights.
     """
-    remedy = "train them with `merc pretrain visual`"
+    config, state = read_face_weights(path)
+    net = FaceNet(config)
     try:
-        with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("merc", "")
-            about = parse_json(header, FaceNetAbout, f"{path}: its header", remedy)
-            config = FaceNetConfig(**about)
-            state = {name: file.get_tensor(name) for name in file.keys()}
-        net = FaceNet(config)
         keys = net.load_state_dict(state, strict=False)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise MercError(
-            f"{path}: not the weights of merc's face network ({error})", remedy
-        ) from error
+    except RuntimeError as error:
+        raise unusable_weights(path, error) from error
     missing = [name for name in keys.missing_keys if "num_batches" not in name]
     if missing or keys.unexpected_keys:
-        raise MercError(
-            f"{path}: not the weights of merc's face network (missing {missing[:3]}, "
-            f"unexpected {keys.unexpected_keys[:3]})",
-            remedy,
+        raise unusable_weights(
+            path, f"missing {missing[:3]}, unexpected {keys.unexpected_keys[:3]}"
         )
-    return net.eval()
-
-
-def fold_norms(net: FaceNet) -> FaceNet:
-    """Fold each layer's second norm into the 1x1 convolution before it, in place.
-
-    For inference only: the same values to 1e-6, 1.5 times as fast. The first norm is followed by a
-    ReLU and cannot be folded.
-    """
-    blocks: Any = net.net.features
-    for block in blocks.children():
-        if not isinstance(block, DenseBlock):
-            continue
-        layers: Any = block.values()
-        for layer in layers:
-            norm, old = layer.norm2, layer.conv1
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            conv = nn.Conv2d(old.in_channels, old.out_channels, 1)
-            conv.weight = nn.Parameter((old.weight * scale[:, None, None, None]).detach())
-            conv.bias = nn.Parameter((norm.bias - norm.running_mean * scale).detach())
-            layer.conv1 = conv.to(memory_format=torch.channels_last)
-            layer.norm2 = nn.ReLU(inplace=True)
     return net.eval()

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from extractors.faces import Track
 from extractors.speaking import MouthSignal
+from extractors.tracks import Track
 from pipeline.core.errors import MercError
 
-__all__ = ["MAX_CROPS", "FaceSpan", "SpanBox", "SpanFace", "open_spans"]
+__all__ = ["MAX_CROPS", "FaceSpan", "Sound", "SpanBox", "SpanFace", "cut_sound", "open_spans"]
 
 MAX_CROPS = 100  # of one face in one utterance; of more, every second one is dropped
 MAX_FACES = 32  # of one utterance, those visible in most frames
 BOX_STEP = 0.5  # s between the boxes that are noted
+RATE = 16000  # Hz, of sound that a function returns
 MIN_DURATION = 0.2  # s: a shorter utterance is widened, to contain frames at 10 frames/s
 
 # seconds; left, top, width and height as shares of the frame
 SpanBox = tuple[float, float, float, float, float]
+# samples (n,) of the recording and their rate, or a function from (start, end) to samples
+Sound = tuple[np.ndarray, int] | Callable[[float, float], np.ndarray] | None
 
 
 @dataclass
@@ -118,3 +121,20 @@ def open_spans(spans: Sequence[tuple[float, float]]) -> list[FaceSpan]:
         margin = max(0.0, MIN_DURATION - (end - start)) / 2
         result.append(FaceSpan(index, start - margin, end + margin))
     return sorted(result, key=lambda span: span.start)
+
+
+def cut_sound(sound: Sound, span: FaceSpan) -> tuple[np.ndarray | None, int, float]:
+    """Return an utterance's samples, their rate and the time of the first."""
+    start, end = max(0.0, span.start), span.end
+    if sound is None:
+        return None, RATE, start
+    if callable(sound):
+        return np.asarray(sound(start, end), dtype=np.float32), RATE, start
+    samples, rate = sound
+    if np.ndim(samples) != 1:
+        raise MercError(
+            f"sound has shape {np.shape(samples)}, expected one channel, (n,)",
+            "average the channels first",
+        )
+    first = round(start * rate)
+    return np.asarray(samples[first : round(end * rate)], dtype=np.float32), rate, first / rate

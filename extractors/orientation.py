@@ -14,7 +14,7 @@ __all__ = ["OrientationCheck"]
 
 CLEARLY_UPRIGHT = 0.9  # score of a face that is upright; of turned faces, 0.87 is the highest seen
 MARGIN = 0.04  # by which a turned face must score higher than the upright one
-EVERY = 3  # detections between two checks: 0.9 s at 10 frames/s
+EVERY = 9  # frames between two checks: 0.9 s at 10 frames/s
 MAX_CHECKS = 12  # frames that are searched in all orientations
 MIN_FRAMES = 3  # frames with turned faces needed
 
@@ -24,16 +24,22 @@ class OrientationCheck:
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self._seen = self._checks = self._upright = 0
+        self._checks = self._upright = 0
+        self._next = 0  # number of the frame from which the next check may be
+        self.clear = False  # whether the latest face was upright, or nothing is left to check
         self._turned = [0, 0, 0]
 
-    def add(self, image: np.ndarray, score: float) -> None:
-        """Take a frame, (h, w, 3) uint8 RGB, and the highest score of the faces found in it."""
-        self._seen += 1
+    def add(self, number: int, image: np.ndarray, score: float) -> None:
+        """Take a searched frame and the highest score of the faces found in it.
+
+        number: of the frame. image: (h, w, 3) uint8 RGB.
+        """
+        self.clear = score >= CLEARLY_UPRIGHT or self._checks >= MAX_CHECKS
         if score >= CLEARLY_UPRIGHT:
             self._upright += 1
-        elif self._checks < MAX_CHECKS and self._seen % EVERY == 1:
+        elif self._checks < MAX_CHECKS and number >= self._next:
             self._checks += 1
+            self._next = number + EVERY
             scores = []
             for quarters in (1, 2, 3):
                 faces = self._detector.detect(np.ascontiguousarray(np.rot90(image, quarters)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-__all__ = ["sharpness"]
+__all__ = ["sharpness", "sharpest"]
 
 SMOOTHING = 0.7  # pixels; noise below this scale is no detail
 LEAST_VARIANCE = 25.0  # of grey levels; below, a crop is nearly uniform
+FEW = 8  # frames up to which every one is used
+MOST = 32  # frames that are used
 
 
 def sharpness(crops: np.ndarray) -> np.ndarray:
@@ -26,3 +28,20 @@ def sharpness(crops: np.ndarray) -> np.ndarray:
         detail = cv2.Laplacian(cv2.GaussianBlur(crop, (0, 0), SMOOTHING), cv2.CV_32F)
         values.append(np.square(detail).mean(dtype=np.float64) / max(crop.var(), LEAST_VARIANCE))
     return np.array(values)
+
+
+def sharpest(values: np.ndarray) -> np.ndarray:
+    """Choose frames to look at: the indices of the sharper of every two neighbours, in order.
+
+    values: (n,) sharpness of successive frames. Neighbouring frames show nearly the same
+    expression. Up to FEW frames, all are chosen; pairs are halved again until at most MOST are
+    left.
+
+    >>> sharpest(np.array([3, 1, 1, 2, 5, 4, 1, 1, 1.0])).tolist()
+    [0, 3, 4, 6, 8]
+    """
+    chosen = np.arange(len(values))
+    while len(chosen) > MOST or (len(chosen) > FEW and len(chosen) == len(values)):
+        pairs = [chosen[k : k + 2] for k in range(0, len(chosen), 2)]
+        chosen = np.array([pair[values[pair].argmax()] for pair in pairs])
+    return chosen

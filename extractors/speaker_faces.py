@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp, softmax
 
 from extractors.speaking import OFF_SCREEN
@@ -61,6 +60,8 @@ class FaceIdentities:
         free = [k for k in range(len(self._seen)) if k not in numbers]
         new = [j for j, number in enumerate(numbers) if number < 0]
         if free and new:
+            from scipy.optimize import linear_sum_assignment  # takes a third of a second
+
             distances = np.array(
                 [[np.square(self._seen[k] - faces[j]).sum() for k in free] for j in new]
             )

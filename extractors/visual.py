@@ -4,89 +4,53 @@ Faces are detected and followed, the one that speaks is chosen, and its embeddin
 sharp ones with more weight.
 This takes one pass over the frames of a recording of any length. Only the faces of utterances that
 are in progress stay in memory, as small grey crops, at most 100 per face. The network runs on the
-chosen face only.
+chosen face only, and of every two neighbouring frames on the sharper one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
-from extractors.densenet import DIM, fold_norms, load_face_net
+from extractors.crops import CROP_SIDE, MARGIN
 from extractors.detectors import find_detector
-from extractors.face_span import FaceSpan, SpanBox, SpanFace, open_spans
-from extractors.faces import CROP_SIDE, DETECT_EVERY, MARGIN, MIN_SIDE, FaceTracker, crop_face
+from extractors.face_contest import FaceContest
+from extractors.face_reading import FaceReading, mean_picture
+from extractors.face_span import FaceSpan, Sound, SpanFace, cut_sound, open_spans
+from extractors.face_weights import DIM
+from extractors.faces import LOOK_EVERY, MIN_SIDE, FaceTracker
+from extractors.folded_densenet import FoldedFaceNet
+from extractors.frame_scanner import FrameScanner
 from extractors.precision import full_precision
-from extractors.sharpness import sharpness
-from extractors.speaker_faces import FaceIdentities, Sighting, choose_faces
-from extractors.speaking import MouthReader, choose_speaker, speaker_scores
+from extractors.sharpness import sharpest, sharpness
+from extractors.speaking import choose_speaker
 from extractors.threads import one_thread
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.weights import check_weights
 
-__all__ = ["CHOICES", "WEIGHTS", "FaceReading", "VisualExtractor"]
+__all__ = ["CHOICES", "FOLLOWING", "WEIGHTS", "FaceReading", "VisualExtractor"]
 
 WEIGHTS = Path(__file__).parent / "weights" / "face.safetensors"
 CHOICES = ("auto", "largest", "mean")
-# Raise when the same weights give other features, because of a change here, in detectors.py,
-# faces.py, second_look.py, sharpness.py, face_span.py or speaking.py.
+# Raise when the same face gives another vector, because of a change here, in folded_densenet.py,
+# face_weights.py or crops.py.
+# A model refuses features of another version than it was trained on.
 VERSION = "2"
-RATE = 16000  # Hz, of sound that a function returns
-BATCH = 32  # crops
+# Raise when other faces or frames are chosen, because of a change here, in detectors.py, faces.py,
+# tracks.py, second_look.py, sharpness.py, face_span.py or speaking.py. Features in the store are
+# made again; models remain.
+FOLLOWING = "2"
+BATCH = 16  # crops; what the network computes from them fits into the cache of a core
 MAX_HELD = 20_000  # crops, 46 MB, of utterances whose face is not chosen yet
 
 Frames = Iterable[tuple[float, np.ndarray]]
-Sound = tuple[np.ndarray, int] | Callable[[float, float], np.ndarray] | None
-
-
-@dataclass(frozen=True)
-class FaceReading:
-    """The face of one utterance.
-
-    vector: (342,) float32, or None, and then `missing` says why.
-    """
-
-    vector: np.ndarray | None
-    missing: str | None = None
-    frames: int = 0  # in the utterance
-    faces: int = 0  # of them with the chosen face
-    used: int = 0  # of them in the mean
-    tracks: int = 0  # faces followed
-    confidence: float = 0.0  # that the chosen face is the speaker's
-    score: float = 0.0  # mean detector score, 0 to 1
-    side: float = 0.0  # mean longer side of the box, pixels
-    # mean centre of the box, as shares of the frame's width and height
-    centre: tuple[float, float] | None = None
-    detector: str = ""
-    boxes: tuple[SpanBox, ...] = ()  # of the chosen face, about every half second
-    # degrees, counter-clockwise, by which the faces of the recording must be turned to be upright
-    turned: int = 0
-    # (144,) mean crop at 12 x 12 pixels, of mean 0 and length 1
-    picture: np.ndarray | None = field(default=None, repr=False)
-
-    def quality(self) -> dict[str, Any]:
-        """Return all but the vector, the boxes and the picture (JSON-able)."""
-        quality = {
-            "missing": self.missing,
-            "frames": self.frames,
-            "faces": self.faces,
-            "used": self.used,
-            "tracks": self.tracks,
-            "confidence": round(self.confidence, 3),
-            "score": round(self.score, 3),
-            "side": round(self.side, 1),
-            "centre": self.centre and [round(share, 3) for share in self.centre],
-            "detector": self.detector,
-        }
-        return quality | ({"turned": self.turned} if self.turned else {})
 
 
 class VisualExtractor:
@@ -121,16 +85,17 @@ class VisualExtractor:
         if path == WEIGHTS:
             check_weights("face network", path)
         self.choose, self.device = choose, device
-        self._net = fold_norms(load_face_net(path)).to(device)
+        self._net = FoldedFaceNet(path).to(device)
         self._detector = find_detector(detector)
         self.fingerprint: dict[str, Any] = {
             "extractor": "densenet-ferplus",
             "version": VERSION,
+            "following": FOLLOWING,
             "weights": sha256_of(path),
             "options": {
                 "choose": choose,
                 "detector": self._detector.fingerprint,
-                "every": DETECT_EVERY,
+                "every": LOOK_EVERY,
                 "margin": MARGIN,
                 "crop": CROP_SIDE,
                 "smallest": MIN_SIDE,
@@ -168,8 +133,8 @@ class VisualExtractor:
         readings = [no_times for _ in spans]
         waiting = open_spans(spans)
         current: list[FaceSpan] = []
-        scanner = _FrameScanner(FaceTracker(self._detector))
-        contest = _Contest() if speakers is not None and self.choose == "auto" else None
+        scanner = FrameScanner(FaceTracker(self._detector))
+        contest = FaceContest() if speakers is not None and self.choose == "auto" else None
 
         def finish(span: FaceSpan) -> None:
             if contest is None or not span.faces:
@@ -251,7 +216,7 @@ class VisualExtractor:
         if self.choose == "largest":
             areas = [face.mouth.area for face in faces]
             return [faces[int(np.argmax(areas))]], max(areas) / sum(areas)
-        best, confidence = choose_speaker([face.mouth for face in faces], *_cut(sound, span))
+        best, confidence = choose_speaker([face.mouth for face in faces], *cut_sound(sound, span))
         return [faces[best]], confidence
 
     def _finish(self, span: FaceSpan, sound: Sound) -> FaceReading:
@@ -270,8 +235,9 @@ class VisualExtractor:
 
     def _reading(self, span: FaceSpan, chosen: list[SpanFace], confidence: float) -> FaceReading:
         """Average the embeddings of the chosen face."""
-        crops = np.stack([crop for face in chosen for crop in face.crops])
-        weights = np.concatenate([face.frames * _votes(face.crops) for face in chosen])
+        parts = [_sharpest(face) for face in chosen]
+        crops = np.concatenate([crops for crops, _ in parts])
+        weights = np.concatenate([weights for _, weights in parts])
         embeddings = self.embed_faces(crops).astype(np.float64)
         frames = sum(face.frames for face in chosen)
         score, side, x, y = (
@@ -287,81 +253,9 @@ class VisualExtractor:
             side=side,
             centre=(x, y),
             boxes=tuple(chosen[0].boxes) if len(chosen) == 1 else (),
-            picture=_picture(crops, weights),
+            picture=mean_picture(crops, weights),
             **self._facts(span),
         )
-
-
-class _Contest:
-    """Utterances whose faces wait until all utterances of their speakers have been seen."""
-
-    def __init__(self) -> None:
-        self.open: list[FaceSpan] = []
-        self.held = 0  # crops
-        self._identities = FaceIdentities()
-        self._sightings: list[list[Sighting]] = []  # of all utterances so far
-        self._speakers: list[str] = []
-        self._resolved = 0
-
-    def add(self, span: FaceSpan, speaker: str, sound: Sound) -> None:
-        faces = list(span.faces.values())
-        prior, evidence = speaker_scores([face.mouth for face in faces], *_cut(sound, span))
-        pictures = [_picture(np.stack(face.crops), np.ones(len(face.crops))) for face in faces]
-        centres = [(face.x / face.frames, face.y / face.frames) for face in faces]
-        identities = self._identities.identify(list(span.faces), pictures, centres)
-        self._sightings.append(
-            [
-                Sighting(*values)
-                for values in zip(identities, prior.tolist(), evidence.tolist(), strict=True)
-            ]
-        )
-        self._speakers.append(speaker)
-        for face in faces:
-            face.mouth.times, face.mouth.openness, face.mouth.motion = [], [], []
-        self.open.append(span)
-        self.held += sum(len(face.crops) for face in faces)
-
-    def resolve(self, count: int) -> list[tuple[FaceSpan, SpanFace, float]]:
-        """Return the `count` oldest utterances with the face of their speaker and its confidence.
-
-        A single face is held for its evidence only.
-        """
-        chosen = choose_faces(self._sightings, self._speakers)
-        oldest, self.open = self.open[:count], self.open[count:]
-        decided = []
-        for span, (best, confidence) in zip(oldest, chosen[self._resolved :], strict=False):
-            faces = list(span.faces.values())
-            self.held -= sum(len(face.crops) for face in faces)
-            decided.append((span, faces[best], confidence))
-        self._resolved += len(oldest)
-        return decided
-
-
-class _FrameScanner:
-    """Add the faces of successive frames to the utterances in progress."""
-
-    def __init__(self, tracker: FaceTracker) -> None:
-        self.tracker = tracker
-        self.mouths: dict[int, MouthReader] = {}
-
-    def reset(self) -> None:
-        self.tracker.reset()
-        self.mouths.clear()
-
-    def add(self, time: float, image: np.ndarray, spans: Sequence[FaceSpan]) -> None:
-        _check_frame(image)
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        tracks = self.tracker.update(image, grey) if min(grey.shape) >= MIN_SIDE else []
-        for number in self.mouths.keys() - {track.number for track in tracks}:
-            del self.mouths[number]  # its next motion would span a gap
-        for track in tracks:
-            crop = crop_face(grey, track.box, track.roll)
-            mouth = self.mouths.setdefault(track.number, MouthReader()).read(crop)
-            for span in spans:
-                span.add(time, track, crop, mouth, grey.shape)
-        for span in spans:
-            span.frames += 1
-            span.too_small += self.tracker.too_small
 
 
 def _why_missing(span: FaceSpan) -> str:
@@ -370,45 +264,12 @@ def _why_missing(span: FaceSpan) -> str:
     return f"no face of {MIN_SIDE} pixels or more" if span.too_small else "no face"
 
 
-def _votes(crops: Sequence[np.ndarray]) -> np.ndarray:
-    """Return weights (n,) of the crops of one face, by their sharpness; their sum is 1."""
-    values = sharpness(np.stack(crops)) + 1e-6  # crops without any detail count the same
-    return values / values.sum()
-
-
-def _picture(crops: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the (144,) mean crop at 12 x 12 pixels, of mean 0 and length 1."""
-    mean = np.average(crops, axis=0, weights=weights)
-    picture = cv2.resize(mean, (12, 12), interpolation=cv2.INTER_AREA).ravel()
-    picture -= picture.mean()
-    return picture / max(float(np.linalg.norm(picture)), 1e-9)
-
-
-def _cut(sound: Sound, span: FaceSpan) -> tuple[np.ndarray | None, int, float]:
-    """Return an utterance's samples, their rate and the time of the first."""
-    start, end = max(0.0, span.start), span.end
-    if sound is None:
-        return None, RATE, start
-    if callable(sound):
-        return np.asarray(sound(start, end), dtype=np.float32), RATE, start
-    samples, rate = sound
-    if np.ndim(samples) != 1:
-        raise MercError(
-            f"sound has shape {np.shape(samples)}, expected one channel, (n,)",
-            "average the channels first",
-        )
-    first = round(start * rate)
-    return np.asarray(samples[first : round(end * rate)], dtype=np.float32), rate, first / rate
-
-
-def _check_frame(image: Any) -> None:
-    if not isinstance(image, np.ndarray):
-        raise MercError(f"frame is a {type(image).__name__}", "pass (height, width, 3) uint8 RGB")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise MercError(
-            f"frame has shape {image.shape} and type {image.dtype}",
-            "pass (height, width, 3) uint8 RGB",
-        )
+def _sharpest(face: SpanFace) -> tuple[np.ndarray, np.ndarray]:
+    """Return the crops of a face to use, and their weights, whose sum is its number of frames."""
+    crops = np.stack(face.crops)
+    values = sharpness(crops) + 1e-6  # crops without any detail count the same
+    rows = sharpest(values)
+    return crops[rows], face.frames * values[rows] / values[rows].sum()
 
 
 def _check_faces(faces: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from extractors.densenet import EMOTIONS as FERPLUS_EMOTIONS
+from extractors.face_weights import EMOTIONS as FERPLUS_EMOTIONS
 from pipeline.core.fingerprints import sha256_of
 from pipeline.corpora.meld_transcripts import EMOTIONS
 from pipeline.recipes.cache import cached
@@ -50,6 +50,8 @@ def load_faces(
     meld_labels = [EMOTIONS.index(MELD_OF[e]) if e in MELD_OF else -1 for e in FERPLUS_EMOTIONS]
     to_meld = np.array([*meld_labels, -1])  # the last entry maps -1 (no majority) to -1
     data = sha256_of(path)
+    # how faces are followed through a recording does not matter for pictures
+    fingerprint = {k: v for k, v in extractor.fingerprint.items() if k != "following"}
 
     def extract(images: np.ndarray) -> np.ndarray:
         report(f"face vectors of {len(images)} images")
@@ -60,7 +62,7 @@ def load_faces(
             _sample(np.flatnonzero(labels == label), limit) for label in range(len(EMOTIONS))
         ]
         rows = np.sort(np.concatenate(per_emotion))
-        key = {"fingerprint": extractor.fingerprint, "data": data, "part": part, "limit": LIMIT}
+        key = {"fingerprint": fingerprint, "data": data, "part": part, "limit": LIMIT}
         return FacePool(cached("faces", key, partial(extract, images[rows])), labels[rows])
 
     train, valid = load_ferplus(path)

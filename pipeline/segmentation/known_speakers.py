@@ -6,7 +6,6 @@ from collections import deque
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import Media
@@ -58,6 +57,8 @@ class KnownSpeakers:
 
         A name belongs to one cluster: first utterances may have been named wrongly.
         """
+        from scipy.optimize import linear_sum_assignment  # takes a third of a second
+
         names = list(dict.fromkeys(name for _, _, name in self._voices))
         heard = np.zeros((max(numbers) + 1, len(names)))  # s
         for number, (_, length, name) in zip(numbers, self._voices, strict=False):

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from extractors.detectors import DetectorMissingError, find_detector
-from extractors.visual import FaceReading, VisualExtractor
+from extractors.face_reading import FaceReading
+from extractors.visual import FOLLOWING, VisualExtractor
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import Media
 
@@ -39,7 +40,8 @@ def face_method() -> dict[str, Any] | None:
     the utterances remain the same.
     """
     try:
-        return {"method": "look-and-place", "version": 2, "detector": find_detector().fingerprint}
+        detector = find_detector().fingerprint | {"following": FOLLOWING}
+        return {"method": "look-and-place", "version": 2, "detector": detector}
     except DetectorMissingError:
         return None
 

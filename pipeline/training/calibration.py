@@ -8,7 +8,6 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from css_model import EmotionModel
@@ -53,6 +52,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, log_prior: np.ndarra
 
     logits: (n, classes); labels: (n,); log_prior: (classes,), which is not scaled.
     """
+
+    from scipy.optimize import minimize_scalar  # takes a third of a second; labelling needs none
 
     def loss(log_temperature: float) -> float:
         scaled = apply_temperature(logits, log_prior, np.exp(log_temperature))

@@ -340,9 +340,10 @@ def _check_origin(name: str, fingerprints: dict[str, dict[str, Any]]) -> None:
 
 
 def _essential(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Drop the face detector: it differs by platform and does not change the vector of a face."""
+    """Drop how faces are found: that differs by platform and does not change a face's vector."""
     options = {k: v for k, v in fingerprint.get("options", {}).items() if k != "detector"}
-    return fingerprint | {"options": options}
+    kept = {k: v for k, v in fingerprint.items() if k != "following"}
+    return kept | {"options": options}
 
 
 def _short(value: Any) -> str:

