@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from pipeline.core.files import json_ready, relative_path
 from pipeline.exports import write_files
 from pipeline.exports.page import Lane, page_path, render_agreement
 from pipeline.exports.rows import UNCERTAIN, label_of
+from pipeline.segmentation.agreement_of_times import compare_times
 from pipeline.segmentation.annotation_pairs import find_pairs
 from pipeline.segmentation.annotations import (
     UNLABELLED,
@@ -103,7 +102,7 @@ def agree(
         notes.append(f"{count} pairs without a label on one side, or uncertain, are not compared")
     notes += _label_notes(labelled)
     known = list(dict.fromkeys(label for pair in contents for c in pair for label in c["labels"]))
-    speech = [[_speech(c) for c in pair] for pair in contents]
+    spoken = [(first["utterances"], second["utterances"]) for first, second in contents]
     result = json_ready(
         {
             "files": [[str(a), str(b)] for a, b in pairs],
@@ -113,8 +112,7 @@ def agree(
                 "pairs": len(matched),
             },
             **_emotions(labelled, known),
-            "speakers": _speakers(speech),
-            "segmentation": _segmentation(speech),
+            **compare_times(spoken),
             "disagreements": disagreements,
             "unpaired": unpaired,
             "warnings": notes,
@@ -123,8 +121,8 @@ def agree(
     if report:
         path = _page_path(Path(one), out)
         links = {
-            lane.recording: _link(path, *pair)
-            for lane, *pair in zip(lanes, pairs, contents, strict=True)
+            lane.recording: _link(path, files, sides)
+            for lane, files, sides in zip(lanes, pairs, contents, strict=True)
         }
         page = render_agreement(result, known, lanes, names=(str(one), str(other)), links=links)
         write_files({path: page}, overwrite)
@@ -232,51 +230,3 @@ def _label_notes(pairs: list[tuple[str, str]]) -> list[str]:
         if only:
             notes.append(f"only the {name} annotation uses {', '.join(sorted(only))}")
     return notes
-
-
-def _speech(content: dict[str, Any]) -> Any:
-    """Return the utterances as an annotation of pyannote."""
-    from pyannote.core import Annotation, Segment
-
-    speech = Annotation()
-    for index, utterance in enumerate(content["utterances"]):
-        if utterance["end"] > utterance["start"]:
-            speech[Segment(utterance["start"], utterance["end"]), index] = utterance["speaker"]
-    return speech
-
-
-def _extent(*speeches: Any) -> Any:
-    from pyannote.core import Segment, Timeline
-
-    spans = [speech.get_timeline().extent() for speech in speeches if speech]
-    return Timeline([Segment(min(s.start for s in spans), max(s.end for s in spans))])
-
-
-def _speakers(speech: list[list[Any]]) -> dict[str, float | None] | None:
-    """Return the diarization error; None if one side names no speakers."""
-    from pyannote.metrics.diarization import DiarizationErrorRate
-
-    for side in zip(*speech, strict=True):
-        if {name for annotation in side for name in annotation.labels()} <= {""}:
-            return None
-    metric = DiarizationErrorRate()
-    for one, other in speech:
-        if one or other:
-            metric(one, other, uem=_extent(one, other))
-    found: Any = metric[:]  # type: ignore[index]
-    total = found["total"] or math.nan
-    parts = {"missed": "missed detection", "extra": "false alarm", "confused": "confusion"}
-    return {"error": abs(metric)} | {name: found[key] / total for name, key in parts.items()}
-
-
-def _segmentation(speech: list[list[Any]]) -> dict[str, float]:
-    from pyannote.metrics.segmentation import SegmentationPurityCoverageFMeasure
-
-    metric = SegmentationPurityCoverageFMeasure()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an extent that it approximates, as it is here
-        for one, other in speech:
-            if one and other:
-                metric(one, other)
-    purity, coverage, f = metric.compute_metrics()
-    return {"purity": purity, "coverage": coverage, "f": f}
