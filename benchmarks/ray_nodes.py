@@ -4,10 +4,10 @@ Two nodes (raylets) of one core each run on this machine.
 
     python benchmarks/ray_nodes.py RECORDINGS WORK [--losses 3]
 
-A node is killed as soon as one more recording is finished, with all that runs on it, and replaced.
-Prints one line per loss. Exits with 1 if a recording failed, if more recordings were begun again
-than were in work on the lost nodes, if the same command finds something to do afterwards, or if the
-store differs in one byte from the store of `--jobs 1`.
+A node is killed when another part of the recordings is finished, with all that runs on it, and
+replaced. Prints one line per loss. Exits with 1 if a recording failed, if more recordings were
+begun again than were in work on the lost nodes, if the same command finds something to do
+afterwards, or if the store differs in one byte from the store of `--jobs 1`.
 """
 
 from __future__ import annotations
@@ -98,14 +98,15 @@ def extract_and_lose(
         stderr=subprocess.PIPE,
         text=True,
     )
-    begun = lost = finished = failed = 0
+    total = begun = lost = finished = failed = 0
     assert process.stderr
     for line in process.stderr:
         event = json.loads(line)
+        total = event.get("total", total)
         begun += event["event"] == "stage" and event["stage"] == "utterances"
         failed += event["event"] == "failed"
         finished += event["event"] == "finished"
-        if event["event"] == "finished" and lost < losses:
+        if lost < losses and finished > total * lost // losses:
             lost += 1
             lose(cluster, node)
             if lost < losses:
