@@ -21,6 +21,7 @@ from torch import Tensor
 
 from css_model.config import BaseConfig
 from css_model.interface import EmotionModel
+from css_model.no_values import without_values
 from css_model.normalise import Normaliser
 from css_model.registry import config_class, make_model
 
@@ -53,7 +54,7 @@ class Checkpoint:
 
     def model(self) -> EmotionModel:
         """Return a new model in evaluation mode, with a copy of the weights."""
-        with torch.device("meta"):  # skips the random initialisation
+        with without_values():
             model = make_model(self.config)
         state = {name: tensor.clone() for name, tensor in self.state.items()}
         model.load_state_dict(state, assign=True)
@@ -145,7 +146,7 @@ def _check_shapes(header: Any, shapes: dict[str, tuple[int, ...]]) -> BaseConfig
     if header["format"] != FORMAT:
         raise ValueError(f"its format is {header['format']!r}; this version of merc reads {FORMAT}")
     config = _config(header.get("model", "css"), header["config"])
-    with torch.device("meta"):
+    with without_values():
         state = make_model(config).state_dict()
     expected = {f"model.{name}": tuple(tensor.shape) for name, tensor in state.items()}
     expected["log_prior"] = (len(config.labels),)
