@@ -15,6 +15,7 @@ from scipy.signal import butter, sosfilt
 
 from pipeline.media.decode import RATE, open_media
 from pipeline.recipes.rooms import CONDITIONS, Condition, Place, coloured_noise
+from pipeline.recipes.speech_spans import SpokenClip, without_silence
 
 __all__ = [
     "CONDITIONS",
@@ -25,9 +26,6 @@ __all__ = [
     "sounds_without_speech",
 ]
 
-QUIET = 25.0  # dB below the loud parts of a clip: pauses
-FLOOR_SHARE = 0.35  # of the way in dB from the noise of a clip to its loud parts: likewise
-PAUSE = 0.3  # s; shorter pauses belong to the speech around them
 Turn = tuple[float, float, str]  # start and end in seconds, speaker
 
 
@@ -45,38 +43,15 @@ def actors_of(folder: Path) -> list[str]:
 
 
 @lru_cache(maxsize=24)
-def clips_of(folder: Path, actor: str) -> list[tuple[np.ndarray, list[tuple[float, float]]]]:
+def clips_of(folder: Path, actor: str) -> list[SpokenClip]:
     """Return the clips of an actor, without the silence around them, and their speech."""
     with open_media(folder / f"{actor}.opus") as media:
         sound = media.sound()
     with open(folder / "labels.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["actor"] == actor]
-    clips = []
-    for row in rows:
-        clip = sound[round(float(row["start"]) * RATE) : round(float(row["end"]) * RATE)]
-        spans = speech_spans(clip)
-        if spans:
-            first, last = spans[0][0], spans[-1][1]
-            moved = [(start - first, end - first) for start, end in spans]
-            clips.append((clip[round(first * RATE) : round(last * RATE)], moved))
-    return clips
-
-
-def speech_spans(clip: np.ndarray) -> list[tuple[float, float]]:
-    """Return the spans (start, end) of a clean clip that are clearly louder than its noise."""
-    hop = RATE // 100
-    frames = clip[: len(clip) // hop * hop].reshape(-1, hop)
-    power = np.convolve(np.square(frames).mean(1), np.ones(3) / 3, "same")
-    level = 10 * np.log10(power + 1e-10)
-    floor, top = np.quantile(level, (0.05, 0.95))
-    loud = np.flatnonzero(level > max(top - QUIET, floor + FLOOR_SHARE * (top - floor)))
-    spans: list[list[float]] = []
-    for k in loud:
-        if spans and k / 100 - spans[-1][1] < PAUSE:
-            spans[-1][1] = (k + 1) / 100
-        else:
-            spans.append([k / 100, (k + 1) / 100])
-    return [(start, end) for start, end in spans if end - start > 0.1]
+    sounds = (sound[round(float(r["start"]) * RATE) : round(float(r["end"]) * RATE)] for r in rows)
+    clips = map(without_silence, sounds)
+    return [clip for clip in clips if clip]
 
 
 def make_conversation(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from extractors.overlap import overlap_probability
 from extractors.sound import MAX_DURATION, RATE, describe_sound, prepare_sound
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import package_version, sha256_of
@@ -79,8 +80,14 @@ class SpeechExtractor:
     def quality(
         self, waveform: np.ndarray, rate: int, vector: np.ndarray | None = None
     ) -> dict[str, Any]:
-        """Describe an extraction (JSON-able): duration, duration used, whether cut or silent."""
-        return describe_sound(waveform, rate)
+        """Describe an extraction (JSON-able): duration, duration used, whether cut or silent.
+
+        vector: the feature; with it, also `overlap`, the probability that two people speak at once.
+        """
+        about = describe_sound(waveform, rate)
+        if vector is not None:
+            about["overlap"] = round(overlap_probability(vector), 2)
+        return about
 
     def __getstate__(self) -> dict[str, Any]:
         # CTranslate2's object cannot be pickled: another process creates it anew

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from extractors.overlap import LIKELY
 from pipeline import __version__
 from pipeline.core.control_characters import escape_bytes
+from pipeline.core.counts import utterances_at
 from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
 from pipeline.core.errors import MercWarning, UsageError
 from pipeline.core.progress import Stage, allow_time, no_stage
@@ -301,6 +303,7 @@ class Labeller:
         warnings += self._foreign_words(segmentation, subject)
         starts = [utterance.start for utterance in segmentation.utterances]
         warnings += conflicts(evidence, starts, self.predictor.labels, subject)
+        warnings += _overlaps(features, starts, subject)
         return {
             "media": escape_bytes(media.path.name),
             "sha256": media.sha256,
@@ -357,6 +360,22 @@ class Labeller:
             return []
         text = f"faces are found by {used}; the model was trained with {trained.get('detector')}"
         return [MercWarning(subject, text)]
+
+
+def _overlaps(
+    features: DialogueFeatures, starts: Sequence[float], subject: str
+) -> list[MercWarning]:
+    """Warn where two people probably speak at once. starts: seconds."""
+    rows = features.quality.get("audio", [{}] * len(starts))
+    pairs = zip(starts, rows, strict=True)
+    likely = [start for start, row in pairs if row.get("overlap", 0) >= LIKELY]
+    if not likely:
+        return []
+    text = (
+        f"two people probably speak at once in {utterances_at(likely)}: only one of them is named, "
+        f"and voice and words may be those of both"
+    )
+    return [MercWarning(subject, text)]
 
 
 def _ignore(warning: MercWarning) -> None:

@@ -23,7 +23,7 @@ from pipeline.media.decode import RATE, open_media
 from pipeline.recipes import distort
 from pipeline.recipes.cache import cached
 
-__all__ = ["HELD_OUT", "TABLES", "VERSIONS", "VoicePool", "load_voices"]
+__all__ = ["HELD_OUT", "TABLES", "VERSIONS", "VoicePool", "load_voices", "read_clips", "sounds_of"]
 
 # clean, and one copy that is band-limited or distorted in turn: CREMA-D and RAVDESS end at 5.5 kHz,
 # and without copies of the others that do too, the corpus shows in the spectrum
@@ -87,7 +87,7 @@ def load_voices(
     holds several clips. Raises MercError if a table or a clip is missing or a table has other
     columns.
     """
-    rows = [row for table in TABLES for row in _read_table(folder, table)]
+    rows = read_clips(folder)
     vectors = []
     for corpus in dict.fromkeys(row["corpus"] for row in rows):
         part = [row for row in rows if row["corpus"] == corpus]
@@ -117,7 +117,7 @@ def _load_vectors(
     def extract(version: str) -> np.ndarray:
         report(f"voice vectors of {len(rows)} clips of {corpus}, {version}")
         change = _keep if version == "clean" else _change
-        sounds = enumerate(_sounds(folder, rows))
+        sounds = enumerate(sounds_of(folder, rows))
         return np.stack([extractor.extract(change(sound, k), RATE) for k, sound in sounds])
 
     versions = []
@@ -133,8 +133,16 @@ def _load_vectors(
     return np.stack(versions, 1)
 
 
-def _sounds(folder: Path, rows: list[dict[str, str]]) -> Iterator[np.ndarray]:
-    """Yield the sound of every clip; rows of one file follow each other."""
+def read_clips(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of all TABLES, with columns corpus, speaker, emotion, file and name.
+
+    Raises MercError as `load_voices` does.
+    """
+    return [row for table in TABLES for row in _read_table(folder, table)]
+
+
+def sounds_of(folder: Path, rows: list[dict[str, str]]) -> Iterator[np.ndarray]:
+    """Yield the sound (n,) of every clip at 16 kHz; rows of one file follow each other."""
     for file, clips in groupby(rows, key=lambda row: row["file"]):
         with open_media(folder / file) as media:
             for row in clips:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from pipeline.core.counts import utterances_at
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.errors import MercWarning
 from pipeline.training.predictor import Predictor, keep_modalities, prepare
@@ -17,7 +18,6 @@ from pipeline.training.predictor import Predictor, keep_modalities, prepare
 __all__ = ["Evidence", "conflicts", "describe", "weigh"]
 
 SURE, SURE_RATIO = 0.5, 2.0  # see `conflicts`
-MAX_TIMES = 5  # named in a warning
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,7 @@ def conflicts(
                 times.setdefault((one, other), []).append(start)
     warnings = []
     for (one, other), starts in times.items():
-        first = ", ".join(f"{start:.1f}" for start in starts[:MAX_TIMES])
-        more = ", ..." if len(starts) > MAX_TIMES else ""
-        count = "1 utterance" if len(starts) == 1 else f"{len(starts)} utterances"
-        text = f"{one} and {other} disagree strongly in {count}, at {first}{more} s"
+        text = f"{one} and {other} disagree strongly in {utterances_at(starts)}"
         warnings.append(MercWarning(subject, text))
     return warnings
 
