@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint browser docs clean
+.PHONY: demo test lint browser docs audit clean
 
 demo: .venv/ready
 	$(BIN)/merc label examples/dialogue.mp4 --format json,csv,srt --out runs/demo
@@ -21,6 +21,14 @@ docs: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# known vulnerabilities of what is installed, from osv.dev
+audit: .venv/ready
+	@if curl --silent --fail --max-time 10 https://api.osv.dev/v1/vulns/PYSEC-2018-28 >/dev/null; then \
+		$(BIN)/pip install --quiet pip-audit && $(BIN)/pip-audit --vulnerability-service osv --skip-editable; \
+	else \
+		echo "NOT AUDITED: api.osv.dev cannot be reached, so the dependencies were not checked"; \
+	fi
 
 # written last, so that an interrupted installation is begun again
 .venv/ready: pyproject.toml
