@@ -20,7 +20,8 @@ function withOwnWords(utterance) {
   });
   const plain = (text) => text.replace(/\s+/g, "");
   const same = plain(inside.map((word) => word.text).join("")) === plain(rest.text);
-  return inside.length && same ? { ...rest, words: inside } : rest;
+  if (!inside.length || !same) return rest;
+  return inside.length === words.length ? utterance : { ...rest, words: inside };
 }
 
 function inOrder(utterances) {
@@ -47,12 +48,15 @@ function isUncertain(utterance) {
   return Boolean(utterance.uncertain) && !(utterance.edited || {}).emotion;
 }
 
-/* Why fields cannot be set, or "" if they can. */
+/* Why fields cannot be set, or "" if they can. duration: 0 if it is not known. */
 function problemOf(fields, duration) {
   if (!Number.isFinite(fields.start) || !Number.isFinite(fields.end)) return "Times are numbers.";
   if (fields.start < 0) return "The start is before the recording.";
   if (fields.end <= fields.start) return "The end must be after the start.";
   if (duration && fields.start >= duration) return "The start is after the end of the recording.";
+  if (duration && fields.end > duration + 1) { // durations of files and players differ a little
+    return `The end is after the end of the recording, which has ${duration.toFixed(1)} s.`;
+  }
   return "";
 }
 

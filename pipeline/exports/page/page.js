@@ -8,7 +8,9 @@ const $ = (id) => document.getElementById(id);
 const player = $("player");
 const duration = Math.max(data.content.duration || 0, ...original.map((u) => u.end), 0.001);
 /* What can be edited, and where the rest is: browsers keep 5 MB, evidence can be longer. */
-const KEPT = ["picture", "start", "end", "speaker", "text", "emotion", "edited"];
+const KEPT = ["picture", "start", "end", "speaker", "text", "emotion", "edited",
+  "words", "probability"]; // the last one is of words
+const LIKELY_OVERLAP = 0.9; // as in the warning of `merc label`
 const AT_ONCE = 100; // rows of the transcript; more follow when the browser has time
 const past = [];
 let utterances = restore() || original;
@@ -40,10 +42,9 @@ function clock(seconds) {
 }
 
 function paint(node, emotion) {
-  const number = labels.indexOf(emotion);
-  const [colour, ink] = data.colours[(number + data.colours.length) % data.colours.length];
-  node.style.setProperty("--colour", number < 0 ? "#ddd" : colour);
-  node.style.setProperty("--ink", number < 0 ? "#000" : ink);
+  const [colour, ink] = data.colours[labels.indexOf(emotion)] || ["#ddd", "#000"];
+  node.style.setProperty("--colour", colour);
+  node.style.setProperty("--ink", ink);
   return node;
 }
 
@@ -155,7 +156,7 @@ function drawLegend() {
     const curve = document.getElementById("curve-" + k);
     if (curve) {
       for (const path of curve.querySelectorAll("path")) {
-        path.style.stroke = data.colours[k % data.colours.length][0];
+        path.style.stroke = data.colours[k][0];
         path.style.strokeDasharray = ["", "8 3", "2 3", "12 3 2 3"][k % 4];
       }
     }
@@ -206,6 +207,12 @@ function drawEvidence() {
   }
   head.append((u.speaker || "unknown") + " · " + u.start.toFixed(1) + "–" + u.end.toFixed(1) + " s");
   parts.push(head, element("p", "text", u.text || "(no words)"));
+  const overlap = (u.modalities.audio || {}).overlap;
+  if (overlap >= LIKELY_OVERLAP) {
+    parts.push(element("p", "", "Two people probably speak at once here (" +
+      Math.round(100 * overlap) + " %): only one of them is named, and voice and words may be " +
+      "those of both."));
+  }
   const present = Object.entries(u.modalities).filter(([, about]) => about.probabilities);
   if (present.length) parts.push(sentence(u, present), tableOf(u, present));
   for (const [name, about] of Object.entries(u.modalities)) {
@@ -333,9 +340,15 @@ function apply(list, message) {
 function store() {
   try {
     if (utterances === original) localStorage.removeItem(key);
-    else localStorage.setItem(key, JSON.stringify(utterances, KEPT));
+    else localStorage.setItem(key, JSON.stringify(utterances.map(withoutKnownWords), KEPT));
     tell(utterances === original ? "No edits." : "Edits are kept in this browser.");
   } catch { tell("This browser cannot keep edits: save the JSON file before you close the page."); }
+}
+
+/* Only words that edits have changed need to be kept. */
+function withoutKnownWords(utterance) {
+  const { words, ...rest } = utterance;
+  return words === original[utterance.picture].words ? rest : utterance;
 }
 
 function tell(text) { $("state").textContent = text; }
@@ -400,7 +413,7 @@ function edit() {
     event.preventDefault();
     const entries = Object.fromEntries(new FormData(form));
     const fields = { ...entries, start: parseFloat(entries.start), end: parseFloat(entries.end) };
-    problem.textContent = problemOf(fields, duration);
+    problem.textContent = problemOf(fields, data.content.duration && duration);
     if (problem.textContent) return;
     form.remove();
     if (Object.keys(fields).every((name) => fields[name] === u[name])) leave();

@@ -46,17 +46,25 @@ def page_path(base: Path) -> Path:
 def letters_of(labels: Sequence[str]) -> list[str]:
     """Return the shortest beginnings that tell the labels apart.
 
-    >>> letters_of(["surprise", "sadness", "joy"])
-    ['Su', 'Sa', 'J']
+    >>> letters_of(["surprise", "sadness", "joy", "Joy"])
+    ['Su', 'Sa', 'J', "J'"]
     """
-    letters = []
-    for label in labels:
-        others = [other for other in labels if other != label]
+    letters: list[str] = []
+    folded = [label.casefold() for label in labels]
+    for label, own in zip(labels, folded, strict=True):
+        others = [other for other in folded if other != own]
         size = next(
-            (n for n in range(1, len(label)) if not any(o.startswith(label[:n]) for o in others)),
+            (
+                n
+                for n in range(1, len(label))
+                if not any(other.startswith(label[:n].casefold()) for other in others)
+            ),
             len(label),
         )
-        letters.append(label[:size].capitalize())
+        letter = label[:size].capitalize()
+        while letter in letters:
+            letter += "'"
+        letters.append(letter)
     return letters
 
 
@@ -88,7 +96,7 @@ def render_page(
     encoded = [picture and base64.b64encode(picture).decode() for picture in pictures]
     data = {
         "content": content,
-        "colours": COLOURS,
+        "colours": list(colours_of(content["labels"]).values()),
         "letters": letters_of(content["labels"]),
         "file": file,
         # edits belong to this recording and these labels
@@ -111,12 +119,27 @@ def render_page(
 
 
 def colours_of(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return the colour of each label, and that of text on it.
+    """Return the colour of each label, and that of text on it; no two labels have the same.
+
+    After the eight colours follow darker and lighter ones.
 
     >>> colours_of(["joy", "anger"])["joy"]
     ('#999999', '#000')
     """
-    return {label: COLOURS[k % len(COLOURS)] for k, label in enumerate(labels)}
+    return {label: _colour(k) for k, label in enumerate(labels)}
+
+
+def _colour(number: int) -> tuple[str, str]:
+    turn, place = divmod(number, len(COLOURS))
+    colour, ink = COLOURS[place]
+    if not turn:
+        return colour, ink
+    # odd turns towards black, even ones towards white, each further than the one before
+    dark = turn % 2 == 1
+    share = 0.5 ** ((turn + 1) // 2)
+    parts = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
+    mixed = [round(part * share + (0 if dark else 255) * (1 - share)) for part in parts]
+    return "#" + "".join(f"{part:02x}" for part in mixed), "#fff" if dark else "#000"
 
 
 def data_url(path: Path) -> str:

@@ -17,7 +17,7 @@ from support.results import result
 
 from pipeline.agreement import agree
 from pipeline.exports.page import render_index, render_page
-from pipeline.exports.page.page import letters_of
+from pipeline.exports.page.page import colours_of, letters_of
 from pipeline.exports.rows import label_of
 from pipeline.segmentation.annotations import read_annotation
 
@@ -109,15 +109,20 @@ def serious(page):
 
 
 def test_a_click_seeks_and_the_transcript_follows(view):
-    page = view(dialogue())
+    content = dialogue()
+    for utterance, overlap in zip(content["utterances"], (0.0, 0.95, 0.85, None), strict=True):
+        utterance["modalities"]["audio"] = {"present": True, "overlap": overlap}
+    page = view(content)
     ready(page)
     expect(page.locator("#blind")).to_be_hidden()
     rows(page).nth(2).click()
     expect(current(page)).to_have_text("Thank you")
+    expect(page.locator("#evidence")).not_to_contain_text("at once")
     assert page.evaluate("player.currentTime") == pytest.approx(8.25, abs=0.05)
     page.evaluate("player.currentTime = 5")  # as a user does on the player
     expect(current(page)).to_have_text("That is wonderful")
     evidence = page.locator("#evidence")
+    expect(evidence).to_contain_text("Two people probably speak at once here (95 %)")
     expect(evidence).to_contain_text("Text alone says joy. Without text it would be fear.")
     expect(evidence).to_contain_text("visual is missing: no face")
     # on the timeline, four fifths of 16 s
@@ -146,7 +151,11 @@ def test_edit_undo_reload_save(view, tmp_path):
     page.get_by_label("start").fill("9")
     page.get_by_role("button", name="Apply").click()
     expect(page.get_by_role("alert")).to_have_text("The end must be after the start.")
+    page.get_by_label("end").fill("500")
     page.get_by_label("start").fill("4.5")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_role("alert")).to_contain_text("after the end of the recording")
+    page.get_by_label("end").fill("7.5")
     page.get_by_role("button", name="Apply").click()
     expect(current(page)).to_have_text("That is <b>great</b>")
     page.keyboard.press("ArrowDown")
@@ -269,6 +278,14 @@ def test_words_with_times_follow_the_edits(view):
     joined = saved(page)["utterances"][0]
     assert joined["words"] == content["utterances"][0]["words"]
     assert joined["edited"] == {"end": True, "text": True}
+    page.get_by_role("button", name="Discard edits").click()
+    page.evaluate("seek(0.3)")
+    page.keyboard.press("j")
+    every = [word for u in content["utterances"] for word in u["words"]]
+    for _ in range(2):
+        whole = saved(page)["utterances"][0]
+        assert (whole["text"], whole["words"]) == ("I got the job Thank you", every)
+        page = view(content, context=page.context)  # a reload
 
 
 def test_the_keyboard_is_enough(view):
@@ -393,7 +410,26 @@ def test_the_page_is_one_file_of_the_same_bytes():
 
 def test_letters_tell_labels_apart():
     assert letters_of(LABELS) == ["N", "Su", "F", "Sa", "J", "D", "A"]
-    assert len(set(letters_of(["joy", "joyful", "Joy"]))) == 3
+    for labels in (["joy", "joyful", "Joy"], ["calm", "Calm", "cold"], ["joy", "Joy", "joy'"]):
+        assert len(set(letters_of(labels))) == 3
+
+
+def test_colours_tell_labels_apart():
+    labels = [*LABELS, "calm", "Calm", *map(str, range(40))]
+    colours = colours_of(labels)
+    assert len({colour for colour, _ in colours.values()}) == len(labels)
+    assert {label: colours[label] for label in LABELS} == colours_of(LABELS)
+    for colour, ink in colours.values():
+        light, dark = sorted((_luminance(colour), _luminance(ink)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, colour  # WCAG 2.2, 1.4.3
+
+
+def _luminance(colour):
+    if len(colour) == 4:
+        colour = "#" + "".join(2 * digit for digit in colour[1:])
+    parts = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def test_index(browser):
