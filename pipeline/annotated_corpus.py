@@ -235,17 +235,20 @@ def _check_recording(item: AnnotatedRecording, media: Media) -> None:
     tolerance = max(TOLERANCE[0], TOLERANCE[1] * end)
     stated = content.get("duration")
     other = isinstance(stated, int | float) and abs(stated - end) > tolerance
-    last = max((row["end"] for row in content["utterances"]), default=0.0)
     if other and content.get("sha256") != media.sha256:
-        reason = f"of a recording of {stated:.1f} s"
-    elif last > end + tolerance:
-        reason = f"its last utterance ends at {last:.1f} s"
-    else:
-        return
-    raise MercError(
-        f"{item.path}: annotates another recording ({reason}; {media.path.name} has {end:.1f} s)",
-        "put it next to its own recording",
-    )
+        raise MercError(
+            f"{item.path}: annotates another recording (of {stated:.1f} s; {media.path.name} has "
+            f"{end:.1f} s)",
+            "put it next to its own recording",
+        )
+    last = max(content["utterances"], key=lambda row: row["end"], default={"end": 0.0})
+    if last["end"] > end + tolerance:
+        raise MercError(
+            f"{item.path}: annotates another recording, or has a wrong time (its utterance at "
+            f"{last['start']:.1f} s ends at {last['end']:.1f} s; {media.path.name} has "
+            f"{end:.1f} s)",
+            "put it next to its own recording, or correct the time",
+        )
 
 
 def _without_copies(results: list[_Labelled]) -> tuple[list[_Labelled], list[MercWarning]]:

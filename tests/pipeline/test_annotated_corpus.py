@@ -135,7 +135,8 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         assert expected in said, said
     assert "backward.wav: no annotation" not in said
     reasons = texts(made.failures)
-    assert "annotates another recording (its last utterance ends at 31.0 s" in reasons
+    reason = "or has a wrong time (its utterance at 30.0 s ends at 31.0 s; other.wav has 2.0 s)"
+    assert f"annotates another recording, {reason}" in reasons
     assert "before it starts" in reasons and len(made.failures) == 2
     assert {d.id for d in made.corpus.dialogues} >= {"odd", "talk1"}
     odd = next(d for d in made.corpus.dialogues if d.id == "odd")

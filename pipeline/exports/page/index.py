@@ -22,7 +22,7 @@ def render_index(pages: Sequence[tuple[str, dict[str, Any]]]) -> bytes:
     pages: path of each page relative to the index, and the content of its JSON file.
     """
     labels = list(dict.fromkeys(label for _, content in pages for label in content["labels"]))
-    emotions, checks = [], []
+    emotions, silent, checks = [], [], []
     changes: Counter[tuple[str, str]] = Counter()
     for path, content in pages:
         link = url_of(path)
@@ -30,6 +30,8 @@ def render_index(pages: Sequence[tuple[str, dict[str, Any]]]) -> bytes:
         for speaker in dict.fromkeys(u["speaker"] for u in content["utterances"]):
             row = [counts[speaker, label] for label in labels]
             emotions.append(([content["media"], speaker or "unknown"], link, row))
+        if not content["utterances"]:
+            silent.append((content["media"], link, next(iter(content["warnings"]), "")))
         changes.update(pairwise(u["emotion"] for u in content["utterances"]))
         for number, utterance in enumerate(content["utterances"]):
             if utterance["confidence"] is not None:
@@ -42,6 +44,7 @@ def render_index(pages: Sequence[tuple[str, dict[str, Any]]]) -> bytes:
         pages=pages,
         labels=labels,
         emotions=emotions,
+        silent=silent,
         transitions=transitions,
         checks=checks[:MAX_CHECKS],
         policy=policy(),

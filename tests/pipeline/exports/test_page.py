@@ -435,11 +435,16 @@ def _luminance(colour):
 def test_index(browser):
     pages = [("a/x.merc.html", dialogue()), ("b/y.merc.html", dialogue(("One", "Two")))]
     pages[1][1]["utterances"][1]["confidence"] = 0.05
+    empty = dialogue(()) | {"media": HOSTILE[2], "warnings": ["no speech found", "other"]}
+    pages.append(("c/z.merc.html", empty))
     page = browser.new_page()
     page.set_content(render_index(pages).decode())
     first = page.get_by_label("Check these").locator("tbody tr").first
     expect(first).to_contain_text("Two")
     expect(first.get_by_role("link")).to_have_attribute("href", "b/y.merc.html#1")
+    silent = page.get_by_label("Without utterances").locator("tbody tr")
+    expect(silent.locator("th, td")).to_have_text([HOSTILE[2], "no speech found"])
+    expect(silent.get_by_role("link")).to_have_attribute("href", "c/z.merc.html")
     counts = page.get_by_label("Emotions, number of utterances").locator("tbody tr td")
     assert sum(map(int, counts.all_text_contents())) == 6
     changes = page.get_by_label("Transitions").locator("tbody tr td")
