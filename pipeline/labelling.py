@@ -83,7 +83,9 @@ class Result:
         same), decisive (the modalities without which the emotion would be another), and for each
         modality emotion_<modality> (what it says alone) and shift_<modality> (by how much it
         raises the probability of the emotion); face_confidence (that the face is the speaker's),
-        and the lists boxes (where the face is) and words (with their times), as in the JSON file.
+        edited (the fields that a person has changed, if there are any; an emotion that a person
+        has chosen has no confidence), and the lists boxes (where the face is) and words (with
+        their times), as in the JSON file.
         """
         import pandas
 

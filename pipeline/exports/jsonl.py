@@ -1,6 +1,7 @@
 """JSON Lines: one utterance per line.
 
-Each line names its recording and model, so that files can be concatenated.
+Each line names its recording and model, so that files can be concatenated. An emotion that a person
+has chosen has no confidence.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from typing import Any
 
 from pipeline.core.files import json_ready
+from pipeline.exports.rows import confidence_of
 
 __all__ = ["write"]
 
@@ -21,7 +23,8 @@ def write(result: dict[str, Any]) -> bytes:
     common = {key: result[key] for key in ("media", "model", "profile")}
     lines = []
     for index, utterance in enumerate(result["utterances"]):
-        content = json_ready({**common, "utterance": index, **utterance})
+        own = utterance | {"confidence": confidence_of(utterance)}
+        content = json_ready({**common, "utterance": index, **own})
         text = json.dumps(content, ensure_ascii=False, allow_nan=False)
         lines.append(text.translate(LINE_ENDS) + "\n")
     return "".join(lines).encode("utf-8", "replace")

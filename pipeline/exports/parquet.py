@@ -14,7 +14,7 @@ from pipeline.exports.rows import columns, flat_rows
 
 __all__ = ["write"]
 
-TEXTS = ("speaker", "text", "emotion", "decisive")
+TEXTS = ("speaker", "text", "emotion", "decisive", "edited")
 FLAGS = ("uncertain", "agree")
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "UNCERTAIN",
     "Span",
     "columns",
+    "confidence_of",
     "flat_rows",
     "head_of",
     "is_uncertain",
@@ -79,9 +80,23 @@ def label_of(utterance: dict[str, Any]) -> str:
 
 def is_uncertain(utterance: dict[str, Any]) -> bool:
     """Return whether an emotion is of too little confidence, and nobody has corrected it."""
+    return bool(utterance.get("uncertain")) and "emotion" not in _edited(utterance)
+
+
+def confidence_of(utterance: dict[str, Any]) -> float | None:
+    """Return how sure the model is of an emotion, or None if a person has chosen it.
+
+    >>> confidence_of({"emotion": "joy", "confidence": 0.9, "edited": {"emotion": True}}) is None
+    True
+    """
+    return None if "emotion" in _edited(utterance) else utterance["confidence"]
+
+
+def _edited(utterance: dict[str, Any]) -> list[str]:
     edited = utterance.get("edited")
-    corrected = isinstance(edited, dict) and edited.get("emotion") is True
-    return bool(utterance.get("uncertain")) and not corrected
+    if not isinstance(edited, dict):
+        return []
+    return sorted(name for name, changed in edited.items() if changed is True)
 
 
 def head_of(utterance: dict[str, Any]) -> str:
@@ -146,7 +161,7 @@ def tier_names(speakers: list[str]) -> dict[str, tuple[str, str]]:
 
 
 def columns(result: dict[str, Any]) -> list[str]:
-    """Return the keys of `flat_rows` in order."""
+    """Return the keys of `flat_rows` in order; without "edited" if no utterance was edited."""
     return [
         *PLAIN,
         *(f"p_{label}" for label in result["labels"]),
@@ -155,6 +170,7 @@ def columns(result: dict[str, Any]) -> list[str]:
         *(f"emotion_{modality}" for modality in MODALITIES),
         *(f"shift_{modality}" for modality in MODALITIES),
         "face_confidence",
+        *(["edited"] if any(map(_edited, result["utterances"])) else []),
     ]
 
 
@@ -163,13 +179,14 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
     p_<label>: probability. has_<modality>: whether the feature is present. emotion_<modality>: what
     the modality alone says. shift_<modality>: by how much it raises the probability of the emotion.
-    face_confidence: that the face is the speaker's.
+    face_confidence: that the face is the speaker's. edited: the fields that a person has changed,
+    "emotion+text"; the confidence of such an emotion is None, the rest is what the model said.
     uncertain, agree, decisive: see `training.evidence`. None if not known.
     """
     rows = []
     for utterance in result["utterances"]:
         about = {m: utterance["modalities"].get(m, {}) for m in MODALITIES}
-        row = {key: utterance[key] for key in PLAIN}
+        row = {key: utterance[key] for key in PLAIN} | {"confidence": confidence_of(utterance)}
         row |= {f"p_{label}": utterance["probabilities"].get(label) for label in result["labels"]}
         row |= {f"has_{m}": about[m].get("present", False) for m in MODALITIES}
         row["uncertain"] = is_uncertain(utterance)
@@ -179,5 +196,6 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         row |= {f"shift_{m}": about[m].get("shift") for m in MODALITIES}
         found = about["visual"].get("present")
         row["face_confidence"] = about["visual"].get("confidence") if found else None
+        row["edited"] = "+".join(_edited(utterance))
         rows.append(row)
     return rows

@@ -21,6 +21,7 @@ from support.paths import ROOT
 
 from pipeline.core.errors import MercError, UsageError
 from pipeline.exports import FORMATS, output_path, parse_formats, save, write_result
+from pipeline.segmentation.annotations import read_annotation
 
 LABELS = ["neutral", "joy", "anger"]
 NASTY = [
@@ -158,6 +159,33 @@ def test_tables_hold_the_evidence():
     assert row.shift_audio == -0.1 and typed.shift_visual.isna().all()
     assert typed.loc[0, "agree"] is None and not typed.uncertain[0]
     assert table.loc[1, ["agree", "emotion_audio"]].tolist() == ["False", "anger"]
+
+
+def test_an_edited_emotion_has_no_confidence_in_tables(tmp_path):
+    content = result()
+    first, second = content["utterances"][:2]
+    first |= {"emotion": "anger", "edited": {"text": True, "emotion": True}}
+    second |= {"edited": {"end": True}}
+    assert json.loads(FORMATS["json"].write(content))["utterances"][0]["confidence"] == 0.5
+    lines = [json.loads(row) for row in FORMATS["jsonl"].write(content).decode().splitlines()]
+    assert [row["confidence"] for row in lines[:2]] == [None, 0.5]
+    assert lines[0]["edited"] == first["edited"]
+    table = pandas.read_csv(io.BytesIO(FORMATS["csv"].write(content)), keep_default_na=False)
+    assert table.confidence.tolist()[:2] == ["", "0.5"]
+    typed = pandas.read_parquet(io.BytesIO(FORMATS["parquet"].write(content)))
+    assert typed.confidence.isna().tolist() == [True, *[False] * 4]
+    for frame in (table, typed):
+        assert frame.edited.tolist() == ["emotion+text", "end", "", "", ""]
+    for name in ("csv", "parquet", "jsonl"):
+        path = tmp_path / f"talk.{FORMATS[name].extension}"
+        path.write_bytes(FORMATS[name].write(content))
+        read = read_annotation(path)
+        assert [u["emotion"] for u in read["utterances"]] == [
+            u["emotion"] for u in content["utterances"]
+        ]
+        assert not read["warnings"]
+        path.write_bytes(FORMATS[name].write(result()))
+        assert b"edited" not in path.read_bytes()
 
 
 def test_textgrid_covers_the_recording(tmp_path):
