@@ -237,8 +237,8 @@ def _check_recording(item: AnnotatedRecording, media: Media) -> None:
     other = isinstance(stated, int | float) and abs(stated - end) > tolerance
     if other and content.get("sha256") != media.sha256:
         raise MercError(
-            f"{item.path}: annotates another recording (of {stated:.1f} s; {media.path.name} has "
-            f"{end:.1f} s)",
+            f"{item.path}: annotates another recording (of a recording of {stated:.1f} s; "
+            f"{media.path.name} has {end:.1f} s)",
             "put it next to its own recording",
         )
     last = max(content["utterances"], key=lambda row: row["end"], default={"end": 0.0})
