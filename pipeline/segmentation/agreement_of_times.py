@@ -24,18 +24,24 @@ def compare_times(recordings: Sequence[tuple[Utterances, Utterances]]) -> dict[s
     >>> compare_times([(utterances, utterances)])["speakers"]["error"]
     0.0
     """
-    speech = [[_speech(side) for side in sides] for sides in recordings]
-    return {"speakers": _speakers(speech), "segmentation": _segmentation(speech)}
+    named = [[_speech(side) for side in sides] for sides in recordings]
+    numbered = [[_speech(side, numbered=True) for side in sides] for sides in recordings]
+    return {"speakers": _speakers(named), "segmentation": _segmentation(numbered)}
 
 
-def _speech(utterances: Utterances) -> Any:
-    """Return the utterances as an annotation of pyannote."""
+def _speech(utterances: Utterances, numbered: bool = False) -> Any:
+    """Return the utterances as an annotation of pyannote, each with its speaker or its number.
+
+    With numbers, pyannote does not join utterances of one speaker that follow each other at once.
+    """
     from pyannote.core import Annotation, Segment
 
     speech = Annotation()
     for index, utterance in enumerate(utterances):
         if utterance["end"] > utterance["start"]:
-            speech[Segment(utterance["start"], utterance["end"]), index] = utterance["speaker"]
+            speech[Segment(utterance["start"], utterance["end"]), index] = (
+                str(index) if numbered else utterance["speaker"]
+            )
     return speech
 
 

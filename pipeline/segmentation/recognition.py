@@ -10,9 +10,10 @@ uncertain words, or with the words of the region before it, is recognised again 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,14 @@ class Recogniser:
         }
 
     @cached_property
+    def _at_once(self) -> int:
+        """How many windows are decoded at the same time. It changes no word."""
+        import torch
+
+        # the cores of this process or worker; larger models use them for one window
+        return torch.get_num_threads() if self.model == EMBEDDED else 1
+
+    @cached_property
     def _whisper(self) -> Any:
         from faster_whisper import WhisperModel
 
@@ -128,7 +137,11 @@ class Recogniser:
             # a fixed number: each thread count sums products in another order
             threads = 1 if self.model == EMBEDDED else THREADS
             return WhisperModel(
-                str(self.folder), device="cpu", compute_type="int8", cpu_threads=threads
+                str(self.folder),
+                device="cpu",
+                compute_type="int8",
+                cpu_threads=threads,
+                num_workers=self._at_once,
             )
         except (RuntimeError, ValueError) as error:
             raise RecognitionError(
@@ -162,12 +175,16 @@ class Recogniser:
             spoken, main, texts = self._languages(media, windows)
         words: list[Word] = []
         dropped = 0.0
-        for window, code in zip(windows, spoken, strict=True):
-            decoded = self._decode(media, window, code)
-            words += decoded.words
-            dropped += decoded.dropped
-            if progress:
-                progress(min(1.0, window[-1][1] / media.duration))
+        pool = ThreadPoolExecutor(self._at_once)
+        try:
+            decode = partial(self._decode, media)
+            for window, decoded in zip(windows, pool.map(decode, windows, spoken), strict=True):
+                words += decoded.words
+                dropped += decoded.dropped
+                if progress:
+                    progress(min(1.0, window[-1][1] / media.duration))
+        finally:
+            pool.shutdown(cancel_futures=True)  # when it is interrupted, what waits is not begun
         words, doubtful = _without_faint(words, speech.faint)
         dropped += doubtful
         texts += self._doubts(words, dropped, language, english_only)

@@ -79,9 +79,9 @@ def meld(shared, tmp_path_factory) -> Path:
 def iemocap(shared, tmp_path_factory) -> Path:
     """Three dialogues; in the last, the actors have swapped sides and sounds are missing."""
     root = tmp_path_factory.mktemp("releases") / "IEMOCAP_full_release"
-    build_iemocap(root, shared, ["Ses01F_impro01", "Ses05M_impro01"], 2, 1.6)
+    build_iemocap(root, shared, ["Ses01F_impro01", "Ses05M_impro01"], 2, 2.2)
     valid = expected_dialogues("iemocap", "valid")[0]
-    build_iemocap(root, shared, [valid], 2, 1.6, swap=True)
+    build_iemocap(root, shared, [valid], 2, 2.2, swap=True)
     for path in (root / f"Session{valid[4]}" / "sentences").rglob("*000.wav"):
         path.unlink()
     return root

@@ -15,6 +15,7 @@ from pipeline.agreement import agree, match_utterances
 from pipeline.cli.app import app
 from pipeline.core.errors import MercError
 from pipeline.exports import FORMATS
+from pipeline.segmentation.agreement_of_times import compare_times
 
 LABELS = ("neutral", "joy", "anger")
 
@@ -179,3 +180,12 @@ def test_commands(tmp_path, monkeypatch):
     ]
     assert agree(tmp_path / "o/talk.merc.eaf", tmp_path / "anna/talk.merc.json")["agreement"] == 1
     assert run("export", "anna/talk.merc.json", "--format", "docx").exit_code == 2
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.5, -0.5])
+def test_utterances_of_one_speaker_that_touch_are_compared_one_by_one(gap):
+    side = [{"start": 3.0 * k, "end": 3.0 * k + 3 - gap, "speaker": "Ann"} for k in range(4)]
+    assert compare_times([(side, side)])["segmentation"] == {"purity": 1, "coverage": 1, "f": 1}
+    joined = [side[0] | {"end": side[1]["end"]}, *side[2:]]
+    if gap <= 0:  # joining across a pause is no error to pyannote.metrics
+        assert compare_times([(side, joined)])["segmentation"]["purity"] < 1

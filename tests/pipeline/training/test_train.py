@@ -138,7 +138,7 @@ def test_a_loss_that_is_not_finite_is_an_error(corpus: Corpus, tmp_path: Path) -
 def test_a_worker_that_dies_is_an_error(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def outcomes(*args: object) -> Iterator[tuple[int, WorkerDied]]:
+    def outcomes(*args: object, **options: object) -> Iterator[tuple[int, WorkerDied]]:
         yield 1, WorkerDied(-9)
 
     monkeypatch.setattr(seeds_module, "map_items", outcomes)
