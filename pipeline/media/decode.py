@@ -34,7 +34,7 @@ from pipeline.media.soundtrack import Soundtrack, decode_soundtrack
 
 __all__ = ["RATE", "Media", "MediaError", "open_media", "upright"]
 
-_MAX_PIXELS = 1 << 26  # 8192 × 8192; a larger frame size is a damaged header
+_MAX_PIXELS = 1 << 26  # 8192 × 8192; larger frames are mostly a damaged header
 # frame threads hold one frame each, so bound their number on large machines
 _DECODER_THREADS = 4
 _PEEK = 500  # packets that are decoded at most to find out when a recording starts
@@ -234,7 +234,11 @@ class Media:
             return False
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > _MAX_PIXELS:
-            self.warn(f"video of {width} × {height} pixels: damaged header; ignoring the video")
+            self.warn(
+                f"its picture has {width} × {height} pixels, more than the {_MAX_PIXELS:,} that "
+                "merc decodes; ignoring the video. If that is its size, make it smaller: "
+                "ffmpeg -i INPUT -vf scale=1280:-2 -c:a copy OUTPUT"
+            )
         elif width * height <= 0:
             self.warn("the video is damaged, the size of its frames is unknown; ignoring the video")
         return 0 < width * height <= _MAX_PIXELS

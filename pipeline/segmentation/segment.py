@@ -94,8 +94,9 @@ def segment(
     if rttm or not path:
         utterances = join_short(utterances)
     if not utterances:
+        found = "words could be recognised in its speech" if run.heard else "speech found"
         run.warn(
-            "no speech found, so there are no utterances"
+            f"no {found}, so there are no utterances"
             if media.has_audio
             else "no speech (no audio stream) and no transcript, so there are no utterances"
         )
@@ -172,6 +173,7 @@ class _Run:
     stage: Stage
     source: dict[str, Any]
     warnings: list[MercWarning] = field(default_factory=list)
+    heard: bool = False  # speech, when words were looked for
 
     def warn(self, text: str, subject: str = "") -> None:
         self.warnings.append(MercWarning(subject or self.media.path.name, text))
@@ -222,6 +224,7 @@ class _Run:
 
         recognition = self._recognise()
         words = recognition.words
+        self.heard = bool(recognition.regions)
         separate = separate_channels(self.media, [(word.start, word.end) for word in words])
 
         def changes(start: float, gap: float, end: float) -> bool:

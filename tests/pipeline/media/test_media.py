@@ -338,3 +338,12 @@ def test_a_video_that_cannot_be_decoded_costs_the_video_and_is_said(shared, tmp_
     with open_media(damage_video(source, tmp_path / "damaged.flv")) as recording:
         assert recording.sound().size and not list(recording.frames())
         assert any("video" in warning.text for warning in recording.warnings)
+
+
+def test_a_picture_that_is_too_large_is_named_with_its_size(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "x.mov"), "w") as out:
+        stream = out.add_stream("png", rate=1, width=8200, height=8200, pix_fmt="gray")
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((8200, 8200), np.uint8), "gray")))
+        out.mux(stream.encode(None))
+    with pytest.raises(MediaError, match="8200 × 8200 pixels, more than the 67,108,864"):
+        open_media(tmp_path / "x.mov")
