@@ -16,6 +16,7 @@ import numpy as np
 
 from extractors.overlap import overlap_probability
 from extractors.sound import MAX_DURATION, RATE, describe_sound, prepare_sound
+from extractors.threads import forget_mkl_threads
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import package_version, sha256_of
 from pipeline.core.weights import check_weights, tiny_en_folder
@@ -106,6 +107,7 @@ class SpeechExtractor:
 
         assert self._weights  # checks the file before it is parsed
         # one thread: each number of threads sums products in another order
+        forget_mkl_threads()
         return ctranslate2.models.Whisper(
             str(encoder_folder()), device="cpu", compute_type="float32", intra_threads=1
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["one_thread"]
+__all__ = ["forget_mkl_threads", "one_thread"]
 
 
 @contextmanager
@@ -23,3 +24,11 @@ def one_thread(enabled: bool = True) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def forget_mkl_threads() -> None:
+    """Let the number of threads that CTranslate2 is told count: call this before its first use.
+
+    Its MKL obeys $MKL_NUM_THREADS instead, and reads that once. torch keeps what it has read.
+    """
+    os.environ.pop("MKL_NUM_THREADS", None)

@@ -26,8 +26,7 @@ FOREVER = float("inf")
 SECONDS_TO_STOP = 1.0  # for workers to remove their temporary files; then they are killed
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 THREADS = (  # how many threads a library starts, read when it is loaded
-    "OMP_NUM_THREADS",  # torch, the face detector
-    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",  # torch and its MKL, the face detector
     "OPENBLAS_NUM_THREADS",  # numpy
     "OPENCV_FOR_THREADS_NUM",
     "RAYON_NUM_THREADS",  # tokenizers

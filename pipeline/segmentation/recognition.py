@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from extractors.threads import forget_mkl_threads
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import package_version
@@ -136,6 +137,7 @@ class Recogniser:
         try:
             # a fixed number: each thread count sums products in another order
             threads = 1 if self.model == EMBEDDED else THREADS
+            forget_mkl_threads()
             return WhisperModel(
                 str(self.folder),
                 device="cpu",

@@ -9,6 +9,7 @@ import pytest
 from support.paths import ROOT
 
 CLIPS = ("bbaf2n", "brbk7n", "swiz3n")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def run(command, recordings, out, threads, jobs):
         + [str(recordings), "--out", str(out), "--jobs", str(jobs)]
         + (["--profile", "offline"] if command == "extract" else []),
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)},
+        env=os.environ | dict.fromkeys(THREADS, str(threads)),
         check=True,
         capture_output=True,
     )
