@@ -15,7 +15,7 @@ from scipy.signal import butter, sosfilt
 
 from pipeline.media.decode import RATE, open_media
 from pipeline.recipes.rooms import CONDITIONS, Condition, Place, coloured_noise
-from pipeline.recipes.speech_spans import SpokenClip, without_silence
+from pipeline.recipes.speech_spans import SpokenClip, spoken_clips
 
 __all__ = [
     "CONDITIONS",
@@ -50,8 +50,7 @@ def clips_of(folder: Path, actor: str) -> list[SpokenClip]:
     with open(folder / "labels.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["actor"] == actor]
     sounds = (sound[round(float(r["start"]) * RATE) : round(float(r["end"]) * RATE)] for r in rows)
-    clips = map(without_silence, sounds)
-    return [clip for clip in clips if clip]
+    return spoken_clips(sounds)
 
 
 def make_conversation(

@@ -25,7 +25,7 @@ from extractors.speech import SpeechExtractor
 from pipeline.media.decode import RATE
 from pipeline.recipes.acted_voices import read_clips, sounds_of
 from pipeline.recipes.rooms import CONDITIONS, Place, coloured_noise
-from pipeline.recipes.speech_spans import SpokenClip, without_silence
+from pipeline.recipes.speech_spans import SpokenClip, spoken_clips
 
 __all__ = ["draw_utterance", "make_weights"]
 
@@ -92,8 +92,7 @@ def make_weights(folder: Path, target: Path = WEIGHTS) -> dict[str, float]:
     def clips(name: str) -> list[SpokenClip]:
         rows = speakers[name]
         chosen = sorted(np.random.default_rng(0).permutation(len(rows))[:CLIPS])
-        sounds = sounds_of(folder, [rows[k] for k in chosen])
-        return [clip for clip in map(without_silence, sounds) if clip]
+        return spoken_clips(sounds_of(folder, [rows[k] for k in chosen]))
 
     def draw(pool: list[str], count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)

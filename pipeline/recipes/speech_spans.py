@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from pipeline.media.decode import RATE
 
-__all__ = ["SpokenClip", "speech_spans", "without_silence"]
+__all__ = ["SpokenClip", "speech_spans", "spoken_clips"]
 
 QUIET = 25.0  # dB below the loud parts of a clip: pauses
 FLOOR_SHARE = 0.35  # of the way in dB from the noise of a clip to its loud parts: likewise
@@ -15,14 +17,15 @@ PAUSE = 0.3  # s; shorter pauses belong to the speech around them
 SpokenClip = tuple[np.ndarray, list[tuple[float, float]]]  # sound, and its spans of speech in s
 
 
-def without_silence(clip: np.ndarray) -> SpokenClip | None:
-    """Return a clip without the silence around it, and its spans of speech; None without speech."""
-    spans = speech_spans(clip)
-    if not spans:
-        return None
-    first, last = spans[0][0], spans[-1][1]
-    moved = [(start - first, end - first) for start, end in spans]
-    return clip[round(first * RATE) : round(last * RATE)], moved
+def spoken_clips(sounds: Iterable[np.ndarray]) -> list[SpokenClip]:
+    """Return the clips that hold speech, without the silence around it, with their spans of it."""
+    clips = []
+    for sound in sounds:
+        if spans := speech_spans(sound):
+            first, last = spans[0][0], spans[-1][1]
+            moved = [(start - first, end - first) for start, end in spans]
+            clips.append((sound[round(first * RATE) : round(last * RATE)], moved))
+    return clips
 
 
 def speech_spans(clip: np.ndarray) -> list[tuple[float, float]]:
