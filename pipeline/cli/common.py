@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -183,13 +183,18 @@ def report_result(
     return result
 
 
-def finish(failures: Sequence[Failure], total: int, folder: Path) -> int:
-    """Write `failures.csv` into folder, say how many inputs failed, return the exit code."""
+def finish(
+    failures: Sequence[Failure], total: int, folder: Path, inputs: Iterable[str | Path]
+) -> int:
+    """Update `failures.csv` in folder, say how many inputs failed, return the exit code.
+
+    inputs: what the command was given; see `write_failures`.
+    """
     from pipeline.core.counts import counted
-    from pipeline.core.failures import write_failures
+    from pipeline.core.failure_list import write_failures
 
     try:
-        path = write_failures(failures, folder)
+        path = write_failures(failures, folder, inputs)
     except OSError as error:
         print_line(f"merc: {error}", error=True)
         return 1

@@ -167,7 +167,8 @@ def from_annotations(
         )
     else:
         _show_annotations(made, out, start)
-    raise typer.Exit(finish(made.failures, len(made.annotations) + len(made.failures), Path.cwd()))
+    total = len(made.annotations) + len(made.failures)
+    raise typer.Exit(finish(made.failures, total, Path.cwd(), [folder]))
 
 
 def _dialogues(made: AnnotatedCorpus) -> list[dict[str, Any]]:

@@ -99,7 +99,7 @@ def export(
         for failure in failures:
             print_line(f"merc: {failure}", error=True)
     folder = out.parent if out and layouts and out.suffix == ".pkl" else out or Path.cwd()
-    raise typer.Exit(finish(failures, len(files), folder))
+    raise typer.Exit(finish(failures, len(files), folder, files))
 
 
 @dataclass(frozen=True)

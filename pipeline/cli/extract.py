@@ -257,7 +257,7 @@ def _watch(
     log: str,
 ) -> int:
     from pipeline.cli.log import log_progress
-    from pipeline.core.failures import write_failures
+    from pipeline.core.failure_list import write_failures
     from pipeline.features.extract import Extraction
     from pipeline.features.watch import watch
 
@@ -268,7 +268,7 @@ def _watch(
                 for file in summary.files:
                     failures.pop(file.input, None)
                 failures |= {failure.input: failure for failure in summary.failures}
-                write_failures(list(failures.values()), _failures_folder(out))
+                write_failures(list(failures.values()), _failures_folder(out), paths)
                 if log == "text":
                     _show(summary)
                 _log_summary(progress, summary)
@@ -323,7 +323,7 @@ def _extract(
     else:
         _show(summary)
     total = len(summary.files) + len(summary.failures)
-    return finish(summary.failures, total, _failures_folder(out))
+    return finish(summary.failures, total, _failures_folder(out), paths)
 
 
 def _extract_release(
@@ -362,7 +362,7 @@ def _extract_release(
         if table:
             print_line(f"table: {table} (merc train --dataset {dataset} --data {table})")
     total = len(summary.files) + len(summary.failures)
-    return finish(summary.failures, total, out or Path.cwd())
+    return finish(summary.failures, total, out or Path.cwd(), [summary.data])
 
 
 def _file_as_json(file: Any) -> dict[str, Any]:

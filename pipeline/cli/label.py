@@ -206,7 +206,9 @@ def label(
         )
     else:
         _show(labelled, index_file)
-    raise typer.Exit(finish(failures, len(labelled) + len(failures), out or Path.cwd()))
+    given = [*recordings, *([index] if index else [])]
+    total = len(labelled) + len(failures)
+    raise typer.Exit(finish(failures, total, out or Path.cwd(), given))
 
 
 @dataclass(frozen=True)

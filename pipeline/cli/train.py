@@ -25,7 +25,7 @@ from pipeline.cli.terminal import print_line
 
 if TYPE_CHECKING:
     from pipeline.core.dialogue import Corpus
-    from pipeline.core.failures import Failure
+    from pipeline.features.extract_release import ReleaseSummary
     from pipeline.loading import ReleaseOptions
 
 __all__ = [
@@ -167,11 +167,10 @@ def train(
     from pipeline.loading import ReleaseOptions
 
     release = ReleaseOptions(profile, text_model, store, jobs)
-    failures: list[Failure] = []
-    recordings = 0
+    extracted: ReleaseSummary | None = None
 
     def work() -> dict[str, Any]:
-        nonlocal recordings
+        nonlocal extracted
         from pipeline.cli.progress import training_progress
         from pipeline.core.errors import UsageError
         from pipeline.training.start import load_start
@@ -184,16 +183,13 @@ def train(
                 "--start and --model: training continues the model that it starts from",
                 "leave out one of them",
             )
-        corpus, config, summary = load_for_training(
+        corpus, config, extracted = load_for_training(
             dataset, data, set or [], release, finetune, model
         )
         begin = None
         if start:
             begin = load_start(start, corpus)
             config = begin.configuration(set)
-        if summary:
-            failures.extend(summary.failures)
-            recordings = len(summary.files)
         with training_progress() as report:
             metrics = run(
                 corpus,
@@ -211,8 +207,9 @@ def train(
         return metrics
 
     report_result(work, json, show_run)
-    if failures:
-        raise typer.Exit(finish(failures, recordings + len(failures), out))
+    if extracted:
+        total = len(extracted.files) + len(extracted.failures)
+        raise typer.Exit(finish(extracted.failures, total, out, [extracted.data]))
 
 
 def evaluate(

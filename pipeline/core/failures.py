@@ -1,31 +1,28 @@
 """Isolate errors per item: one broken input never stops the others.
 
 Errors are caught here, at the outermost loop over inputs, and nowhere else. A failure is a row of
-`failures.csv`: input, stage, reason, remedy.
+`failures.csv` (`failure_list`): input, stage, reason, remedy.
 """
 
 from __future__ import annotations
 
-import csv
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.control_characters import escape_control_characters
 from pipeline.core.engine import Send
 from pipeline.core.errors import MercError
-from pipeline.core.files import write_bytes
 from pipeline.core.os_errors import os_error
 from pipeline.core.progress import NoProgress, Progress, Stage
 from pipeline.core.ray_engine import Cluster
 from pipeline.core.resources import default_jobs, memory_limit, positive_number
-from pipeline.core.spreadsheet import csv_bytes
 from pipeline.core.workers import WorkerDied, map_items
 
-__all__ = ["Failure", "Later", "failure_of", "printable", "run_each", "write_failures"]
+__all__ = ["Failure", "Later", "failure_of", "printable", "run_each"]
 
 TRIES = 2  # of an item whose process dies; the second one alone
 START_SECONDS = 10.0  # of media; time to open an item and to load the models is that of so much
@@ -206,23 +203,6 @@ def _reason_and_remedy(error: Exception) -> tuple[str, str]:
     )
 
 
-def write_failures(failures: Sequence[Failure], folder: Path) -> Path | None:
-    """Write `failures.csv` into folder; without failures, remove the list of an earlier run.
-
-    A file of that name with other columns is not merc's: the list then goes to
-    `failures.merc.csv`.
-    """
-    path, header = folder / "failures.csv", [item.name for item in fields(Failure)]
-    if path.exists() and _header(path) != header:
-        path = folder / "failures.merc.csv"
-    if not failures:
-        if path.exists() and _header(path) == header:
-            path.unlink()
-        return None
-    write_bytes(path, csv_bytes(header, [astuple(failure) for failure in failures]))
-    return path
-
-
 def printable(item: Any) -> str:
     """Return str(item) on one line.
 
@@ -329,11 +309,3 @@ def _failure_of_death(name: str, stage: str, died: WorkerDied) -> Failure:
         f"its process ended twice, with {died.exitcode}: a decoder or model crashed",
         "convert the file (for instance with ffmpeg) and try again",
     )
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return []

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_width", "csv_bytes"]
+__all__ = ["check_width", "csv_bytes", "csv_text"]
 
 MAX_COLUMNS = 1000
 
@@ -35,6 +35,15 @@ def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     for row in (header, *rows):
         writer.writerow([_neutral(value) for value in row])
     return table.getvalue().encode("utf-8-sig", "replace")
+
+
+def csv_text(cell: str) -> str:
+    """Return the text that `csv_bytes` wrote as this cell.
+
+    >>> csv_text(" =1+1"), csv_text(" a")
+    ('=1+1', ' a')
+    """
+    return cell[1:] if cell.startswith(" ") and _is_formula(cell) else cell
 
 
 def check_width(path: Path) -> None:

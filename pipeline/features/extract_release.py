@@ -47,6 +47,7 @@ __all__ = ["ReleaseSummary", "extract_release"]
 class ReleaseSummary:
     """What `extract_release` did, and the corpus.
 
+    data: folder of the release.
     raw: the release as it was read, with everything that is wrong with it.
     files: the recordings (and texts without one) in the store.
     sides: IEMOCAP: dialogue -> number of utterances with the moving mouth in the speaker's half of
@@ -54,6 +55,7 @@ class ReleaseSummary:
     """
 
     store: Path
+    data: Path
     raw: RawCorpus
     files: list[Extracted]
     failures: list[Failure]
@@ -107,6 +109,7 @@ def extract_release(
     check_folder(root)
     prepare_store(root)
     raw = _read(source, left)
+    assert source.path
     work = _Work(root, options)
     here = work if engine == "local" else _Work(root, _on_cpu(options))
     extractors = here.extractors  # raises what would fail with every recording
@@ -116,8 +119,8 @@ def extract_release(
     results, failures = _run(plan, work, jobs, progress or NoProgress(), cluster)
     corpus, sides = _Assembly(Store(root), plan, extractors, results).corpus()
     files = [result for result in results.values() if result]
-    failures = [*_broken_clips(raw), *failures]
-    summary = ReleaseSummary(root, raw, files, failures, corpus, sides)
+    failures = [_in_release(failure, source.path) for failure in (*_broken_clips(raw), *failures)]
+    summary = ReleaseSummary(root, source.path, raw, files, failures, corpus, sides)
     counts = "; ".join(describe_counts(source.name, raw.counts()))
     corpus.notes.append(f"Raw release: {counts}.")
     corpus.notes.extend(raw.notes)
@@ -190,6 +193,13 @@ def _broken_clips(raw: RawCorpus) -> list[Failure]:
             remedy = f"{POLICIES[finding.kind]}; copy it again from the release"
             failures.append(Failure(finding.item, "open", finding.detail, remedy))
     return failures
+
+
+def _in_release(failure: Failure, data: Path) -> Failure:
+    """Name the release in the failure of a clip or line, as in that of a file."""
+    if Path(failure.input).is_relative_to(data):
+        return failure
+    return replace(failure, input=str(data / failure.input))
 
 
 def _warnings(raw: RawCorpus, sides: dict[str, tuple[int, int]]) -> list[MercWarning]:

@@ -136,7 +136,7 @@ def test_a_run_that_was_killed_twice_equals_one_that_was_not(meld, tmp_path):
     assert resumed.exit_code == 1, resumed.stderr  # one clip is broken, and nothing else
     assert "nothing to do" in resumed.stderr and content(store) == before
     rows = list(csv.DictReader((broken / "failures.csv").open(encoding="utf-8-sig", newline="")))
-    assert [row["input"] for row in rows] == ["train dia7_utt51"] and rows[0]["remedy"]
+    assert [row["input"] for row in rows] == [f"{meld}/train dia7_utt51"] and rows[0]["remedy"]
 
     straight = run("train", **options, store=tmp_path / "other", out=whole, json=True)
     assert straight.exit_code == 1, straight.stderr
@@ -191,7 +191,7 @@ def test_a_release_gives_the_features_of_its_clips(meld, tmp_path):
     d, k = by_name["test", "dia3_utt0"]
     other, j = by_name["test", "dia3_utt1"]
     np.testing.assert_array_equal(d.features["audio"][k], other.features["audio"][j])
-    assert [failure.input for failure in summary.failures] == ["train dia7_utt51"]
+    assert [failure.input for failure in summary.failures] == [f"{meld}/train dia7_utt51"]
     assert {finding.kind for finding in summary.raw.findings} >= {
         "hidden copy",
         "other case",

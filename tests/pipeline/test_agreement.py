@@ -178,6 +178,8 @@ def test_commands(tmp_path, monkeypatch):
         "talk.merc.eaf",
         "talk.merc.srt",
     ]
+    done = run("export", "anna/talk.merc.json", "--format", "vtt", "--out", "o")
+    assert done.exit_code == 0 and "broken.json" in (tmp_path / "o/failures.csv").read_text()
     assert agree(tmp_path / "o/talk.merc.eaf", tmp_path / "anna/talk.merc.json")["agreement"] == 1
     assert run("export", "anna/talk.merc.json", "--format", "docx").exit_code == 2
 

@@ -1,6 +1,5 @@
 """One bad input never stops the others, whatever goes wrong."""
 
-import csv
 import errno
 import os
 import signal
@@ -12,7 +11,7 @@ import pytest
 from support.paths import ROOT
 
 from pipeline.core.errors import MercError, UsageError
-from pipeline.core.failures import Failure, Later, failure_of, run_each, write_failures
+from pipeline.core.failures import Failure, Later, failure_of, run_each
 from pipeline.core.progress import allow_time
 
 
@@ -152,21 +151,6 @@ def test_reason_and_remedy_of_an_error():
     assert failure_of("x", "open", ValueError("")).reason
     assert failure_of("x", "open", MemoryError()).reason == "out of memory"
     assert failure_of("x", "open", MercError("no sound")).remedy
-
-
-def test_failures_csv(tmp_path):
-    failure = Failure('a "b", c\n.mp4', "open", "bad", "mend")
-    path = write_failures([failure], tmp_path)
-    assert list(csv.reader(path.open(encoding="utf-8-sig", newline=""))) == [
-        ["input", "stage", "reason", "remedy"],
-        ['a "b", c\n.mp4', "open", "bad", "mend"],
-    ]
-    assert write_failures([], tmp_path) is None and not path.exists()
-    path.write_text("my,own,list\n")
-    other = write_failures([failure], tmp_path)
-    assert other != path and path.read_text() == "my,own,list\n"
-    write_failures([], tmp_path)
-    assert path.exists() and not other.exists()
 
 
 SLEEPER = """

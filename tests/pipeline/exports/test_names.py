@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from support.results import result
 
-from pipeline.core.failures import Failure, printable, write_failures
+from pipeline.core.failure_list import write_failures
+from pipeline.core.failures import Failure, printable
 from pipeline.exports import FORMATS, write_result
 
 NAMES = (b"caf\xe9.mp4", b"caf\xe8.mp4")
@@ -33,7 +34,7 @@ def test_names_that_are_not_utf8(format: str, tmp_path: Path) -> None:
 
 def test_failures_csv(tmp_path: Path) -> None:
     names = [printable(os.fsdecode(name)) for name in NAMES]
-    path = write_failures([Failure(name, "open", "bad", "mend") for name in names], tmp_path)
+    path = write_failures([Failure(name, "open", "bad", "mend") for name in names], tmp_path, [])
     assert path is not None
     text = path.read_bytes().decode("utf-8-sig")
     assert r"caf\xe9.mp4" in text and r"caf\xe8.mp4" in text

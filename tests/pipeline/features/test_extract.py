@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.core.errors import MercError, MercWarning, UsageError
-from pipeline.core.files import write_bytes
+from pipeline.core.files import check_room, write_bytes
+from pipeline.core.os_errors import WriteError
 from pipeline.features.extract import ExtractOptions, extract
 from pipeline.features.profiles import ExtractorOptions, build_extractors, options_of
 from pipeline.features.store import Store
@@ -127,6 +128,16 @@ def test_warnings_of_decoding_are_repeated_from_the_store(shared, tmp_path):
     assert any("has an offset" in warning.text for warning in first.warnings)
 
 
+def test_warnings_of_decoding_return_with_damaged_utterances(shared, tmp_path):
+    shutil.copy(shared / "cases" / "media" / "dc05.wav", tmp_path / "x.wav")
+    (tmp_path / "x.csv").write_text(TRANSCRIPT)
+    first = extract([tmp_path / "x.wav"], tmp_path / "s", AUDIO).files[0]
+    before = content(tmp_path / "s")
+    next((tmp_path / "s").rglob("segments-*")).write_text("{")
+    again = extract([tmp_path / "x.wav"], tmp_path / "s", AUDIO).files[0]
+    assert again.warnings == first.warnings and content(tmp_path / "s") == before
+
+
 def test_fingerprints_hold_the_cleaning_of_text():
     extractors = {
         name: build_extractors("offline", ExtractorOptions(text_cleaning=name), ("text",))["text"]
@@ -196,7 +207,7 @@ def test_one_bad_input_stops_no_other(clips, tmp_path):
     assert all(row["stage"] and row["reason"] and row["remedy"] for row in rows)
     result = run(paths[0], *out)
     assert result.exit_code == 0 and "nothing to do" in result.stdout
-    assert not (tmp_path / "s" / "failures.csv").exists()
+    assert (tmp_path / "s" / "failures.csv").exists()  # of inputs that this run was not given
 
 
 def test_unusable_arguments_leave_nothing_behind(clips, tmp_path):
@@ -224,6 +235,8 @@ def test_full_disk_leaves_no_partial_file(tmp_path):
     try:
         with pytest.raises(OSError, match=r"x\.safetensors"):
             write_bytes(path, b"n" * 10000)
+        with pytest.raises(WriteError, match="too large"):
+            check_room(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [p.name for p in tmp_path.iterdir()] == [path.name] and path.read_bytes() == b"old"
