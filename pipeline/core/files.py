@@ -17,6 +17,7 @@ from pipeline.core.temporary import make_temporary
 __all__ = [
     "cache_folder",
     "check_folder",
+    "check_room",
     "data_folder",
     "json_ready",
     "relative_path",
@@ -24,6 +25,8 @@ __all__ = [
     "write_bytes",
     "write_text",
 ]
+
+_ROOM = 1 << 20  # bytes
 
 
 @contextmanager
@@ -96,6 +99,19 @@ def check_folder(folder: Path) -> None:
                 raise UsageError(f"{folder}: {parent} is a file, not a folder", remedy)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {cause_of(error)}", remedy) from error
+
+
+def check_room(folder: Path) -> None:
+    """Raise WriteError if a megabyte more cannot be written to a folder. Leaves nothing behind.
+
+    To be called before work whose result would be lost.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM))
+    except OSError as error:
+        raise WriteError(folder, error) from error
 
 
 def json_ready(value: Any) -> Any:

@@ -50,7 +50,8 @@ def remove_stale(folders: Iterable[Path]) -> list[Path]:
 
 def _is_stale(path: Path, process: str | None) -> bool:
     try:
-        if time.time() - path.stat().st_mtime > _OLD:  # the process id may be another process now
+        # the process id may be another process now, and a clock may have been wrong by years
+        if abs(time.time() - path.stat().st_mtime) > _OLD:
             return _is_unlocked(path)
         return process is not None and not _runs(int(process)) and _is_unlocked(path)
     except OSError:

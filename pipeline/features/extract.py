@@ -13,7 +13,7 @@ from pipeline.core.claims import claimed
 from pipeline.core.dialogue import MODALITIES, Segmentation
 from pipeline.core.errors import MercWarning, UsageError
 from pipeline.core.failures import Failure, Later, printable, run_each
-from pipeline.core.files import check_folder, json_ready
+from pipeline.core.files import check_folder, check_room, json_ready
 from pipeline.core.progress import NoProgress, Progress, Stage, allow_time
 from pipeline.core.ray_engine import Cluster, check_engine, connect
 from pipeline.core.remote import url_of
@@ -342,7 +342,10 @@ class _Work(ExtractWork):
                 return stored, KEPT
         except DamagedError:
             how = REPAIRED
+        check_room(store.root)
         segmentation = _with_warnings(segment(media, stage=stage, **self._arguments), media)
+        # only decoding for them tells all warnings, which were lost with the utterances
+        store.remove_features(media.sha256, segmentation.source)
         store.write_segmentation(media.sha256, request, segmentation)
         return segmentation, how
 
@@ -373,6 +376,7 @@ def stored_features(
             return stored, KEPT
     except DamagedError:
         how = REPAIRED
+    check_room(store.root)
     computed = compute(media, segmentation, {modality: extractor})
     features = Features(
         media.sha256,

@@ -168,14 +168,16 @@ class Store:
         }
         path = self._segments(recording, request)
         self._make_way(path)
-        write_text(path, canonical_json(content | {"checksum": checksum(content)}) + "\n")
+        write_text(path, _segments_text(content))
         return path
 
     def load_segmentation(self, path: Path, name: str = "") -> Segmentation:
         """Read one segmentation file and verify it. Raises DamagedError."""
         try:
-            content = json.loads(path.read_text("utf-8"))
-            if content.pop("checksum") != checksum(content) or content["schema"] != SCHEMA:
+            text = path.read_bytes().decode("utf-8")
+            content = json.loads(text)
+            del content["checksum"]
+            if text != _segments_text(content) or content["schema"] != SCHEMA:
                 raise MercError("checksum differs")
             if path != self._segments(content["medium"], content["request"]):
                 raise MercError("not in its place")
@@ -194,7 +196,7 @@ class Store:
             if self._load_names(path):
                 return
         self._make_way(path)
-        write_text(path, json.dumps(name) + "\n")
+        write_text(path, _name_text(name))
 
     def names(self, recording: str) -> list[str]:
         """Return the file names that the recording has had, sorted."""
@@ -267,13 +269,21 @@ class Store:
         given = (source.get("speakers") or {}).get("method") == "given"
         return bool(source) and not (source.get("kind") == "transcript" and given)
 
+    def remove_features(self, recording: str, source: dict[str, Any]) -> None:
+        """Remove the features that were made from the utterances of a segmentation."""
+        for path in self.files(recording):
+            with contextlib.suppress(DamagedError):
+                made_from = self.load(path).fingerprint.get("segmentation")
+                if canonical_json(made_from) == canonical_json(source):
+                    path.unlink(missing_ok=True)
+
     def remove_stale(self) -> list[Path]:
         """Remove the temporary files that killed processes have left; return their paths.
 
         Their claims are removed, too.
         """
         remove_claims(self.root)
-        return remove_stale(self.folder(recording) for recording in self.recordings())
+        return remove_stale([self.root, *map(self.folder, self.recordings())])
 
     def is_store(self) -> bool:
         """Say whether the folder holds a recording, or a file in place of one."""
@@ -301,13 +311,16 @@ class Store:
         return self.folder(recording) / f"name-{fingerprint_id({'name': name})}.json"
 
     def _load_names(self, path: Path) -> list[str]:
-        content = json.loads(path.read_text("utf-8"))
+        text = path.read_bytes().decode("utf-8")
+        content = json.loads(text)
         if path.name == "names.json":  # of format 1
             if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
                 raise MercError("not a list of names")
             return content
         if not isinstance(content, str) or path != self._name(path.parent.name, content):
             raise MercError("not the name that belongs here")
+        if text != _name_text(content):
+            raise MercError("not the bytes that were written")
         return [content]
 
     def _misplaced_files(self) -> list[Path]:
@@ -348,6 +361,18 @@ def _from_rows(rows: list[list[Any]]) -> list[Utterance]:
     return [Utterance(start, end, text, speaker) for start, end, text, speaker in rows]
 
 
+def _segments_text(content: dict[str, Any]) -> str:
+    """Serialise a segmentation with its checksum.
+
+    The text must be this one, not only mean the same: 1E-05 for 1e-05 is damage, too.
+    """
+    return canonical_json(content | {"checksum": checksum(content)}) + "\n"
+
+
+def _name_text(name: str) -> str:
+    return json.dumps(name) + "\n"
+
+
 def _pack(features: Features) -> bytes:
     """Serialise features, with their fingerprint and a checksum, to a safetensors file."""
     vectors = np.ascontiguousarray(features.vectors, np.float32)
@@ -378,7 +403,10 @@ def _unpack(data: bytes) -> Features:
     """Parse and verify what `_pack` wrote; raise one of BAD_CONTENT if it is damaged."""
     vectors = load(data)["features"]
     length = int.from_bytes(data[:8], "little")  # of the header, which `load` does not return
-    about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["merc"])
+    text = json.loads(data[8 : 8 + length])["__metadata__"]["merc"]
+    about = json.loads(text)
+    if canonical_json(about) != text:
+        raise MercError("not the bytes that were written")
     expected = about.pop("checksum")
     if about["schema"] != SCHEMA:
         raise MercError(f"schema {about['schema']}, this merc reads {SCHEMA}")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 from support.paths import ROOT
 
@@ -47,3 +48,12 @@ def test_a_file_that_is_being_written_stays_however_old(tmp_path):
     assert remove_stale([tmp_path]) == []
     os.utime(earlier, (0, 0))
     assert remove_stale([tmp_path]) == [earlier]
+
+
+def test_a_clock_that_was_wrong_leaves_nothing_for_years(tmp_path):
+    handle, path = make_temporary(tmp_path)
+    in_ten_years = time.time() + 10 * 365 * 86400
+    os.utime(path, (in_ten_years, in_ten_years))
+    assert remove_stale([tmp_path]) == []
+    os.close(handle)  # this process runs, as may another with the number of a killed one
+    assert [str(removed) for removed in remove_stale([tmp_path])] == [path]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.broken_clips import damage_video
 from support.paths import ROOT
 from typer.testing import CliRunner
 
@@ -128,13 +129,15 @@ def test_warnings_of_decoding_are_repeated_from_the_store(shared, tmp_path):
     assert any("has an offset" in warning.text for warning in first.warnings)
 
 
-def test_warnings_of_decoding_return_with_damaged_utterances(shared, tmp_path):
-    shutil.copy(shared / "cases" / "media" / "dc05.wav", tmp_path / "x.wav")
+def test_warnings_about_the_picture_return_with_damaged_utterances(shared, tmp_path):
+    damage_video(shared / "cases" / "dlg.mp4", tmp_path / "x.mp4")
     (tmp_path / "x.csv").write_text(TRANSCRIPT)
-    first = extract([tmp_path / "x.wav"], tmp_path / "s", AUDIO).files[0]
+    options = ExtractOptions("offline", modalities=("visual",))
+    first = extract([tmp_path / "x.mp4"], tmp_path / "s", options).files[0]
+    assert any("no video frame" in warning.text for warning in first.warnings)
     before = content(tmp_path / "s")
     next((tmp_path / "s").rglob("segments-*")).write_text("{")
-    again = extract([tmp_path / "x.wav"], tmp_path / "s", AUDIO).files[0]
+    again = extract([tmp_path / "x.mp4"], tmp_path / "s", options).files[0]
     assert again.warnings == first.warnings and content(tmp_path / "s") == before
 
 

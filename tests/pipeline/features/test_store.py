@@ -19,7 +19,7 @@ from pipeline.core.dialogue import Segmentation, Utterance
 from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.fingerprints import fingerprint_id, sha256_of
 from pipeline.corpora.table import load_table
-from pipeline.features.store import DamagedError, Features, Store, default_store
+from pipeline.features.store import BAD_CONTENT, DamagedError, Features, Store, default_store
 from pipeline.features.store_export import collect, export
 
 CHECKSUM = "ab" * 32
@@ -112,6 +112,34 @@ def test_damage_anywhere_is_detected(tmp_path_factory, data):
     with pytest.raises(DamagedError) as caught:
         store.load(path)
     assert "merc extract" in caught.value.remedy
+
+
+def test_damage_that_leaves_the_meaning_of_json_is_detected(tmp_path):
+    store = Store(tmp_path)
+    utterances = [Utterance(0.1, 0.30000000000000004, "é", "S"), Utterance(1, 2, "", "T")]
+    quality = [{"present": True, "level": 1e-05}, {"present": False, "reason": "é"}]
+    made = replace(features(n=2, width=2), utterances=utterances, quality=quality)
+    segmentation = Segmentation(utterances, {"kind": "recognition", "level": 1e-05}, [])
+    store.add_name(CHECKSUM, "é.mp4")
+    one, digit = (b"1e-05", b"1E-05"), (b"0.30000000000000004", b"0.30000000000000005")
+    end, escape = (b"\n", b""), (b"\\u00e9", b"\\u00E9")
+    files = (
+        (store.write(made), store.load, (one, digit)),
+        (
+            store.write_segmentation(CHECKSUM, {"speakers": 2}, segmentation),
+            store.load_segmentation,
+            (one, digit, end),
+        ),
+        (store.name_files(CHECKSUM)[0], store._load_names, (escape, end)),
+    )
+    for path, load, damages in files:
+        whole = path.read_bytes()
+        load(path)
+        for written, damaged in damages:
+            assert whole.count(written) == 1
+            path.write_bytes(whole.replace(written, damaged))
+            with pytest.raises(BAD_CONTENT):
+                load(path)
 
 
 def test_misplaced_and_invalid_features(tmp_path):
@@ -288,5 +316,7 @@ def test_json_of_another_shape_is_damage(tmp_path, text):
 def test_temporary_files_in_a_store_are_removed(tmp_path):
     store, paths = with_segments(tmp_path)
     left = paths["names"].with_name(".merc-999999999-ab12.tmp")
-    left.touch()
-    assert store.remove_stale() == [left] and not left.exists()
+    in_root = store.root / left.name
+    for path in (left, in_root):
+        path.touch()
+    assert store.remove_stale() == [in_root, left] and not left.exists()
