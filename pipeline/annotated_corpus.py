@@ -100,7 +100,7 @@ def corpus_from_annotations(
     if not done:
         reasons = [str(reason) for reason in (*failures, *warnings)]
         raise MercError(
-            "\n".join([f"{folder}: no annotated recording that can be used", *reasons]),
+            "\n".join([*reasons, f"{folder}: no annotated recording that can be used"]),
             "put the annotation of each recording next to it, with the same name",
         )
     names, notes = _label_set(done, labels)

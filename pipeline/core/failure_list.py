@@ -12,8 +12,9 @@ from pipeline.core.failures import Failure, printable
 from pipeline.core.files import write_bytes
 from pipeline.core.spreadsheet import csv_bytes, csv_text
 
-__all__ = ["write_failures"]
+__all__ = ["LISTS", "write_failures"]
 
+LISTS = ("failures.csv", "failures.merc.csv")
 HEADER = [item.name for item in fields(Failure)]
 
 
@@ -39,9 +40,9 @@ def write_failures(
     input,stage,reason,remedy
     a.mp4,open,empty file,copy it
     """
-    path, before = folder / "failures.csv", None
+    path, before = folder / LISTS[0], None
     if path.exists() and (before := _rows(path)) is None:
-        path = folder / "failures.merc.csv"
+        path = folder / LISTS[1]
         before = _rows(path) if path.exists() else []
     names = {_absolute(name) for name in (*inputs, *(failure.input for failure in failures))}
     others = [row for row in before or [] if not row or not _is_within(_absolute(row[0]), names)]

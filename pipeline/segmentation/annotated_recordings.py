@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import MercError, MercWarning
+from pipeline.core.failure_list import LISTS
 from pipeline.core.failures import Failure, failure_of, printable
 from pipeline.exports.rows import label_of
 from pipeline.media.inputs import Input, find_media
@@ -42,7 +43,10 @@ class AnnotatedRecording:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds. Every recording and every annotation is in one of these lists."""
+    """What a folder holds. Every annotation is in one of these lists, so is every recording.
+
+    A recording whose annotation is in one of them is not named again.
+    """
 
     annotated: list[AnnotatedRecording] = field(default_factory=list)
     warnings: list[MercWarning] = field(default_factory=list)
@@ -64,9 +68,9 @@ def find_annotated(folder: Path, unedited: bool = False) -> Found:
     of_recording: dict[Path, list[tuple[Path, dict[str, Any]]]] = {
         item.path: [] for item in recordings
     }
-    broken: set[Path] = set()  # recordings with an annotation that cannot be read
+    reported: set[Path] = set()  # recordings with a file that is no annotation, or cannot be read
     for path in _candidates(folder):
-        content = _read(path, found, of_recording, broken)
+        content = _read(path, found, of_recording, reported)
         if content is None:
             continue
         recording = _recording_of(path, content["media"], of_recording)
@@ -75,7 +79,7 @@ def find_annotated(folder: Path, unedited: bool = False) -> Found:
         else:
             of_recording[recording].append((path, content))
     for item in recordings:
-        if item.path in broken and not of_recording[item.path]:
+        if item.path in reported and not of_recording[item.path]:
             continue
         _choose(item, of_recording[item.path], unedited, found)
     return found
@@ -90,31 +94,31 @@ def _candidates(folder: Path) -> list[Path]:
             Path(parent) / name
             for name in sorted(names)
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+            if name not in LISTS
         ]
     return paths
 
 
 def _read(
-    path: Path, found: Found, recordings: dict[Path, Any], broken: set[Path]
+    path: Path, found: Found, recordings: dict[Path, Any], reported: set[Path]
 ) -> dict[str, Any] | None:
     """Read an annotation; report it and return None if there is none in the file."""
     try:
-        content = read_annotation(path)
-    except NoAnnotationError as error:
-        reason = error.reason.removeprefix(f"{path}: ")
-        found.warnings.append(MercWarning(printable(path), f"not used: {reason}"))
+        return read_annotation(path)
     except (MercError, OSError) as error:
         failure = failure_of(printable(path), "annotation", error)
         recording = _recording_of(path, "", recordings)
-        if recording is None:  # any file may lie in a folder
-            text = f"not read as an annotation: {failure.reason}"
-            found.warnings.append(MercWarning(printable(path), text))
-        else:
+        if recording:
+            reported.add(recording)
+        if isinstance(error, NoAnnotationError):
+            text = f"not used: {failure.reason}"
+        elif recording:
             found.failures.append(failure)
-            broken.add(recording)
-    else:
-        return content
-    return None
+            return None
+        else:  # any file may lie in a folder
+            text = f"not read as an annotation: {failure.reason}"
+        found.warnings.append(MercWarning(printable(path), text))
+        return None
 
 
 def _recording_of(path: Path, media: str, recordings: dict[Path, Any]) -> Path | None:
@@ -140,6 +144,9 @@ def _choose(
     )
     if unchanged and not unedited:
         found.warnings.append(MercWarning(printable(path), NOT_CORRECTED))
+        return
+    if not content["utterances"]:
+        found.warnings.append(MercWarning(printable(path), "not used: it has no utterances"))
         return
     if others := [printable(other.name) for other, _ in annotations[1:]]:
         text = f"used instead of {', '.join(others)}"

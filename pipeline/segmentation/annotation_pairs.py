@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.core.errors import UsageError
+from pipeline.core.failure_list import LISTS
 from pipeline.segmentation.annotations import stem_of
 from pipeline.segmentation.labels import READERS
 
 __all__ = ["find_pairs"]
 
 SUFFIXES = (".json", *READERS)  # of several files of a recording, the first of these is used
-LISTS = ("failures.csv", "failures.merc.csv")  # of merc, no annotations
 
 
 def find_pairs(one: Path, other: Path) -> tuple[list[tuple[Path, Path]], list[str]]:

@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.schemas import read_json
 from pipeline.media.inputs import EXTENSIONS
+from pipeline.segmentation.empty_annotations import holds_no_utterances
 from pipeline.segmentation.labels import READERS, labels_of
 from pipeline.segmentation.transcripts import read_transcript
-from pipeline.segmentation.transcripts.source import Source
+from pipeline.segmentation.transcripts.source import NothingInItError, Source
 
 __all__ = [
     "UNLABELLED",
@@ -29,10 +30,11 @@ __all__ = [
 ]
 
 UNLABELLED = "unlabelled"  # the emotion of an utterance that has none
+BLANK = (".srt", ".txt", ".jsonl")  # files of merc that are empty if there are no utterances
 
 
 class NoAnnotationError(MercError):
-    """A file has no emotions or no times: a transcript, for instance."""
+    """A file has no emotions or no times: a transcript, for instance, or an empty file of merc."""
 
 
 class _Schema(BaseModel):
@@ -62,8 +64,10 @@ def read_annotation(path: Path) -> dict[str, Any]:
 
     Utterances are in order of time. One without an emotion has the emotion "unlabelled".
 
-    Raises MercError if the file has no utterances or no emotion, or if an utterance ends before it
-    starts; OSError if it cannot be read.
+    An annotation may have no utterances, as that of a recording without speech.
+
+    Raises MercError if the file is empty or no annotation, has utterances without any emotion, or
+    if an utterance ends before it starts; OSError if it cannot be read.
     """
     path = Path(path)
     content = _from_json(path) if path.suffix.lower() == ".json" else _from_transcript(path)
@@ -122,7 +126,14 @@ def _from_json(path: Path) -> dict[str, Any]:
 
 def _from_transcript(path: Path) -> dict[str, Any]:
     warnings: list[MercWarning] = []
-    spoken = read_transcript(path, warnings)
+    try:
+        spoken = read_transcript(path, warnings)
+    except NothingInItError as error:
+        if path.suffix.lower() in BLANK:
+            raise NoAnnotationError(error.reason, error.remedy) from error
+        if not holds_no_utterances(Source(path)):
+            raise
+        spoken = []
     if any(u.start != u.start for u in spoken):
         raise NoAnnotationError(f"{path}: no times in this file", "give a file with times")
     reader = READERS.get(path.suffix.lower())

@@ -26,10 +26,10 @@ from pipeline.segmentation.transcripts.markup import plain
 from pipeline.segmentation.transcripts.source import Source
 from pipeline.segmentation.transcripts.textgrid import read_tiers
 
-__all__ = ["READERS", "LabelSpan", "labels_of"]
+__all__ = ["COLUMNS", "READERS", "LabelSpan", "labels_of"]
 
 TIER = "emotion@"
-COLUMNS = ("emotion", "label")
+COLUMNS = ("emotion", "label")  # of a table, by preference
 # a label that merc writes has a word joiner between a space and a bracket, so " [" starts another
 _HEAD = re.compile(
     r"(?P<speaker>.{1,200}?) "

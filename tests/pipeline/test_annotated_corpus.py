@@ -103,6 +103,10 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     (folder / "words.srt").write_text("1\n00:00:00,100 --> 00:00:01,000\nHello\n")
     (folder / "gone.csv").write_text(HEADER + ROWS)
     (folder / "notes.txt").write_text("buy milk")
+    (folder / "failures.csv").write_text("input,stage,reason,remedy\n")
+    record(folder, "silent.wav", hertz=190)
+    (folder / "silent.csv").write_text(HEADER)
+    (folder / "silent.merc.srt").touch()
     write_wav(folder / "copy.wav", [tone(2.0, RATE, 300)], RATE)  # of talk0
     (folder / "copy.csv").write_text(HEADER + ROWS)
     record(folder, "other.wav", hertz=200)
@@ -123,7 +127,8 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     for expected in (
         "plain.wav: no annotation",
         "words.srt: not used: no emotions",
-        "words.wav: no annotation",
+        "silent.csv: not used: it has no utterances",
+        "silent.merc.srt: not used: the file is empty",
         "gone.csv: no recording",
         "notes.txt: not",
         "the same recording as",
@@ -133,7 +138,9 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         "odd.json: 1 utterance uncertain, context only",
     ):
         assert expected in said, said
+    assert "words.wav: no annotation" not in said  # words.srt is named
     assert "backward.wav: no annotation" not in said
+    assert "failures.csv" not in said
     reasons = texts(made.failures)
     reason = "or has a wrong time (its utterance at 30.0 s ends at 31.0 s; other.wav has 2.0 s)"
     assert f"annotates another recording, {reason}" in reasons

@@ -19,7 +19,7 @@ from pipeline.segmentation.transcripts.finding import find_transcript
 from pipeline.segmentation.transcripts.json import read_json, read_jsonl, read_parquet
 from pipeline.segmentation.transcripts.plain import read_plain
 from pipeline.segmentation.transcripts.rttm import read_rttm
-from pipeline.segmentation.transcripts.source import Source, TranscriptError
+from pipeline.segmentation.transcripts.source import NothingInItError, Source, TranscriptError
 from pipeline.segmentation.transcripts.srt import read_srt
 from pipeline.segmentation.transcripts.textgrid import read_textgrid
 from pipeline.segmentation.transcripts.units import fit_to_recording
@@ -68,10 +68,13 @@ def read_transcript(
             f"{path}: merc does not read transcripts of this format",
             f"provide one of {', '.join(READERS)}",
         )
+    if source.is_blank:
+        raise NothingInItError(f"{path}: the file is empty", "write it again, or remove it")
     utterances = _with_times(reader(source), source)
     if not utterances:
         reasons = "; ".join(source.reasons())
-        raise TranscriptError(
+        error = TranscriptError if reasons else NothingInItError
+        raise error(
             f"{path}: no utterances in this file" + (f": {reasons}" if reasons else ""),
             f"check that it is a {source.path.suffix} file with text",
         )

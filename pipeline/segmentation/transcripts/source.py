@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.core.errors import MercError, MercWarning
 
-__all__ = ["Source", "TranscriptError", "shorten"]
+__all__ = ["NothingInItError", "Source", "TranscriptError", "shorten"]
 
 MAX_BYTES = 1 << 26  # 64 MB; the transcript of a whole day has a few megabytes
 
@@ -25,6 +25,10 @@ _BINARY = {
 
 class TranscriptError(MercError):
     """A transcript cannot be read."""
+
+
+class NothingInItError(TranscriptError):
+    """A transcript is empty, or was read without leaving anything out and has no utterances."""
 
 
 @dataclass
@@ -80,6 +84,11 @@ class Source:
                 f"{self.path}: {size >> 20} MB is too large for a transcript", "check the file name"
             )
         return self.path.read_bytes()
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing but white space in the file."""
+        return not self.data.removeprefix(codecs.BOM_UTF8).strip()
 
     @cached_property
     def text(self) -> str:

@@ -115,3 +115,54 @@ def test_the_recording_next_to_a_file(tmp_path):
     assert find_recording(path, "moved.mp4") == tmp_path / "my.talk.mkv"
     (tmp_path / "other.mp4").touch()
     assert find_recording(path, "other.mp4") == tmp_path / "other.mp4"
+
+
+SILENT = ["json", "csv", "parquet", "vtt", "textgrid", "eaf"]  # formats that can say "none"
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_no_utterances_are_read_back_as_none(tmp_path, name):
+    annotation = read_annotation(write(tmp_path, name, result([])))
+    assert annotation["utterances"] == [] and not annotation["warnings"]
+    for other in SILENT:
+        assert read_annotation(write(tmp_path, other, annotation))["utterances"] == []
+
+
+@pytest.mark.parametrize("name", sorted(set(READABLE) - {"json"}))
+def test_an_empty_file_is_not_an_annotation_without_utterances(tmp_path, name):
+    for content in (b"", b"\xef\xbb\xbf", b" \r\n\n"):
+        path = tmp_path / f"talk.merc.{FORMATS[name].extension}"
+        path.write_bytes(content)
+        with pytest.raises(MercError):
+            read_annotation(path)
+
+
+TIER = '<TIER TIER_ID="A"><ANNOTATION><REF_ANNOTATION/></ANNOTATION></TIER>'
+GRID = """File type = "ooTextFile"
+Object class = "TextGrid"
+0 1 <exists> 1 "IntervalTier" "emotion" 0 1 1 0 1 "joy"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "start,end,speaker,text\n"),  # a transcript
+        ("a.csv", "start,end,text,emotion\n,,,\n"),
+        ("a.csv", "start,end,text,emotion\nx,y,Yes,joy\n"),
+        ("a.csv", "my notes\n"),
+        ("a.tsv", "start\tend\ttext\temotion\n"),
+        ("a.srt", "1\n"),
+        ("a.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\n\n"),
+        ("a.vtt", "WEBVTT\n\n1 --> 2\nHello\n"),
+        ("a.vtt", "NOTE nothing\n"),
+        ("a.eaf", "<html/>"),
+        ("a.eaf", f"<ANNOTATION_DOCUMENT>{TIER}</ANNOTATION_DOCUMENT>"),
+        ("a.TextGrid", GRID),
+        ("a.TextGrid", GRID.splitlines()[0] + '"TextGrid" 0 1 <exists> 0'),
+    ],
+)
+def test_what_cannot_be_used_is_not_taken_for_no_utterances(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(MercError):
+        read_annotation(tmp_path / name)
