@@ -7,13 +7,14 @@ and B (out, rank) in half precision.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.core.errors import MercError
 from pipeline.core.schemas import UpdateAbout, parse_json
@@ -54,8 +55,8 @@ def read_delta(path: Path) -> dict[str, Any]:
     return parse_json(header, UpdateAbout, f"{path}: not an update of an encoder", remedy)
 
 
-def apply_delta(model: nn.Module, path: Path) -> None:
-    """Add the updates to the weights of `model`, in float32.
+def apply_delta(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Add the updates to the weights of an encoder, by name, in float32.
 
     Raises MercError if a layer does not exist or has another shape.
     """
@@ -64,8 +65,8 @@ def apply_delta(model: nn.Module, path: Path) -> None:
         for name in sorted({key.rpartition(".")[0] for key in file.keys()}):
             a, b = (file.get_tensor(f"{name}.{letter}").float() for letter in "AB")
             try:
-                model.get_parameter(f"{name}.weight").add_(scale * (b @ a))
-            except (AttributeError, RuntimeError) as error:
+                weights[f"{name}.weight"].add_(scale * (b @ a))
+            except (KeyError, RuntimeError) as error:
                 raise MercError(
                     f"{path}: its update of {name} does not fit this encoder ({error})",
                     "use the update with the encoder that it was trained from",

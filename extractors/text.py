@@ -7,21 +7,23 @@ never padded to 1024.
 
 from __future__ import annotations
 
-import copy
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from extractors import encoders
-from extractors.delta import apply_delta
 from extractors.encoders import CLEANINGS, DELTAS, PACKAGED
+from extractors.minilm import MiniLM
 from extractors.threads import one_thread
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.weights import check_weights
+
+if TYPE_CHECKING:
+    from extractors.pretrained import Pretrained
 
 __all__ = ["TextExtractor", "clean_text", "pool"]
 
@@ -108,14 +110,12 @@ class TextExtractor:
         self.layers, self.device, self.batch = layers, device, batch
         self.cleaning, self.precision = cleaning, precision
         self.pooling = about.get("pooling", "mean" if base == PACKAGED else "first")
-        config, self._tokenizer = encoders.read_checkpoint(folder)
-        self._folder, self._config, self._delta = folder, config, delta[0] if delta else None
-        self.dim = int(config.hidden_size) * (4 if layers == "four" else 1)
-        self.longest = encoders.max_tokens(self._tokenizer, config)
-        if self.pooling == "first" and self._encode("a")[0] != self._tokenizer.cls_token_id:
-            token = self._tokenizer.cls_token or "<s>"
+        self._source = _open(folder, base, delta[0] if delta else None, device)
+        self.dim = self._source.width * (4 if layers == "four" else 1)
+        self.longest = self._source.longest
+        if self.pooling == "first" and self._encode("a")[0] != self._source.start:
             raise MercError(
-                f"{folder}: its tokenizer adds no {token} token, whose state is the feature",
+                f"{folder}: its tokenizer adds no token before a text, whose state is the feature",
                 "use an encoder such as RoBERTa, BERT or DeBERTa",
             )
         options: dict[str, Any] = {
@@ -142,38 +142,37 @@ class TextExtractor:
             options["name"] = name if name in DELTAS else "delta"
             options |= {"base": shown, "delta": sha256_of(path)}
 
-    @cached_property
-    def _model(self) -> Any:
-        # loaded with the first text: the fingerprint needs no weights in memory
-        return self.encoder().to(self.device)
-
     def encoder(self, dropout: float | None = None) -> Any:
         """Load the transformers model anew, in evaluation mode.
 
         dropout: of states and attention, for fine-tuning; default: that of the checkpoint.
         """
-        config = self._config
+        from extractors.pretrained import load_model, read_checkpoint
+
+        config, _ = read_checkpoint(self._source.folder)
         if dropout is not None:
-            config = copy.deepcopy(config)
             for name in DROPOUTS:
                 if hasattr(config, name):
                     setattr(config, name, dropout)
-        model = encoders.load_model(self._folder, config)
-        if self._delta:
-            apply_delta(model, self._delta)
-        return model
+        return load_model(self._source.folder, config, self._source.updates)
 
     def tokens(self, texts: list[str]) -> list[list[int]]:
         """Return the token ids of each text, cleaned and truncated. Raises as `extract` does."""
         return [self._encode(text, index) for index, text in enumerate(texts)]
 
-    def pad(self, rows: list[list[int]]) -> Any:
+    def pad(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:
         """Return rows of `tokens` as padded tensors input_ids and attention_mask."""
-        return self._tokenizer.pad({"input_ids": rows}, return_tensors="pt")
+        ids = [torch.tensor(row) for row in rows]
+        return {
+            "input_ids": pad_sequence(ids, True, self._source.padding),
+            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], True),
+        }
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write the files of the tokenizer into a folder."""
-        self._tokenizer.save_pretrained(folder)
+        from extractors.pretrained import read_checkpoint
+
+        read_checkpoint(self._source.folder)[1].save_pretrained(folder)
 
     @torch.inference_mode()
     def extract(self, texts: list[str]) -> np.ndarray:
@@ -197,11 +196,7 @@ class TextExtractor:
 
     def truncated(self, texts: list[str]) -> list[bool]:
         """Return which texts are longer than the encoder can read. Their ends are not used."""
-        lengths = [
-            len(self._tokenizer(clean_text(text, self.cleaning), verbose=False)["input_ids"])
-            for text in texts
-        ]
-        return [length > self.longest for length in lengths]
+        return [self._source.tokens(clean_text(text, self.cleaning))[1] for text in texts]
 
     def _encode(self, text: str, index: int = 0) -> list[int]:
         cleaned = clean_text(text, self.cleaning)
@@ -210,25 +205,27 @@ class TextExtractor:
                 f"text {index} is empty after cleaning ({text!r})",
                 "leave it out: its feature is missing",
             )
-        return self._tokenizer(cleaned, truncation=True, max_length=self.longest)["input_ids"]
+        return self._source.tokens(cleaned)[0]
 
     def _embed(self, rows: list[list[int]]) -> np.ndarray:
-        padded = self.pad(rows).to(self.device)
-        mask = padded["attention_mask"]
+        padded = self.pad(rows)
+        ids, mask = (padded[name].to(self.device) for name in ("input_ids", "attention_mask"))
         device_type = torch.device(self.device).type
         with torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            output = self._model(
-                input_ids=padded["input_ids"],
-                attention_mask=mask,
-                output_hidden_states=self.layers != "last",
-            )
-        if self.layers == "last4":
-            states = torch.stack([layer.float() for layer in output.hidden_states[-4:]]).mean(0)
-        elif self.layers == "four":
-            states = torch.cat([layer.float() for layer in output.hidden_states[:-5:-1]], -1)
-        else:
-            states = output.last_hidden_state.float()
+            layers = self._source.states(ids, mask, 1 if self.layers == "last" else 4)
+        layers = [layer.float() for layer in layers]
+        states = (
+            torch.cat(layers[::-1], -1) if self.layers == "four" else torch.stack(layers).mean(0)
+        )
         return pool(states, mask, self.pooling).cpu().numpy()
+
+
+def _open(folder: Path, base: str, updates: Path | None, device: str) -> MiniLM | Pretrained:
+    if base == PACKAGED:
+        return MiniLM(folder, updates, device)
+    from extractors.pretrained import Pretrained  # takes four seconds
+
+    return Pretrained(folder, updates, device)
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:

@@ -49,7 +49,7 @@ def write_encoder(
             "scale": lora.alpha / lora.rank,
         }
         write_bytes(folder / DELTA, pack_delta(_lora_layers(trained), delta))
-        apply_delta(encoder, folder / DELTA)
+        apply_delta(dict(encoder.named_parameters()), folder / DELTA)
         if name in (*DELTAS, "delta", "folder"):  # others do not have this encoder
             (folder / DELTA).unlink()
     else:
