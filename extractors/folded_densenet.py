@@ -169,14 +169,15 @@ class _Norm(nn.Module):
 
 def _convolution(weight: Tensor, stride: int = 1, padding: int = 0) -> nn.Conv2d:
     outputs, inputs, size, _ = weight.shape
-    conv = nn.utils.skip_init(
-        nn.Conv2d, inputs, outputs, size, stride=stride, padding=padding, bias=False
-    )
+    # built without values: to allocate or to draw them imports torch's compiler, for a second
+    with torch.device("meta"):
+        conv = nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=False)
     conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), False)
     return conv
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    linear = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
+    with torch.device("meta"):
+        linear = nn.Linear(weight.shape[1], weight.shape[0])
     linear.weight, linear.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
     return linear
