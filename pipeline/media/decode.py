@@ -27,6 +27,7 @@ from pipeline.media.containers import (
     packets,
     stated_duration,
 )
+from pipeline.media.endings import describe_cut
 from pipeline.media.mixing import AudioStream
 from pipeline.media.resampling import RATE
 from pipeline.media.sound import RATES
@@ -71,6 +72,7 @@ class Media:
             # libav gives it in microseconds; below 0, see _start
             self._zero = (container.start_time or 0) / 1e6
             self._claimed = stated_duration(path, container)
+            self._cut = describe_cut(path, container.format.name)
             audio = [s for s in container.streams.audio if self._is_valid_audio(s)]
             video = [s for s in container.streams.video if self._is_valid_video(s)]
             self._audio = [
@@ -343,6 +345,11 @@ class Media:
             self.warn(
                 f"its header says {self._claimed:.1f} s, but it contains {duration:.1f} s. It was "
                 "cut short or its header is wrong. Copy it again if it should be longer"
+            )
+        elif self._cut:
+            self.warn(
+                f"{self._cut}. It was cut short, or is still being written. Copy it again if it "
+                "should be longer"
             )
 
 

@@ -238,6 +238,7 @@ def test_a_file_cut_short_gives_its_content_or_an_error(tmp_path: Path, media: P
     (tmp_path / "x.mpg").write_bytes(clip[: len(clip) // 2])
     with open_media(tmp_path / "x.mpg") as recording:
         assert 1 < recording.duration < 2 and len(list(recording.frames())) > 8
+        assert any("cut short" in warning.text for warning in recording.warnings)
     flac = (media / "jfk.flac").read_bytes()
     (tmp_path / "x.flac").write_bytes(flac[: len(flac) // 2])
     with open_media(tmp_path / "x.flac") as recording:
