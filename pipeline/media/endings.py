@@ -18,7 +18,7 @@ from typing import BinaryIO
 __all__ = ["describe_cut"]
 
 TOLERANCE = 1024  # bytes; some programs count the header as content
-UNKNOWN = 0x7FFFF000  # bytes; 32-bit sizes from here on, and 0, are of programs that write to a pipe
+UNKNOWN = 0x7FFFF000  # bytes; 32-bit sizes from here on, and 0, come from writing to a pipe
 MAX_CHUNKS = 10_000  # before the sound; a damaged file may have chunks without end
 TAIL = 1 << 18  # bytes; packets of a program stream have at most 64 KiB
 TS_PACKETS = (188, 192, 204)  # bytes; with a time code (M2TS), with error correction
