@@ -17,8 +17,10 @@ import numpy as np
 from extractors.overlap import overlap_probability
 from extractors.sound import MAX_DURATION, RATE, describe_sound, prepare_sound
 from extractors.threads import forget_mkl_threads
+from extractors.whisper_encoder import load_encoder
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import package_version, sha256_of
+from pipeline.core.resources import release_memory
 from pipeline.core.weights import check_weights, tiny_en_folder
 
 __all__ = ["SpeechExtractor", "encoder_folder"]
@@ -103,14 +105,14 @@ class SpeechExtractor:
 
     @cached_property
     def _encoder(self) -> Any:
-        import ctranslate2
-
         assert self._weights  # checks the file before it is parsed
         # one thread: each number of threads sums products in another order
         forget_mkl_threads()
-        return ctranslate2.models.Whisper(
-            str(encoder_folder()), device="cpu", compute_type="float32", intra_threads=1
+        encoder = load_encoder(
+            encoder_folder(), device="cpu", compute_type="float32", intra_threads=1
         )
+        release_memory()
+        return encoder
 
     @cached_property
     def _mel(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ __all__ = [
     "memory_limit",
     "memory_of",
     "positive_number",
+    "release_memory",
     "usable_cores",
     "usable_memory",
 ]
@@ -101,3 +103,13 @@ def memory_of(process: int) -> int:
     except (OSError, ValueError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, which glibc keeps: for a model, as much as it takes.
+
+    Call it after a model is loaded and after large arrays are dropped. Other C libraries do it by
+    themselves.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)

@@ -23,6 +23,7 @@ from extractors.threads import forget_mkl_threads
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import package_version
+from pipeline.core.resources import release_memory
 from pipeline.media.decode import Media
 from pipeline.segmentation.languages import (
     check_language,
@@ -138,7 +139,7 @@ class Recogniser:
             # a fixed number: each thread count sums products in another order
             threads = 1 if self.model == EMBEDDED else THREADS
             forget_mkl_threads()
-            return WhisperModel(
+            whisper = WhisperModel(
                 str(self.folder),
                 device="cpu",
                 compute_type="int8",
@@ -150,6 +151,8 @@ class Recogniser:
                 f"recogniser {self.model}: not a CTranslate2 Whisper model: {error}",
                 "convert a model with ct2-transformers-converter and copy its tokenizer.json",
             ) from error
+        release_memory()
+        return whisper
 
     def recognise(
         self,
@@ -187,6 +190,7 @@ class Recogniser:
                     progress(min(1.0, window[-1][1] / media.duration))
         finally:
             pool.shutdown(cancel_futures=True)  # when it is interrupted, what waits is not begun
+        release_memory()
         words, doubtful = _without_faint(words, speech.faint)
         dropped += doubtful
         texts += self._doubts(words, dropped, language, english_only)

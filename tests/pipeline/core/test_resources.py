@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
 from pipeline.core import resources
-from pipeline.core.resources import WORKER_MEMORY, default_jobs, usable_cores, usable_memory
+from pipeline.core.resources import (
+    WORKER_MEMORY,
+    default_jobs,
+    memory_of,
+    release_memory,
+    usable_cores,
+    usable_memory,
+)
 
 
 @pytest.fixture
@@ -45,3 +53,14 @@ def test_jobs(machine: Path) -> None:
     for gib, jobs in ((0, 1), (WORKER_MEMORY, 1), (3.5 * WORKER_MEMORY, 3)):
         (machine / "meminfo").write_text(f"MemAvailable: {int(gib * 2**20)} kB\n")
         assert default_jobs(100) == jobs
+
+
+def test_freed_memory_is_given_back() -> None:
+    """glibc keeps what lies below a block in use."""
+    blocks = [bytes(100_000) for _ in range(1000)]  # each below its limit for own mappings
+    last, blocks = blocks[-1], []
+    before = memory_of(os.getpid())
+    release_memory()
+    if platform.libc_ver()[0] == "glibc":
+        assert memory_of(os.getpid()) < before - 50_000_000
+    assert len(last) == 100_000
