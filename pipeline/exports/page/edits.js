@@ -88,6 +88,25 @@ function joinNext(utterances, index) {
   return [...utterances.slice(0, index), whole, ...utterances.slice(index + 2)];
 }
 
+/* What the model says of an utterance that a person has added. */
+const NO_EVIDENCE = { confidence: null, probabilities: {}, modalities: {} };
+const SHORTEST = 0.3, USUAL = 2; // s, of an utterance that is added
+
+/* Fields for speech that was missed: from a time to the next utterance, or for two seconds.
+   duration: 0 if it is not known. */
+function fieldsAt(utterances, time, duration, speaker) {
+  const at = Math.max(0, duration ? Math.min(time, duration - SHORTEST) : time);
+  const next = utterances.find((u) => u.start >= at + SHORTEST);
+  const end = Math.min(at + USUAL, next ? next.start : Infinity, duration || Infinity);
+  const [start, stop] = [at, end].map((t) => Math.round(1000 * t) / 1000);
+  return { emotion: "", speaker, text: "", start, end: stop };
+}
+
+function withNew(utterances, fields) {
+  const edited = Object.fromEntries(Object.keys(fields).map((name) => [name, true]));
+  return inOrder([...utterances, { ...fields, ...NO_EVIDENCE, edited }]);
+}
+
 function without(utterances, index) {
   if (!utterances[index]) return utterances;
   return [...utterances.slice(0, index), ...utterances.slice(index + 1)];

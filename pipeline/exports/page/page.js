@@ -23,7 +23,8 @@ let time = 0; // of the player, or of the last seek if nothing can be played
 function restore() {
   try {
     const stored = JSON.parse(localStorage.getItem(key));
-    const whole = stored.map((u) => withOwnWords({ ...original[u.picture], ...u }));
+    const whole = stored.map((u) =>
+      withOwnWords({ ...(original[u.picture] || NO_EVIDENCE), ...u }));
     return isList(whole) ? whole : null;
   } catch { return null; }
 }
@@ -173,11 +174,12 @@ function show(index) {
   current = index;
   drawRows(index + 1);
   const row = rows[index];
-  if (!row) { $("evidence").replaceChildren("No utterances."); return; }
-  row.setAttribute("aria-current", "true");
-  row.tabIndex = 0;
-  blocks[index].classList.add("now");
-  bringIntoView(row.parentElement, 4);
+  if (row) {
+    row.setAttribute("aria-current", "true");
+    row.tabIndex = 0;
+    blocks[index].classList.add("now");
+    bringIntoView(row.parentElement, 4);
+  }
   if (!$("form")) drawEvidence();
 }
 
@@ -192,6 +194,7 @@ function bringIntoView(item, tries) {
 
 function drawEvidence() {
   const u = utterances[current];
+  if (!u) { $("evidence").replaceChildren("No utterances."); return; }
   const parts = [];
   const picture = pictureOf(u);
   if (picture) {
@@ -207,6 +210,9 @@ function drawEvidence() {
   }
   head.append((u.speaker || "unknown") + " · " + u.start.toFixed(1) + "–" + u.end.toFixed(1) + " s");
   parts.push(head, element("p", "text", u.text || "(no words)"));
+  if (!(u.picture in original)) {
+    parts.push(element("p", "", "Added by hand: the model has not seen this utterance."));
+  }
   const overlap = (u.modalities.audio || {}).overlap;
   if (overlap >= LIKELY_OVERLAP) {
     parts.push(element("p", "", "Two people probably speak at once here (" +
@@ -348,7 +354,7 @@ function store() {
 /* Only words that edits have changed need to be kept. */
 function withoutKnownWords(utterance) {
   const { words, ...rest } = utterance;
-  return words === original[utterance.picture].words ? rest : utterance;
+  return words === original[utterance.picture]?.words ? rest : utterance;
 }
 
 function tell(text) { $("state").textContent = text; }
@@ -378,12 +384,36 @@ function field(form, name, input, value) {
 function edit() {
   const index = current;
   const u = utterances[index];
-  if (!u || $("form")) return;
+  if (!u) return;
+  openForm(u, (fields) => {
+    if (Object.keys(fields).every((name) => fields[name] === u[name])) { drawEvidence(); return; }
+    time = fields.start;
+    apply(withFields(utterances, index, fields));
+  });
+}
+
+/* Add speech that was missed, at the player's position. */
+function add() {
+  const speaker = (utterances[current] || { speaker: "" }).speaker;
+  openForm(fieldsAt(utterances, time, data.content.duration && duration, speaker), (fields) => {
+    const old = new Set(utterances);
+    apply(withNew(utterances, fields));
+    go(utterances.findIndex((u) => !old.has(u)));
+  });
+}
+
+/* Show a form with the fields of an utterance; give them to `accept` when they can be set. */
+function openForm(u, accept) {
+  if ($("form")) return;
   player.pause();
   const form = element("form");
   form.id = "form";
   const select = element("select");
-  for (const label of new Set([...labels, u.emotion])) select.append(new Option(label, label));
+  select.required = true;
+  if (!u.emotion) select.append(new Option("(choose)", ""));
+  for (const label of new Set([...labels, u.emotion].filter(Boolean))) {
+    select.append(new Option(label, label));
+  }
   field(form, "emotion", select, u.emotion);
   const speaker = field(form, "speaker", element("input"), u.speaker);
   const names = element("datalist");
@@ -406,7 +436,8 @@ function edit() {
   problem.setAttribute("role", "alert");
   buttons.append(done, " ", cancel);
   form.append(names, buttons, problem);
-  const leave = () => { form.remove(); drawEvidence(); rows[current].focus(); };
+  const focus = () => { if (rows[current]) rows[current].focus(); };
+  const leave = () => { form.remove(); drawEvidence(); focus(); };
   cancel.addEventListener("click", leave);
   form.addEventListener("keydown", (event) => { if (event.key === "Escape") leave(); });
   form.addEventListener("submit", (event) => {
@@ -416,9 +447,8 @@ function edit() {
     problem.textContent = problemOf(fields, data.content.duration && duration);
     if (problem.textContent) return;
     form.remove();
-    if (Object.keys(fields).every((name) => fields[name] === u[name])) leave();
-    else { time = fields.start; apply(withFields(utterances, index, fields)); }
-    rows[current].focus();
+    accept(fields);
+    focus();
   });
   $("evidence").replaceChildren(form);
   select.focus();
@@ -442,6 +472,7 @@ function save() {
 }
 
 $("edit").addEventListener("click", edit);
+$("add").addEventListener("click", add);
 $("split").addEventListener("click", () => split());
 $("join").addEventListener("click", () => join());
 $("delete").addEventListener("click", () => remove());
@@ -466,7 +497,7 @@ const KEYS = {
   ArrowDown: () => { if (current + 1 < utterances.length) go(current + 1); },
   ArrowLeft: () => seek(time - 1),
   ArrowRight: () => seek(time + 1),
-  e: edit, s: split, j: join, u: undo, Delete: remove,
+  a: add, e: edit, s: split, j: join, u: undo, Delete: remove,
 };
 
 /* Overlapping utterances may start at the same time: the index decides, not the time. */

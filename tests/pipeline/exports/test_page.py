@@ -16,6 +16,7 @@ from support.paths import ROOT
 from support.results import result
 
 from pipeline.agreement import agree
+from pipeline.exports import FORMATS
 from pipeline.exports.page import render_index, render_page
 from pipeline.exports.page.page import colours_of, letters_of
 from pipeline.exports.rows import label_of
@@ -251,6 +252,77 @@ def test_an_utterance_can_be_deleted(view):
     expect(page.locator("#evidence")).to_have_text("No utterances.")
     page.get_by_role("button", name="Discard edits").click()
     expect(rows(page)).to_have_count(4)
+
+
+def test_an_utterance_can_be_added(view, tmp_path):
+    page = view(dialogue())
+    context = page.context
+    page.evaluate("seek(7.6)")  # after "That is wonderful", until 7.5
+    page.get_by_role("button", name="Add utterance").click()
+    expect(page.get_by_label("emotion")).to_be_focused()
+    page.get_by_role("button", name="Apply").click()  # an emotion must be chosen
+    expect(rows(page)).to_have_count(4)
+    page.get_by_label("emotion").select_option("fear")
+    page.get_by_label("speaker").fill("Carla")
+    page.get_by_label("text").fill("Oh no")
+    page.get_by_role("button", name="Apply").click()
+    expect(rows(page)).to_have_count(5)
+    expect(current(page)).to_have_text("Oh no")
+    expect(page.locator("#evidence")).to_contain_text("Added by hand")
+    page.keyboard.press("ArrowUp")
+    expect(current(page)).to_have_text("That is wonderful")
+    page.keyboard.press("ArrowDown")
+    for key in ("u", "a", "Escape"):  # undo; a form that is left adds nothing
+        page.keyboard.press(key)
+        expect(rows(page)).to_have_count(4)
+    page.evaluate("seek(15.8)")
+    page.keyboard.press("a")  # without a mouse
+    page.keyboard.press("j")  # chooses joy
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Well")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(rows(page)).to_have_count(5)
+
+    page = view(dialogue(), context=context)  # a reload
+    expect(rows(page)).to_have_count(5)
+    content = saved(page)
+    fields = {"start": 15.7, "end": 16, "speaker": "Ben", "text": "Well", "emotion": "joy"}
+    added = content["utterances"][4]
+    assert added.pop("edited") == dict.fromkeys(fields, True) and content["edited"] is True
+    assert added == fields | {"confidence": None, "probabilities": {}, "modalities": {}}
+    assert content["utterances"][:4] == dialogue()["utterances"]
+
+    path, first = tmp_path / "talk.merc.json", tmp_path / "first.json"
+    path.write_text(json.dumps(saved(page)))
+    first.write_text(json.dumps(dialogue()))
+    read = read_annotation(path)
+    for name, format in FORMATS.items():
+        other = tmp_path / f"again.{format.extension}"
+        other.write_bytes(format.write(read))
+        if name != "rttm":
+            last = read_annotation(other)["utterances"][-1]
+            assert {key: last[key] for key in fields} == fields
+    figures = agree(path, first)
+    assert figures["utterances"] == {"a": 5, "b": 4, "pairs": 4}
+    expect(rows(view(read))).to_have_count(5)  # a page of the corrected result
+
+
+def test_an_utterance_can_be_added_where_there_is_none(view):
+    page = view(dialogue(()) | {"duration": 16.0})
+    page.evaluate("seek(3)")
+    page.keyboard.press("a")
+    page.keyboard.press("Escape")
+    expect(page.locator("#evidence")).to_have_text("No utterances.")
+    page.keyboard.press("a")
+    page.get_by_label("emotion").select_option("anger")
+    page.get_by_role("button", name="Apply").click()
+    expect(rows(page)).to_have_count(1)
+    made = saved(page)["utterances"][0]
+    assert (made["start"], made["end"], made["speaker"]) == (3, 5, "")
+    page.keyboard.press("u")
+    expect(page.locator("#evidence")).to_have_text("No utterances.")
 
 
 def test_words_with_times_follow_the_edits(view):
