@@ -19,12 +19,12 @@ def join(
         video = file.add_stream("libx264", FPS, options={"preset": "veryfast", "crf": "23"})
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         audio = file.add_stream("aac", RATE, layout="mono")
-        frames = samples = 0
-        while frames < seconds * FPS:
+        frames, samples, end = 0, 0, round(seconds * FPS)
+        while frames < end:
             for source in sources:
-                if frames >= seconds * FPS:
+                if frames >= end:
                     break
-                count, parts = _add_frames(source, file, video, frames, round(seconds * FPS), size)
+                count, parts = _add_frames(source, file, video, frames, end, size)
                 frames += count
                 samples = _add_samples(parts, file, audio, samples, round(frames / FPS * RATE))
         for stream in (video, audio):

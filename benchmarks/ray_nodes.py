@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kills import COMMAND, contents
+from disturbances import COMMAND, contents
 
 PROFILE = ["--profile=offline"]
 ON_CLUSTER = ["--engine=ray", "--jobs=2", "--log=json"]

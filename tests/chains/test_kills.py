@@ -21,17 +21,19 @@ def recordings(media, tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_killed_runs_end_in_the_store_of_an_undisturbed_one(recordings, tmp_path):
-    command = [sys.executable, str(ROOT / "benchmarks" / "kills.py"), str(recordings)]
+def test_killed_runs_end_in_the_store_of_an_undisturbed_one(shared, tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "soak.py"), str(shared), str(tmp_path)]
+    kinds = ["worker", "byte", "full disk", "clock"]
     result = subprocess.run(
-        [*command, str(tmp_path), "--kills", "3"],
+        [*command, "--recordings=4", "--kills=4", "--kinds", *kinds],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "3 kills: 16 files, all bytes equal" in result.stdout
+    assert "4 kills, 4 recordings, " in result.stdout.splitlines()[-1]
+    assert result.stdout.endswith("all bytes equal\n")
 
 
 def run(command, recordings, out, threads, jobs):

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from kills import contents
+from disturbances import contents
 from ray_nodes import add_node, extract_and_lose, lose, start_cluster
 from support.paths import ROOT
 from support.ray_work import Noted, Unloadable, work
