@@ -13,6 +13,7 @@ from pipeline.core.errors import UsageError
 __all__ = [
     "WORKER_MEMORY",
     "default_jobs",
+    "limit_kernel_cache",
     "memory_limit",
     "memory_of",
     "positive_number",
@@ -23,6 +24,7 @@ __all__ = [
 
 WORKER_MEMORY = 2.0  # GiB that a worker takes at most with the models of profile offline
 MEMORY_SHARE = 0.9  # of the free memory that all workers may take; $MERC_MEMORY_LIMIT replaces it
+KERNELS = 64  # of oneDNN; with 16 or 1,024, features take the same CPU time
 _CGROUP = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 
@@ -103,6 +105,15 @@ def memory_of(process: int) -> int:
     except (OSError, ValueError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def limit_kernel_cache() -> None:
+    """Let oneDNN, of torch and CTranslate2, keep few kernels: call this before its first use.
+
+    It makes kernels for each length of an utterance, and keeps 1,024 of them. Lengths rarely
+    repeat, so nearly all of them are useless: memory would grow for hours.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
 
 
 def release_memory() -> None:

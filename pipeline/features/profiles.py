@@ -16,6 +16,7 @@ from pipeline.core.counts import counted
 from pipeline.core.dialogue import MODALITIES
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import option_of
+from pipeline.core.resources import limit_kernel_cache
 
 __all__ = [
     "PROFILES",
@@ -60,6 +61,7 @@ def build_extractors(
     >>> {modality: extractor.dim for modality, extractor in extractors.items()}
     {'text': 384, 'audio': 768, 'visual': 342}
     """
+    limit_kernel_cache()
     check_profile(profile)
     options = options or ExtractorOptions()
     check_device(options.device)
