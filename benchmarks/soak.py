@@ -69,7 +69,11 @@ class Step:
 
     def __post_init__(self) -> None:
         self.work = self.store.parent
+        self.log = self.work / "run.log"
         self.damaged = self.find_damaged()
+
+    def start(self, **options: Any) -> subprocess.Popen[bytes]:
+        return extract(self.recordings, self.store, 2, log=self.log, **options)
 
     def find_damaged(self) -> set[Path]:
         return {path for path, _ in Store(self.store).verify()[1]}
@@ -82,14 +86,14 @@ class Step:
         Returns:
             The exit code if the run had ended before.
         """
-        process = process or extract(self.recordings, self.store, 2, **options)
+        process = process or self.start(**options)
         starts = self.files <= count(self.store)
         wait_for_files(process, self.store, self.files)
         time.sleep(self.chance.uniform(0, 8 if starts else 0.5))
         return kill(process)
 
     def kill_worker_before(self) -> int | None:
-        process = extract(self.recordings, self.store, 2)
+        process = self.start()
         time.sleep(self.chance.uniform(0, 10))
         kill_worker(process.pid, self.chance)
         return self.kill_run(process)
@@ -113,20 +117,21 @@ class Step:
 
     def fill_disk(self) -> int | None:
         """Fill the disk of the store during a run, which must end, and say what it could not do."""
-        log = self.work / "full_disk.log"
         with small_disk(self.work / "disk", 64 << 20) as disk:
             store = Path(shutil.copytree(self.store, disk / "store"))
-            process = extract(self.recordings, store, 2, log=log)
+            process = extract(self.recordings, store, 2, log=self.log)
             try:
-                wait_for_files(process, store, self.files)
+                # while there is work left for both workers
+                wait_for_files(process, store, min(self.files, self.whole - 10))
                 ended = process.poll()
                 ballast = fill(disk, free=self.chance.randrange(20_000))
                 code = process.wait(PATIENCE)
             finally:
                 kill(process)
             ballast.unlink()
-            if count(store) < self.whole and (code != 1 or b"disk is full" not in log.read_bytes()):
-                raise SystemExit(f"a full disk was not reported; exit code {code}")
+            reported = code == 1 and b"disk is full" in self.log.read_bytes()
+            if count(store) < self.whole and not reported:
+                raise SystemExit(f"a full disk was not reported; exit code {code}, see {self.log}")
             if left := [name for name in contents(store) if name.startswith(".") or "/." in name]:
                 raise SystemExit(f"a full disk left {left}")
             shutil.rmtree(self.store)
@@ -140,7 +145,7 @@ class Step:
         with start_cluster() as cluster:
             node = add_node(cluster)
             env = {"RAY_ADDRESS": cluster.address}
-            process = extract(self.recordings, self.store, 2, ["--engine=ray"], env)
+            process = self.start(options=["--engine=ray"], env=env)
             wait_for_files(process, self.store, (before + self.files) // 2)
             lose(cluster, node)
             return self.kill_run(process)
@@ -184,7 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
         seconds = time.monotonic() - began
         print(f"kill {number + 1} ({kind}): {what}, {seconds:.0f} s", flush=True)
         write_text(options.work / "state.json", json.dumps(soak | {"done": number + 1}))
-    check(extract(recordings, store, 2).wait())
+    extract_undisturbed(recordings, store, 2)
     compare(reference, contents(store))
     failures = len(reference.get("failures.csv", b"\n").splitlines()) - 1
     print(
@@ -203,7 +208,7 @@ def begin_or_continue(path: Path, soak: dict[str, int], recordings: Path, whole:
         return done
     for store in (whole, whole.with_name("store")):
         shutil.rmtree(store, ignore_errors=True)
-    check(extract(recordings, whole, 1).wait())
+    extract_undisturbed(recordings, whole, 1)
     print(f"undisturbed: {count(whole)} files", flush=True)
     write_text(path, json.dumps(soak | {"done": 0}))
     return 0
@@ -219,16 +224,19 @@ def disturb(
     files = count(store) + chance.randint(0, 2 * left // kills)
     step = Step(recordings, store, whole, files, chance)
     code = KINDS[kind](step)
-    check(code or 0)
+    if code not in (None, 0, 1) or (code is not None and count(store) < whole):
+        raise SystemExit(f"a run ended early with exit code {code}, see {step.log}")
     if new := step.find_damaged() - step.damaged:
         raise SystemExit(f"damaged by a kill: {sorted(new)}")
     return f"{count(store)} of {whole} files, {'disturbed' if code is None else 'had ended'}"
 
 
-def check(code: int) -> None:
-    """Raise SystemExit if a run ended with another code than 0, or 1 for faulty recordings."""
+def extract_undisturbed(recordings: Path, store: Path, jobs: int) -> None:
+    """Extract; raise SystemExit for another exit code than 0, or 1 for faulty recordings."""
+    log = store.with_name("run.log")
+    code = extract(recordings, store, jobs, log=log).wait()
     if code not in (0, 1):
-        raise SystemExit(f"a run ended with exit code {code}")
+        raise SystemExit(f"a run ended with exit code {code}, see {log}")
 
 
 def compare(one: dict[str, bytes], two: dict[str, bytes]) -> None:
