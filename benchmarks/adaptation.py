@@ -158,7 +158,8 @@ def run(trial: Trial, dialogues: list[Dialogue]) -> np.ndarray:
     config = start.configuration() if start else load_configuration("table")
     config.train.device = "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        parts = split_corpus(corpus, config.data, "clean")
+        few_below = config.train.few_below if start else 0
+        parts = split_corpus(corpus, config.data, "clean", few_below)
         fit(parts, config, trial.seed, Path(folder), start=start)
         predictor = Predictor.load(Path(folder) / "model.safetensors")
     guesses = [predictor.probabilities(d).argmax(1) for d in corpus.split("test")]

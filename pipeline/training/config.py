@@ -98,6 +98,10 @@ class CSSTrainConfig(TrainConfig):
     # with --start: labelled training utterances below which only the output layers are trained
     head_only_below: int = 0
     head_lr: float = 3e-3  # then the learning rate of these layers
+    # with --start: labelled valid utterances below which valid is trained on, too; no epoch is
+    # chosen then, and the weights end halfway between the start's and the trained ones
+    few_below: int = 0
+    few_epochs: int = 45
 
 
 @dataclass
@@ -209,6 +213,8 @@ CSS_BOUNDS = {
     "train.temperature": (1e-3, 1e3),
     "train.head_only_below": (0, 1_000_000_000),
     "train.head_lr": (1e-12, 10.0),
+    "train.few_below": (0, 1_000_000_000),
+    "train.few_epochs": (1, 100_000),
 }
 
 

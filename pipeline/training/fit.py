@@ -18,7 +18,7 @@ from pipeline.core.files import write_text
 from pipeline.training.calibration import fit_temperatures
 from pipeline.training.config import Configuration
 from pipeline.training.distributed import barrier, ranks
-from pipeline.training.inputs import Inputs, fit_inputs, log_prior
+from pipeline.training.inputs import Inputs, class_weights, fit_inputs, log_prior
 from pipeline.training.metrics import scores
 from pipeline.training.predictor import compute_logits
 from pipeline.training.protocols import Parts
@@ -67,15 +67,18 @@ def fit(
     model = _started(start, parts, inputs, config, seed) if start else None
     state = new_state(inputs.model_widths, parts.corpus.labels, config, seed, device, model)
     checkpoint = CheckpointFile(folder / "checkpoint.pt")
+    before = state.weights() if parts.few else {}
     checkpoint.restore(state, device)
-    step = TrainingStep(state, inputs, config, device)
+    step = TrainingStep(state, inputs, config, device, _class_weights(start, parts, inputs, config))
     select = inputs.prepare(parts.select)
     if start and not state.history:
         score = _score(state.evaluated, select, parts.corpus.labels)
         state.keep_if_best(0, _criterion(score, config))
 
-    for epoch in range(len(state.history), config.train.epochs):
-        if 0 < config.train.patience <= epoch - state.best["epoch"]:
+    epochs = config.train.few_epochs if parts.few else config.train.epochs
+    patience = 0 if parts.few else config.train.patience
+    for epoch in range(len(state.history), epochs):
+        if 0 < patience <= epoch - state.best["epoch"]:
             break
         # seeded by the epoch: a resumed training equals one that was never interrupted
         rng = np.random.default_rng([seed, epoch])
@@ -94,10 +97,12 @@ def fit(
         score = _score(state.evaluated, select, parts.corpus.labels)
         row = _row(epoch, sums / max(len(batches), 1), score)
         state.record(row, _criterion(score, config))
-        report({"seed": seed, "epochs": config.train.epochs, **row})
+        report({"seed": seed, "epochs": epochs, **row})
         if rank == 0:
             checkpoint.save_if_due(state)
 
+    if parts.few:
+        state.best = {"epoch": epochs, "state": _halfway(before, state.weights())}
     if rank == 0:
         _save(state, parts, inputs, config, seed, select, folder, start)
         checkpoint.delete()
@@ -128,10 +133,32 @@ def _started(
     return model
 
 
+def _class_weights(
+    start: Start | None, parts: Parts, inputs: Inputs, config: Configuration
+) -> torch.Tensor | None:
+    if start is None or not parts.few or config.train.class_weights != "none":
+        return class_weights(inputs.counts, config.train.class_weights)
+    return torch.from_numpy(start.class_weights(parts.corpus.labels, inputs.counts)).float()
+
+
+def _halfway(
+    before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the means of weights: of the start and of a training on few labels.
+
+    Wortsman et al. 2022, Robust Fine-Tuning of Zero-Shot Models, CVPR: with α = .5 the fine-tuned
+    model keeps what the few labels do not show.
+    """
+    return {
+        name: (tensor + after[name]) / 2 if tensor.is_floating_point() else after[name]
+        for name, tensor in before.items()
+    }
+
+
 def _prior(start: Start | None, parts: Parts, inputs: Inputs, config: Configuration) -> np.ndarray:
     counts = inputs.counts
     if start is not None:
-        counts = start.counts(parts.corpus.labels, counts)
+        counts = start.counts(parts.corpus.labels, counts, parts.few)
     return log_prior(counts, config.train.class_weights)
 
 
@@ -166,7 +193,7 @@ def _save(
     model.load_state_dict(best["state"])
     prior = _prior(start, parts, inputs, config)
     temperatures = {}
-    if parts.protocol == "clean":  # protocol published selects on the test part: never fit to it
+    if parts.protocol == "clean" and not parts.few:  # never fit to what was tested or trained on
         temperatures = fit_temperatures(model, select, prior)
     fingerprints = None
     extra = {"dataset": corpus.name, "protocol": parts.protocol, "seed": seed}

@@ -74,7 +74,8 @@ def plan_run(
         MercError: a corpus that cannot be trained on, or an impossible model.
         UsageError: `out` holds another run, or other files.
     """
-    parts = split_corpus(corpus, config.data, protocol)
+    few_below = config.train.few_below if start else 0
+    parts = split_corpus(corpus, config.data, protocol, few_below)
     parts.notes.extend(speaker_notes(corpus, getattr(config.model, "speakers", 0)))
     if start is not None:
         counts = count_labels(parts.train(0, config.train.seed), len(corpus.labels))

@@ -36,6 +36,7 @@ class Parts:
     """A corpus split for a protocol.
 
     held_out: ids of dialogues of the train split that were moved to valid or test.
+    few: valid is too small to choose an epoch by, so it is trained on, too.
     notes: what the card of the run should state.
     """
 
@@ -45,11 +46,12 @@ class Parts:
     test: list[Dialogue]
     held_out: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
+    few: bool = False
 
     def train(self, epoch: int, seed: int) -> list[Dialogue]:
         """Return the training dialogues of one epoch."""
         dialogues = [d for d in self.corpus.epoch(epoch, seed) if d.id not in self.held_out]
-        return dialogues + self.valid if self.protocol == "published" else dialogues
+        return dialogues + self.valid if self.protocol == "published" or self.few else dialogues
 
     @property
     def select(self) -> list[Dialogue]:
@@ -57,8 +59,10 @@ class Parts:
         return self.test if self.protocol == "published" else self.valid
 
 
-def split_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
+def split_corpus(corpus: Corpus, config: DataConfig, protocol: str, few_below: int = 0) -> Parts:
     """Split a corpus for a protocol; split off the valid or test part that it does not have.
+
+    few_below: labelled utterances of valid below which it is trained on, too (protocol clean).
 
     Raises:
         MercError: malformed dialogues, a part without a label, no feature at all, or training
@@ -75,6 +79,14 @@ def split_corpus(corpus: Corpus, config: DataConfig, protocol: str) -> Parts:
                 "label some, or remove the split so that one is taken from train",
             )
     parts.notes.extend(_corpus_notes(corpus, config))
+    of_valid = int(count_labels(parts.valid, len(corpus.labels)).sum())
+    if protocol == "clean" and of_valid < few_below:
+        parts = replace(parts, few=True)
+        parts.notes.append(
+            f"The valid part was trained on, too: its {counted(of_valid, 'labelled utterance')} "
+            f"(fewer than train.few_below = {few_below}) cannot tell which epoch is best. So the "
+            "figures on valid say nothing."
+        )
     dialogues = parts.train(0, 0)
     parts.notes.extend(_missing_notes(parts, dialogues))
     parts.notes.extend(_class_notes(corpus, dialogues))

@@ -23,7 +23,7 @@ from pipeline.training.predictor import Predictor
 
 __all__ = ["Start", "load_start"]
 
-PSEUDO = 30.0  # utterances; see `Start.counts`
+PSEUDO, FEW_PSEUDO = 30.0, 300.0  # utterances; see `Start.counts`
 FREE = {"dropout", "feature_dropout", "split_seed", "left"}  # settings that need not be the model's
 
 
@@ -63,16 +63,26 @@ class Start:
             return None
         return own | {m: made for m, made in corpus.fingerprints.items() if m in own}
 
-    def counts(self, labels: Sequence[str], counts: np.ndarray) -> np.ndarray:
+    def counts(self, labels: Sequence[str], counts: np.ndarray, few: bool) -> np.ndarray:
         """Return label counts (c,) as if PSEUDO more utterances had the frequencies of this model.
 
         A few dialogues say little about how frequent a class is. A new class counts as 1 of c.
+        few: FEW_PSEUDO more.
         """
         old = dict(
             zip(self.checkpoint.config.labels, np.exp(self.checkpoint.log_prior), strict=True)
         )
         share = np.array([old.get(label, 1 / len(labels)) for label in labels], np.float64)
-        return counts + PSEUDO * share / share.sum()
+        return counts + (FEW_PSEUDO if few else PSEUDO) * share / share.sum()
+
+    def class_weights(self, labels: Sequence[str], counts: np.ndarray) -> np.ndarray:
+        """Return (c,) weights that give few training utterances the frequencies of `counts`.
+
+        They may be nearly all of one class, which is not to be learned.
+        """
+        wanted = self.counts(labels, counts, few=True)
+        shares = wanted / wanted.sum() * counts.sum()
+        return np.where(counts > 0, shares / np.maximum(counts, 1), 1.0)
 
     def mixture(self, labels: Sequence[str], dialogues: Sequence[Dialogue]) -> np.ndarray:
         """Return (c, classes of this model): what the classes to train are made of at first.

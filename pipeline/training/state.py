@@ -55,9 +55,12 @@ class TrainingState:
     def keep_if_best(self, epoch: int, score: float) -> None:
         """Keep the weights if their score is the best so far; epoch 0: before training."""
         if score > self.best["score"]:
-            weights = self.evaluated.state_dict()
-            state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-            self.best = {"score": score, "epoch": epoch, "state": state}
+            self.best = {"score": score, "epoch": epoch, "state": self.weights()}
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return a copy of the evaluated model's weights, on the CPU."""
+        weights = self.evaluated.state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
 
 def new_state(

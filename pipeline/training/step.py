@@ -19,7 +19,7 @@ from css_model.pareto import mean_over_ranks
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.errors import MercError
 from pipeline.training.config import Configuration, CSSTrainConfig
-from pipeline.training.inputs import Inputs, class_weights
+from pipeline.training.inputs import Inputs
 from pipeline.training.state import TrainingState
 
 __all__ = ["TrainingStep", "choose_device", "share_of_rank", "shuffled_batches"]
@@ -28,19 +28,26 @@ __all__ = ["TrainingStep", "choose_device", "share_of_rank", "shuffled_batches"]
 class TrainingStep:
     """Call it with the prepared dialogues of a batch: it updates the weights of `state`.
 
+    class_weights: (c,) weights of the losses, or None.
+
     A call returns (6,) float64: L1, L2, L3 and their weights γ1, γ2, γ3 (eqs. 11-16). Another model
     than CSS has its own three losses and fixed weights. It raises FloatingPointError if a loss or
     gradient is NaN or infinite.
     """
 
     def __init__(
-        self, state: TrainingState, inputs: Inputs, config: Configuration, device: torch.device
+        self,
+        state: TrainingState,
+        inputs: Inputs,
+        config: Configuration,
+        device: torch.device,
+        class_weights: torch.Tensor | None = None,
     ) -> None:
         self.state = state
         self.widths = inputs.model_widths
         self.options = config.train
         self.device = device
-        self.class_weights = class_weights(inputs.counts, config.train.class_weights)
+        self.class_weights = class_weights
         self.modulator = _modulator(state.model, config.train)
         self.autocast = _autocast(config.train.bf16, state.model, device)
 

@@ -66,6 +66,48 @@ def test_below_the_limit_only_the_outputs_are_trained(
         assert all(torch.equal(before[n], after[n]) for n in statistics)
 
 
+def test_a_small_valid_part_is_trained_on_too(corpus: Corpus, run: Path, tmp_path: Path) -> None:
+    def other_labels(dialogue: Dialogue) -> Dialogue:
+        if dialogue.split != "valid":
+            return dialogue
+        return replace(dialogue, labels=(dialogue.labels + 1) % len(corpus.labels))
+
+    start = load_start(run, corpus)
+    few = ["train.few_below=1000000", "train.few_epochs=2"]
+    models = []
+    for name, changed in (("one", corpus), ("other", edited(corpus, other_labels))):
+        config = start.configuration([*QUICK, *few])
+        metrics = train(changed, config, "clean", 1, tmp_path / name, start=start)
+        assert [row["best_epoch"] for row in metrics["per_seed"]] == [2]
+        assert any("The valid part was trained on, too" in note for note in metrics["notes"])
+        models.append(Predictor.load(tmp_path / name).checkpoint)
+    name = "encoder.project.text.weight"
+    assert not torch.equal(models[0].state[name], models[1].state[name])
+    assert models[0].temperatures == start.checkpoint.temperatures
+
+
+def test_few_labels_move_the_weights_halfway(corpus: Corpus, run: Path, tmp_path: Path) -> None:
+    """Adam's first step moves a weight by the learning rate, if its gradient is not tiny."""
+    start = load_start(run, corpus)
+    settings = ["train.few_below=1000000", "train.few_epochs=1", "train.batch=100000"]
+    config = start.configuration([*QUICK, *settings, "train.lr=0.01"])
+    parts = split_corpus(corpus, config.data, "clean", config.train.few_below)
+    fit(parts, config, 0, tmp_path, start=start)
+    name = "model.encoder.project.text.weight"
+    before, after = (load_file(path / "model.safetensors")[name] for path in (run, tmp_path))
+    assert (after - before).abs().max().item() == pytest.approx(0.005, rel=1e-2)
+
+
+def test_class_weights_give_the_smoothed_frequencies(corpus: Corpus, run: Path) -> None:
+    start = load_start(run, corpus)
+    counts = np.zeros(len(corpus.labels), np.int64)
+    counts[:2] = 40, 2
+    weights = start.class_weights(corpus.labels, counts)
+    smoothed = start.counts(corpus.labels, counts, few=True)
+    ratio = (weights * counts)[:2] / smoothed[:2]
+    assert ratio[0] == pytest.approx(ratio[1]) and weights[1] > weights[0]
+
+
 def test_what_does_not_help_is_not_kept(corpus: Corpus, run: Path, tmp_path: Path) -> None:
     """On labels of chance, training ends early, with the start or an epoch soon after."""
     rng = np.random.default_rng(0)
