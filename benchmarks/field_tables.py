@@ -2,11 +2,11 @@
 
     python benchmarks/field_tables.py SHARED OUT      # OUT/meld_text and OUT/paired
 
-SHARED holds `data`: MELD's transcripts, and what pipeline/recipes/paired.py reads. The text encoder,
-minilm-emotion, was fine-tuned on the labels of MELD's training part. MELD's test part is not at
-hand, so 38 of the 114 dialogues of its dev part are for validation and the others for the test.
-`paired` is a sample of one drawn epoch without the sessions of neutral words: a modality that is
-missing there stays missing.
+SHARED holds `data`: MELD's transcripts, and what pipeline/recipes/paired.py reads. The text
+encoder, minilm-emotion, was fine-tuned on the labels of MELD's training part. MELD's test part is
+not at hand, so 38 of the 114 dialogues of its dev part are for validation and the others for the
+test. `paired` is a sample of one drawn epoch without the sessions of neutral words: a modality that
+is missing there stays missing.
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ def shoot(
     page = context.new_page()
     page.goto(url)
     if page.locator("#player").count():
-        page.wait_for_function("player.readyState >= 2 && !player.seeking")
+        while not page.evaluate("player.readyState >= 2 && !player.seeking"):
+            page.wait_for_timeout(100)  # wait_for_function needs an eval, which the page forbids
     for key in keys:
         page.keyboard.press(key)
     page.wait_for_timeout(500)  # the controls of the player fade
