@@ -32,6 +32,7 @@ HOSTILE = [
     "javascript:window.bad=1",
     "{{ 7 * 7 }} ${7 * 7} ]]> <!-- \u2028 \\",
 ]
+expect.set_options(timeout=60_000)  # ms; a busy machine draws late
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +106,11 @@ def until(page, expression):
 
     Not by page.wait_for_function: its second look is an eval in the page, which the policy forbids.
     """
-    for _ in range(300):
+    for _ in range(600):
         if page.evaluate(expression):
             return
         page.wait_for_timeout(100)
-    raise AssertionError(f"not true within 30 s: {expression}")
+    raise AssertionError(f"not true within 60 s: {expression}")
 
 
 def ready(page):
@@ -177,7 +178,7 @@ def test_edit_undo_reload_save(view, tmp_path):
     page.keyboard.press("u")
     expect(rows(page)).to_have_count(4)
 
-    page = view(dialogue(), context=context)  # a reload, or another day
+    page.reload()
     expect(page.locator("#state")).to_have_text("Edits of an earlier visit are shown.")
     content = saved(page)
     assert content["edited"] is True
@@ -243,7 +244,6 @@ def test_split_and_join_are_inverse(view):
 
 def test_an_utterance_can_be_deleted(view):
     page = view(dialogue())
-    context = page.context
     rows(page).nth(1).click()
     page.keyboard.press("Delete")
     expect(rows(page)).to_have_count(3)
@@ -253,7 +253,7 @@ def test_an_utterance_can_be_deleted(view):
     rows(page).nth(3).click()
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(current(page)).to_have_text("Thank you")
-    page = view(dialogue(), context=context)  # it stays deleted
+    page.reload()  # it stays deleted
     content = saved(page)
     assert content["edited"] is True
     assert [u["text"] for u in content["utterances"]] == [
@@ -268,7 +268,6 @@ def test_an_utterance_can_be_deleted(view):
 
 def test_an_utterance_can_be_added(view, tmp_path):
     page = view(dialogue())
-    context = page.context
     page.evaluate("seek(7.6)")  # after "That is wonderful", until 7.5
     page.get_by_role("button", name="Add utterance").click()
     expect(page.get_by_label("emotion")).to_be_focused()
@@ -297,7 +296,7 @@ def test_an_utterance_can_be_added(view, tmp_path):
     page.keyboard.press("Enter")
     expect(rows(page)).to_have_count(5)
 
-    page = view(dialogue(), context=context)  # a reload
+    page.reload()
     expect(rows(page)).to_have_count(5)
     content = saved(page)
     fields = {"start": 15.7, "end": 16, "speaker": "Ben", "text": "Well", "emotion": "joy"}
@@ -369,7 +368,7 @@ def test_words_with_times_follow_the_edits(view):
     for _ in range(2):
         whole = saved(page)["utterances"][0]
         assert (whole["text"], whole["words"]) == ("I got the job Thank you", every)
-        page = view(content, context=page.context)  # a reload
+        page.reload()
 
 
 def test_the_keyboard_is_enough(view):
