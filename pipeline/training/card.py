@@ -18,6 +18,7 @@ PROTOCOLS = {
     "and the epoch with the best *test* score was kept, as the scripts behind the printed tables "
     "do.",
 }
+FEW = "No epoch was chosen; the test part was read once, at the end."
 NAMES = {
     "accuracy": "accuracy",
     "weighted_f1": "weighted F1",
@@ -26,9 +27,8 @@ NAMES = {
 }
 USE = """\
 `merc evaluate RUN --dataset TABLE` scores it on another table; `merc compare RUN OTHER` tests the \
-difference of two runs. Confidences were fitted on the valid part of this corpus; they are not \
-calibrated for other recordings. Features and labels have their own terms (openSMILE features: \
-non-commercial), which hold for this model too.
+difference of two runs. Confidences {fitted}are not calibrated for other recordings. Features and \
+labels have their own terms (openSMILE features: non-commercial), which hold for this model too.
 """
 
 
@@ -56,7 +56,7 @@ def run_card(metrics: dict[str, Any]) -> str:
         *(f"- {note}\n" for note in metrics["notes"]),
         _origin(metrics["fingerprints"]),
         "## Use\n",
-        USE,
+        USE.format(fitted=_fitted(metrics)),
     ]
     return "\n".join(sections)
 
@@ -64,6 +64,8 @@ def run_card(metrics: dict[str, Any]) -> str:
 def _introduction(metrics: dict[str, Any]) -> str:
     seeds = len(metrics["seeds"])
     selected_on = "valid" if "valid" in metrics else "test"
+    if few := metrics.get("few", False):
+        selected_on = "valid, which it was trained on"
     protocol = metrics["protocol"]
     model = "CSS" if metrics["model"] == "css" else metrics["model"]
     title = "Cross-Space Synergy" if model == "CSS" else "A comparison model"
@@ -72,8 +74,14 @@ def _introduction(metrics: dict[str, Any]) -> str:
         f"{title}, {metrics['parameters']:,} parameters, {seeds} "
         f"seed{'s' * (seeds > 1)}; reads {', '.join(metrics['modalities'])}. "
         f"`model.safetensors` is seed {metrics['best_seed']}, the best on {selected_on}.\n\n"
-        f"Protocol `{protocol}`. {PROTOCOLS[protocol]}\n"
+        f"Protocol `{protocol}`. {FEW if few else PROTOCOLS[protocol]}\n"
     )
+
+
+def _fitted(metrics: dict[str, Any]) -> str:
+    if metrics["protocol"] == "published" or metrics.get("few"):
+        return ""
+    return "were fitted on the valid part of this corpus; they "
 
 
 def _headline_table(metrics: dict[str, Any]) -> str:

@@ -101,6 +101,7 @@ def summarise(
         "dataset": parts.corpus.name,
         "model": config.model.name,
         "protocol": parts.protocol,
+        "few": parts.few,
         "labels": list(labels),
         "seeds": [result.entry["seed"] for result in results],
         "best_seed": best_seed,

@@ -80,6 +80,8 @@ def test_a_small_valid_part_is_trained_on_too(corpus: Corpus, run: Path, tmp_pat
         metrics = train(changed, config, "clean", 1, tmp_path / name, start=start)
         assert [row["best_epoch"] for row in metrics["per_seed"]] == [2]
         assert any("The valid part was trained on, too" in note for note in metrics["notes"])
+        card = (tmp_path / name / "card.md").read_text()
+        assert "No epoch was chosen" in card and "fitted on the valid part" not in card
         models.append(Predictor.load(tmp_path / name).checkpoint)
     name = "encoder.project.text.weight"
     assert not torch.equal(models[0].state[name], models[1].state[name])
