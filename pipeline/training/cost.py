@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.core.dialogue import Corpus
 from pipeline.training.config import Configuration
-from pipeline.training.inputs import fit_inputs
+from pipeline.training.inputs import class_weights, fit_inputs
 from pipeline.training.protocols import split_corpus
 from pipeline.training.seeds import limited_threads
 from pipeline.training.state import new_state
@@ -47,7 +47,8 @@ def measure_cost(corpus: Corpus, config: Configuration) -> dict[str, float]:
     batch = inputs.prepare(labelled[k] for k in order)
     state = new_state(inputs.model_widths, corpus.labels, config, 0, device)
     state.model.train()
-    step = TrainingStep(state, inputs, config, device)
+    weights = class_weights(inputs.counts, config.train.class_weights)
+    step = TrainingStep(state, inputs, config, device, weights)
     with limited_threads(1 if device.type == "cpu" else torch.get_num_threads()):
         step(batch)
         seconds = min(_seconds(step, batch, device) for _ in range(REPEATS))

@@ -41,7 +41,7 @@ class TrainingStep:
         inputs: Inputs,
         config: Configuration,
         device: torch.device,
-        class_weights: torch.Tensor | None = None,
+        class_weights: torch.Tensor | None,
     ) -> None:
         self.state = state
         self.widths = inputs.model_widths
