@@ -1,8 +1,8 @@
 """Simulate `merc extract` on a cluster: hours, bill and what limits it.
 
     pip install simpy
-    python benchmarks/scale.py                        # the table of docs/scale.md, a few seconds
-    python benchmarks/scale.py --check 6 12 2        # 6 recordings of 12 s, 2 workers against 1
+    python benchmarks/scale.py                       # the table of docs/scale.md, a few seconds
+    python benchmarks/scale.py --check RECORDINGS    # against real runs (scale_check.py)
 
 A discrete-event simulation (simpy). A recording is read from the storage and then goes through the
 stages of merc in one worker, which holds one core; a GPU, if there is one, takes the visual stage
@@ -17,13 +17,13 @@ import argparse
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 # CPU seconds for a second of recording (docs/speed.md)
 STAGES = {"sound": 0.0022, "utterances": 0.0592, "text": 0.0157, "audio": 0.0218, "visual": 0.1415}
 ON_GPU = ("text", "visual")
 START = 12.0  # s to start a worker and load its models
-OVERHEAD = 0.4  # s for each recording: open, checksum, files of the store
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Cluster:
 
     gain: how many times a GPU is as fast as a core. decode: share of the visual stage that stays on
     the core (decoding, detection). rate: MB/s of the storage for all nodes together. price: of a
-    core and of a GPU for an hour, in US dollars. fail: failures of a worker per day.
+    core and of a GPU for an hour, in US dollars. fail: failures of a worker per day. overhead:
+    seconds for each recording: open, checksum, files of the store.
     """
 
     nodes: int = 1
@@ -43,6 +44,7 @@ class Cluster:
     rate: float = 1000.0
     price: tuple[float, float] = (0.04, 2.5)
     fail: float = 0.0
+    overhead: float = 0.4
 
 
 @dataclass
@@ -56,8 +58,17 @@ class Totals:
     lost: int = 0  # recordings begun again because their worker failed
 
 
-def simulate(cluster: Cluster, lengths: list[float], megabytes: float, seed: int = 0) -> Totals:
-    """Extract recordings of these lengths (s); megabytes: of a second of recording."""
+def simulate(
+    cluster: Cluster,
+    lengths: list[float],
+    megabytes: float,
+    seed: int = 0,
+    costs: dict[str, float] = STAGES,
+) -> Totals:
+    """Extract recordings of these lengths (s).
+
+    megabytes: of a second of recording. costs: CPU seconds of each stage for a second of recording.
+    """
     import simpy
 
     env, totals, chance = simpy.Environment(), Totals(), random.Random(seed)
@@ -73,7 +84,7 @@ def simulate(cluster: Cluster, lengths: list[float], megabytes: float, seed: int
 
     def stages(length: float, gpu: Any) -> Iterator[Any]:
         yield from read(length)
-        for stage, cost in STAGES.items():
+        for stage, cost in costs.items():
             seconds = cost * length
             if gpu is not None and stage in ON_GPU:
                 core = seconds * (cluster.decode if stage == "visual" else 0.0)
@@ -87,16 +98,16 @@ def simulate(cluster: Cluster, lengths: list[float], megabytes: float, seed: int
             else:
                 totals.core += seconds
                 yield env.timeout(seconds)
-        yield env.timeout(OVERHEAD)
+        yield env.timeout(cluster.overhead)
 
     def worker(gpu: Any) -> Iterator[Any]:
         yield env.timeout(START)
         while queue:
             length = queue.pop()
-            fails = cluster.fail * length * sum(STAGES.values()) / 86_400
+            fails = cluster.fail * length * sum(costs.values()) / 86_400
             if chance.random() < fails:  # the worker dies half-way, a new one comes
                 totals.lost += 1
-                yield env.timeout(length * sum(STAGES.values()) / 2 + START)
+                yield env.timeout(length * sum(costs.values()) / 2 + START)
                 queue.append(length)
                 continue
             yield from stages(length, gpu)
@@ -148,15 +159,13 @@ def main() -> None:
     )
     parser.add_argument("--gain", type=float, default=Cluster.gain)
     parser.add_argument("--rate", type=float, default=Cluster.rate)
-    parser.add_argument("--check", nargs=3, type=float, metavar=("NUMBER", "SECONDS", "WORKERS"))
+    parser.add_argument("--check", type=Path, metavar="RECORDINGS")
     options = parser.parse_args()
     base = Cluster(gain=options.gain, rate=options.rate)
     if options.check:
-        number, seconds, workers = options.check
-        lengths = [seconds] * int(number)
-        one = simulate(replace(base, cores=1), lengths, 0.05).end - START
-        several = simulate(replace(base, cores=int(workers)), lengths, 0.05).end - START
-        print(f"{int(workers)} workers against one: {one / several:.2f} times, {one:.0f} s of work")
+        from scale_check import check
+
+        check(options.check)
         return
     print("| hours | cluster | time (h) | bill ($) | busy | limit | begun again |")
     print("|---|---|---|---|---|---|---|")
