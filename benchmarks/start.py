@@ -35,10 +35,10 @@ def steps(recording: Path) -> dict[str, Any]:
         return result
 
     def make() -> Any:
-        from pipeline.cli.label import _Work
+        from pipeline.cli.label_work import LabelWork
 
         options = {"model": "merc-offline"}
-        return _Work(options, None, ("json",), False).labeller
+        return LabelWork(options, None, ("json",), False).labeller
 
     def first_frame() -> None:
         from pipeline.media.decode import open_media

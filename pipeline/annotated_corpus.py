@@ -59,6 +59,7 @@ def corpus_from_annotations(
     device: str = "cpu",
     jobs: int | None = 1,
     progress: Progress | None = None,
+    isolate: bool = False,
 ) -> AnnotatedCorpus:
     """Make a corpus of the recordings in a folder that have an annotation next to them.
 
@@ -73,6 +74,7 @@ def corpus_from_annotations(
         unedited: also use results of merc that nobody has corrected.
         text_model: folder of the fine-tuned text encoder that `start` was trained with.
         jobs: number of worker processes; None: as many as cores and memory carry.
+        isolate: decode no recording in this process, not even a single one.
 
     Raises MercError if nothing can be used, UsageError for unusable arguments.
     """
@@ -93,7 +95,9 @@ def corpus_from_annotations(
     progress.start(len(found.annotated))
     for failure in found.failures:
         progress.report(failure)
-    results, failures = run_each(found.annotated, work, jobs=jobs, progress=progress)
+    results, failures = run_each(
+        found.annotated, work, jobs=jobs, progress=progress, isolate=isolate
+    )
     done, warnings = _without_copies([result for result in results if result is not None])
     warnings = [*found.warnings, *(w for result in done for w in result.warnings), *warnings]
     failures = [*found.failures, *failures]

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("MERC_JOBS", "1")  # in this process, which has the models loaded
+os.environ.setdefault("MERC_JOBS", "0")  # in this process, which has the models loaded
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,13 @@ Only this package prints, reads arguments and knows exit codes: 0 all done; 1 so
 2 unusable arguments.
 """
 
-from pipeline.cli.app import app, main
+from __future__ import annotations
 
-__all__ = ["app", "main"]
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line. Workers import this package, too, but none of its commands."""
+    from pipeline.cli.app import main as run
+
+    run()

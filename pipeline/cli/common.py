@@ -37,6 +37,7 @@ __all__ = [
     "fail",
     "finish",
     "report_result",
+    "workers",
 ]
 
 # panels of the help
@@ -73,11 +74,12 @@ Overwrite = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
-        min=1,
+        min=0,
         envvar="MERC_JOBS",
         show_envvar=False,
-        help="Number of files to process at once, each in its own process. Default: $MERC_JOBS, "
-        "else as many as cores and memory carry.",
+        help="Number of files to process at once, each in its own process; 0: in merc's own "
+        "process, without limits of time and memory. Default: $MERC_JOBS, else as many as cores "
+        "and memory carry.",
         rich_help_panel=INPUT,
         show_default=False,
     ),
@@ -162,6 +164,15 @@ def fail(message: object, code: int = 2) -> NoReturn:
         message = os_error(message)
     print_line(f"merc: {message}", error=True)
     raise typer.Exit(code)
+
+
+def workers(jobs: int | None) -> dict[str, Any]:
+    """Return the arguments `jobs` and `isolate` of `failures.run_each` for --jobs.
+
+    >>> workers(2), workers(0)
+    ({'jobs': 2, 'isolate': True}, {'jobs': 1, 'isolate': False})
+    """
+    return {"jobs": 1 if jobs == 0 else jobs, "isolate": jobs != 0}
 
 
 def report_result(

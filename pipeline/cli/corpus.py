@@ -20,6 +20,7 @@ from pipeline.cli.common import (
     fail,
     finish,
     report_result,
+    workers,
 )
 
 if TYPE_CHECKING:
@@ -148,8 +149,8 @@ def from_annotations(
                 unedited=unedited,
                 text_model=text_model,
                 device=device,
-                jobs=jobs,
                 progress=progress,
+                **workers(jobs),
             )
         save_table(made.corpus, out)
     except (ValueError, OSError) as error:

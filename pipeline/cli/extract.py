@@ -25,6 +25,7 @@ from pipeline.cli.common import (
     example,
     fail,
     finish,
+    workers,
 )
 from pipeline.cli.terminal import print_json, print_line
 
@@ -263,8 +264,9 @@ def _watch(
 
     failures: dict[str, Failure] = {}
     try:
+        extraction = Extraction(out, options, engine=engine, **workers(jobs))
         with log_progress(log) as progress:
-            for summary in watch(paths, Extraction(out, options, jobs, engine), progress):
+            for summary in watch(paths, extraction, progress):
                 for file in summary.files:
                     failures.pop(file.input, None)
                 failures |= {failure.input: failure for failure in summary.failures}
@@ -306,7 +308,7 @@ def _extract(
 
     try:
         with log_progress(log) as progress:
-            summary = run(paths, out, options, jobs, progress, engine)
+            summary = run(paths, out, options, progress=progress, engine=engine, **workers(jobs))
             _log_summary(progress, summary)
     except (ValueError, OSError) as error:
         fail(error)
@@ -350,7 +352,9 @@ def _extract_release(
             check_replaceable(table, dataset)
         source = find_release(dataset, data)
         with log_progress(log) as progress:
-            summary = extract_release(source, out, options, jobs, left, progress, engine)
+            summary = extract_release(
+                source, out, options, left=left, progress=progress, engine=engine, **workers(jobs)
+            )
         if table:
             save_table(summary.corpus, table)
     except (ValueError, OSError) as error:

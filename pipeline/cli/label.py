@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,12 +27,12 @@ from pipeline.cli.common import (
     example,
     fail,
     finish,
+    workers,
 )
 from pipeline.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from pipeline.labelling import Labeller
-    from pipeline.media.inputs import Input
+    from pipeline.cli.label_work import Labelled
 
 __all__ = ["EPILOGS", "label"]
 
@@ -127,6 +125,7 @@ def label(
     json: Json = False,
 ) -> None:
     """Say who speaks, what is said and which emotion it carries, for every utterance."""
+    from pipeline.cli.label_work import LabelTask, LabelWork
     from pipeline.cli.outputs import output_bases
     from pipeline.cli.progress import RunProgress
     from pipeline.core.errors import UsageError
@@ -156,7 +155,7 @@ def label(
             "--report": report,
             "--embed": embed,
             "--overlay": overlay,
-            "--jobs": (jobs or 1) != 1,
+            "--jobs": (jobs or 1) > 1,
         }
         follow_one(recordings, options, whole)
         return
@@ -167,28 +166,27 @@ def label(
         if out:
             check_folder(out)
         bases = output_bases(inputs, out)
-        tasks = [_Task(item, base) for item, base in zip(inputs, bases, strict=True)]
+        tasks = [LabelTask(item, base) for item, base in zip(inputs, bases, strict=True)]
         if embed and not report:
             raise UsageError("--embed: there is no page to put the recording into", "add --report")
         index = _index_folder(bases) if report and len(bases) > 1 else None
-        work = _Work(options, transcript, tuple(formats), overwrite, report, embed, index, overlay)
-        if tasks:
-            work.prepare()
         remove_stale({base.parent for base in bases})
+        work = LabelWork(
+            options, transcript, tuple(formats), overwrite, report, embed, index, overlay
+        )
+        with RunProgress() as progress:
+            progress.start(len(tasks))
+            for failure in failures:
+                progress.report(failure)
+            results, failed = run_each(
+                tasks,
+                work,
+                progress=progress,
+                size=lambda task: task.item.size,
+                **workers(jobs),
+            )
     except (ValueError, OSError) as error:
         fail(error)
-    with RunProgress() as progress:
-        progress.start(len(tasks))
-        for failure in failures:
-            progress.report(failure)
-        try:
-            if jobs != 1 and len(tasks) > 1:
-                work = replace(work)  # the workers load the models; free those of this process
-            results, failed = run_each(
-                tasks, work, jobs=jobs, progress=progress, size=lambda task: task.item.size
-            )
-        except UsageError as error:
-            fail(error)
     failures += failed
     labelled = [result for result in results if result is not None]
     index_file = None
@@ -211,85 +209,6 @@ def label(
     raise typer.Exit(finish(failures, total, out or Path.cwd(), given))
 
 
-@dataclass(frozen=True)
-class _Task:
-    item: Input
-    base: Path  # of the output files, without their extension
-
-    def __str__(self) -> str:
-        return str(self.item)
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    content: dict[str, Any]
-    files: list[str]
-
-
-@dataclass(frozen=True)
-class _Work:
-    """Label one recording and write its files; the models are loaded once per process."""
-
-    options: dict[str, Any]
-    transcript: Path | None
-    formats: tuple[str, ...]
-    overwrite: bool
-    report: bool = False
-    embed: bool = False
-    index: Path | None = None  # folder of the page of all recordings
-    overlay: bool = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        # without the loaded models: each process loads its own
-        return {item.name: getattr(self, item.name) for item in fields(self)}
-
-    @cached_property
-    def labeller(self) -> Labeller:
-        from pipeline.labelling import Labeller
-
-        return Labeller(**self.options)
-
-    def prepare(self) -> None:
-        """Raise here, once, what would go wrong with every recording."""
-        assert self.labeller
-
-    def __call__(self, task: _Task, stage: Callable[..., None]) -> _Labelled:
-        from pipeline.exports import write_result
-
-        content = self.labeller.label(task.item.path, self.transcript, stage).content
-        if self.overlay:
-            from pipeline.reporting import overlay_warnings
-
-            content["warnings"] += overlay_warnings(content)
-        stage("write")
-        files = write_result(content, task.item.path, task.base, self.formats, self.overwrite)
-        if self.report:
-            from pipeline.core.files import relative_path
-            from pipeline.reporting import INDEX, write_page
-
-            stage("page")
-            folder = task.base.parent
-            page = write_page(
-                content,
-                task.item.path,
-                task.base,
-                embed=self.embed,
-                index=relative_path(self.index / INDEX, folder) if self.index else "",
-                overwrite=self.overwrite,
-            )
-            files.append(page)
-        if self.overlay and content["picture"]:
-            from pipeline.reporting import write_overlay
-
-            stage("overlay")
-            files.append(
-                write_overlay(
-                    content, task.item.path, task.base, overwrite=self.overwrite, stage=stage
-                )
-            )
-        return _Labelled(content, [str(path) for path in files])
-
-
 def _index_folder(bases: list[Path]) -> Path | None:
     """Return the folder that holds all results, if they lie on one drive."""
     try:
@@ -298,7 +217,7 @@ def _index_folder(bases: list[Path]) -> Path | None:
         return None
 
 
-def _write_index(folder: Path, results: list[_Labelled], overwrite: bool) -> Path:
+def _write_index(folder: Path, results: list[Labelled], overwrite: bool) -> Path:
     from pipeline.reporting import write_index
 
     pages = []
@@ -308,7 +227,7 @@ def _write_index(folder: Path, results: list[_Labelled], overwrite: bool) -> Pat
     return write_index(folder, pages, overwrite)
 
 
-def _show(results: list[_Labelled], index: Path | None = None) -> None:
+def _show(results: list[Labelled], index: Path | None = None) -> None:
     from pipeline.cli.tables import show_utterances
     from pipeline.cli.terminal import console as make_console
 

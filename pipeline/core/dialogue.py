@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import MercWarning
+from pipeline.core.modalities import MODALITIES
 
 __all__ = ["MODALITIES", "Corpus", "Dialogue", "Segmentation", "Utterance", "Word"]
-
-MODALITIES = ("text", "audio", "visual")
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def run_each(
     size: Callable[[Any], float] | None = None,
     costs: dict[str, float] | None = None,
     cluster: Cluster | None = None,
+    isolate: bool = False,
 ) -> tuple[list[Any], list[Failure]]:
     """Run `work(item, stage)` for every item, whatever happens to the others.
 
@@ -70,12 +71,16 @@ def run_each(
     many processes, so work, items and results must pickle: use a frozen dataclass that loads its
     models lazily. In failures an item is named str(item).
 
+    `work.check`, if there is one, is called before each item, where the item is worked on; it loads
+    the models, and so costs something once per process. What it raises first ends the run, as a
+    MercError.
+
     jobs: None takes as many processes as the cores and the free memory carry; several items are
         then never worked on in this process.
+    isolate: work on no item in this process, not even on a single one.
     size: with several processes, items begin with the largest, so that none is left for the end.
     costs: stage -> CPU seconds; those of this run are added.
-    cluster: run the processes there; see `workers.map_items`. `work.check`, if there is one, is
-        called once per process; what it raises ends the run.
+    cluster: run the processes there; see `workers.map_items`.
 
     In processes of their own, an item whose process dies is tried once more, alone, after the
     others. A process that hangs is stopped: it has 600 s to open an item, and once `work` has
@@ -105,10 +110,10 @@ def run_each(
     order = list(range(len(items)))
     if size and (jobs != 1 or cluster):
         order.sort(key=lambda index: -size(items[index]))
-    isolate = len(items) > 1 and jobs is None
+    isolate = isolate or (len(items) > 1 and jobs is None)
     if jobs is None and not cluster:
         jobs = default_jobs(len(items))
-    later = run.map(order, jobs, isolate)
+    later = run.map(order, jobs, isolate, again=len(items) == 1)  # nothing to do meanwhile
     if later:
         run.map(later, jobs, isolate, again=True)
     return run.results, [run.failures[index] for index in sorted(run.failures)]
@@ -129,6 +134,7 @@ class _Run:
         self.cluster = cluster
         self.results: list[Any] = [None] * len(items)
         self.failures: dict[int, Failure] = {}
+        self.checked = False
 
     def map(
         self, order: list[int], jobs: int | None, isolate: bool, again: bool = False
@@ -160,7 +166,7 @@ class _Run:
                 else:
                     for stage, seconds in outcome.costs.items():
                         self.costs[stage] = self.costs.get(stage, 0.0) + seconds
-                    outcome = outcome.result
+                    outcome = self._checked(name, outcome.result)
                 if isinstance(outcome, Later):
                     later.append(index)
                     continue
@@ -172,6 +178,18 @@ class _Run:
         finally:
             finished.close()  # type: ignore[attr-defined]
         return later
+
+    def _checked(self, name: str, result: Any) -> Any:
+        """Raise what would fail with every item.
+
+        If models could be loaded before, something has happened to one process: a failure.
+        """
+        if not isinstance(result, _Unusable):
+            self.checked = True
+            return result
+        if not self.checked:
+            raise result.error
+        return failure_of(name, "start", result.error)
 
 
 def failure_of(name: str, stage: str, error: Exception) -> Failure:
@@ -225,12 +243,31 @@ class _Guarded:
     def __call__(self, item: Any, send: Send) -> _Outcome:
         stage = _Reporter(send, self.factor, self.again)
         stage.allow(0.0)
-        try:
-            result = self.work(item, stage)
-        except Exception as error:  # the outermost loop: one bad input never stops the others
-            result = failure_of(printable(item), stage.current, error)
+        result = self._try_check() or self._try_work(item, stage)
         stage.charge()
         return _Outcome(result, stage.costs)
+
+    def _try_check(self) -> _Unusable | None:
+        try:
+            self.check()
+        except MercError as error:
+            return _Unusable(error)
+        except Exception as error:  # of a library; it may not survive pickling
+            return _Unusable(MercError(*_reason_and_remedy(error)))
+        return None
+
+    def _try_work(self, item: Any, stage: _Reporter) -> Any:
+        try:
+            return self.work(item, stage)
+        except Exception as error:  # the outermost loop: one bad input never stops the others
+            return failure_of(printable(item), stage.current, error)
+
+
+@dataclass(frozen=True)
+class _Unusable:
+    """What `work.check` has raised."""
+
+    error: MercError
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import util
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.core.engine import Work
 
@@ -107,15 +107,25 @@ def _serve(pickled: bytes, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, _exit_on_signal)  # by exception: temporary files are removed
     _end_with_parent()
     try:
-        work: Work = pickle.loads(pickled)  # noqa: S301 (from the parent)
-        send = _Remote(pipe)
-        with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
-            while True:
-                item = pipe.recv()
-                pipe.send(("result", work(item, send)))
-    except SystemExit as stop:  # temporary files are removed; Python's own end takes torch seconds
-        util._run_finalizers(0)  # type: ignore[attr-defined]  # of named semaphores
-        os._exit(stop.code if isinstance(stop.code, int) else 1)
+        _work_on_items(pickled, pipe)
+        _end(0)
+    except SystemExit as stop:  # temporary files are removed
+        _end(stop.code if isinstance(stop.code, int) else 1)
+
+
+def _work_on_items(pickled: bytes, pipe: Connection) -> None:
+    work: Work = pickle.loads(pickled)  # noqa: S301 (from the parent)
+    send = _Remote(pipe)
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+        while True:
+            item = pipe.recv()
+            pipe.send(("result", work(item, send)))
+
+
+def _end(code: int) -> NoReturn:
+    """End this process: Python's own end takes torch seconds."""
+    util._run_finalizers(0)  # type: ignore[attr-defined]  # of named semaphores
+    os._exit(code)
 
 
 def _exit_on_signal(number: int, frame: object) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from pipeline.core.dialogue import MODALITIES
+from pipeline.core.modalities import MODALITIES
 from pipeline.exports.escapes import (
     JOINER,
     NO_NAME,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.claims import claimed
 from pipeline.core.dialogue import MODALITIES, Segmentation
@@ -22,12 +22,13 @@ from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import ExtractorOptions, build_extractors
 from pipeline.features.remote_store import prepare_remote_store, recording_copy
 from pipeline.features.store import DamagedError, Features, Store, default_store
-from pipeline.features.store_format import FORMAT_FILE
-from pipeline.features.store_upkeep import prepare_store
+from pipeline.features.store_format import FORMAT_FILE, check_format, migrate
 from pipeline.media.decode import Media, open_media
 from pipeline.media.inputs import Input, check_transcript, find_media
-from pipeline.segmentation.recognition import Recogniser
-from pipeline.segmentation.segment import segment, segmentation_request
+
+# what workers need is imported there: it takes torch, and seconds
+if TYPE_CHECKING:
+    from pipeline.segmentation.recognition import Recogniser
 
 __all__ = [
     "KEPT",
@@ -105,6 +106,7 @@ def extract(
     jobs: int | None = 1,
     progress: Progress | None = None,
     engine: str = "local",
+    isolate: bool = False,
 ) -> Summary:
     """Extract the features of every utterance of recordings into a store.
 
@@ -114,6 +116,7 @@ def extract(
         jobs: number of worker processes; None: as many as cores and memory carry.
         engine: "local": worker processes on this machine; "ray": on a Ray cluster, see
             `core.ray_engine`.
+        isolate: decode no recording in this process, not even a single one.
 
     What the store has is not computed again, so any number of processes may share the store and
     the inputs: each takes what no other has in work.
@@ -126,7 +129,9 @@ def extract(
     ['examples/dialogue.mp4']
     """
     inputs, unusable = find_media(paths, remote=True)
-    extraction = Extraction(store, options, jobs, engine)
+    extraction = Extraction(
+        store, options, jobs, engine, isolate or (jobs != 1 and len(inputs) > 1)
+    )
     check_transcript(extraction.options.transcript, inputs)
     extraction.open(load=bool(inputs))
     return extraction.run(inputs, progress, unusable)
@@ -144,16 +149,19 @@ class Extraction:
         options: ExtractOptions | None = None,
         jobs: int | None = 1,
         engine: str = "local",
+        isolate: bool = False,
     ) -> None:
         self.options, self.jobs, self.engine = options or ExtractOptions(), jobs, engine
+        self.isolate = isolate
         self.root = store or default_store()
         self.url = url_of(self.root) or ""
         self.work = _Work(self.root, self.options, self.url)
 
     def open(self, load: bool = True) -> None:
-        """Prepare the store. Load the models, or connect to the cluster, whose workers do so.
+        """Prepare the store. Load the models, unless workers do so, or connect to the cluster.
 
-        Raises UsageError or MercError for what would fail with every recording.
+        Raises UsageError or MercError for what would fail with every recording. If workers load the
+        models, `run` raises it.
         """
         names = self.options.modalities
         unknown = [name for name in names if name not in MODALITIES]
@@ -162,14 +170,19 @@ class Extraction:
         check_engine(self.engine)
         if not self.url:
             check_folder(self.root)
+            check_format(self.root)
+            Store(self.root).remove_stale()
         if self.engine == "ray":
             connect()
-        elif load:
+        if self.engine == "ray" or not load:
+            _ = self.work.prepared
+        elif not self.isolate:
             self.work.check()
-        if self.url:
-            prepare_remote_store(self.url)
-        else:
-            prepare_store(self.root)
+
+    def check(self) -> None:
+        """Raise at once what would fail with every recording, although workers load the models."""
+        if self.isolate and self.engine == "local":
+            run_each([self.root], _Check(self.work), isolate=True)
 
     def run(
         self,
@@ -186,9 +199,6 @@ class Extraction:
         if self.engine == "ray":
             local = [item.path for item in inputs if not item.url and item.size]
             cluster = extraction_cluster(self.root, self.options, local)
-        elif self.jobs != 1 and len(inputs) > 1:
-            # the workers load the models; free those of this process
-            self.work = _Work(self.root, self.options, self.url)
         costs: dict[str, float] = {}
         results, failures = run_each(
             inputs,
@@ -198,9 +208,22 @@ class Extraction:
             size=lambda item: item.size,
             costs=costs,
             cluster=cluster,
+            isolate=self.isolate,
         )
         files = [result for result in results if result is not None]
         return Summary(self.url or self.root, files, [*unusable, *failures], costs)
+
+
+@dataclass(frozen=True)
+class _Check:
+    """Load the models of `work` and do nothing."""
+
+    work: _Work
+
+    def check(self) -> None:
+        self.work.check()
+
+    def __call__(self, item: Path, stage: Stage) -> None: ...
 
 
 def extraction_cluster(root: Path, options: ExtractOptions, recordings: Sequence[Path]) -> Cluster:
@@ -242,11 +265,24 @@ class _Work(ExtractWork):
 
     @cached_property
     def recogniser(self) -> Recogniser:
+        from pipeline.segmentation.recognition import Recogniser
+
         return Recogniser(self.options.whisper, self.options.language, self.options.profile)
 
+    @cached_property
+    def prepared(self) -> bool:
+        """Bring the store to the current format, or make it."""
+        if self.url:
+            prepare_remote_store(self.url)
+        else:
+            migrate(Store(self.root))
+        return True
+
     def check(self) -> None:
+        """Load the models; then nothing stands against making the store."""
         super().check()
         _ = self.recogniser
+        _ = self.prepared
 
     def __call__(self, item: Input, stage: Stage) -> Extracted | Later:
         stage("open")
@@ -260,6 +296,8 @@ class _Work(ExtractWork):
 
     def _work(self, store: Store, media: Media, stage: Stage) -> Extracted | Later:
         """Extract what the store lacks, unless another process does that already."""
+        from pipeline.segmentation.segment import segmentation_request
+
         request = segmentation_request(media.path, **self._arguments)
         waits = False
         while True:
@@ -335,6 +373,8 @@ class _Work(ExtractWork):
         self, store: Store, media: Media, request: dict[str, Any], stage: Stage
     ) -> tuple[Segmentation, str]:
         """Read the utterances from the store, or find and store them; also return which."""
+        from pipeline.segmentation.segment import segment
+
         how = MADE
         try:
             stored = store.read_segmentation(media.sha256, request, media.path.name)

@@ -16,7 +16,7 @@ from pipeline.core.failures import Failure, run_each
 from pipeline.core.files import check_folder
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.progress import NoProgress, Progress, Stage, allow_time
-from pipeline.core.ray_engine import Cluster, check_engine
+from pipeline.core.ray_engine import check_engine
 from pipeline.corpora.iemocap_release import read_iemocap_raw
 from pipeline.corpora.meld_release import read_meld_raw
 from pipeline.corpora.release import POLICIES, RawCorpus, RawUtterance
@@ -81,6 +81,7 @@ def extract_release(
     left: str = "letter",
     progress: Progress | None = None,
     engine: str = "local",
+    isolate: bool = False,
 ) -> ReleaseSummary:
     """Extract the features of every utterance of a raw release into a store.
 
@@ -93,7 +94,7 @@ def extract_release(
         jobs: number of worker processes; None: as many as cores and memory carry.
         left: IEMOCAP: which actor sits on the left, "letter" (the one in the dialogue's name, F in
             Ses01F) or "other".
-        engine: "local" or "ray", as `extract` takes it.
+        engine, isolate: as `extract` takes them.
 
     Raises UsageError or MercError before any work.
 
@@ -116,7 +117,8 @@ def extract_release(
     plan = plan_release(raw, options.modalities)
     paths = [piece.path for piece in plan.pieces if piece.path]
     cluster = extraction_cluster(root, options, paths) if engine == "ray" else None
-    results, failures = _run(plan, work, jobs, progress or NoProgress(), cluster)
+    where = {"jobs": jobs, "cluster": cluster, "isolate": isolate}
+    results, failures = _run(plan, work, progress or NoProgress(), where)
     corpus, sides = _Assembly(Store(root), plan, extractors, results).corpus()
     files = [result for result in results.values() if result]
     failures = [_in_release(failure, source.path) for failure in (*_broken_clips(raw), *failures)]
@@ -153,24 +155,25 @@ Results = dict[Piece, Extracted | None]  # None: failed
 def _run(
     plan: Plan,
     work: _Work,
-    jobs: int | None,
     progress: Progress,
-    cluster: Cluster | None,
+    where: dict[str, Any],
 ) -> tuple[Results, list[Failure]]:
-    """Extract all pieces, then the texts of utterances whose recording failed."""
+    """Extract all pieces, then the texts of utterances whose recording failed.
+
+    where: they are extracted, arguments of `run_each`.
+    """
     progress.start(len(plan.pieces))
     extracted, failures = run_each(
         plan.pieces,
         work,
-        jobs=jobs,
         progress=progress,
         size=lambda piece: size_of(piece.path) if piece.path else 0,
-        cluster=cluster,
+        **where,
     )
     results: Results = dict(zip(plan.pieces, extracted, strict=True))
     texts = _texts_of_failed(plan, results)
     progress.start(len(texts))
-    extracted, more_failures = run_each(texts, work, jobs=jobs, progress=progress, cluster=cluster)
+    extracted, more_failures = run_each(texts, work, progress=progress, **where)
     results |= dict(zip(texts, extracted, strict=True))
     return results, [*failures, *more_failures]
 

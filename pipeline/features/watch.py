@@ -29,12 +29,13 @@ def watch(
     A recording is taken when its size and time have not changed between two looks. One that failed
     is tried again when it changes. Never ends by itself.
 
-    Raises UsageError for a path that is no folder, and what `Extraction.open` raises.
+    Raises UsageError for a path that is no folder, and what would fail with every recording.
     """
     for path in paths:
         if not path.is_dir() and not url_of(path):
             raise UsageError(f"--watch {path}: no such folder", "name the folder to watch")
     extraction.open()
+    extraction.check()
     for inputs, unusable in arrivals(paths, lambda: time.sleep(pause)):
         yield extraction.run(inputs, progress, unusable)
 

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import __version__
-from pipeline.cli import app
+from pipeline.cli.app import app
 
 COMMANDS = [
     ["label"],

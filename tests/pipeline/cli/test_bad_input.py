@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.cli.comparison import show_comparison
 from pipeline.corpora.synthetic import make_synthetic
 from pipeline.corpora.table import save_table

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.corpora.synthetic import make_synthetic
 from pipeline.corpora.table import save_table
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 
 WIDTHS = {"text": 1024, "audio": 300, "visual": 342}
 LABELS = ["anger", "joy", "neutral", ""]  # MELD's numbers: 6, 4, 0

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from support.paths import ROOT
@@ -139,6 +141,41 @@ def test_automatic_jobs_leave_this_process_alone_and_begin_with_the_largest(tmp_
     assert len(set(pids)) == 1 and os.getpid() not in pids
     alone, _ = run_each(items[:1], note_order, jobs=None)
     assert alone == [os.getpid()]
+    apart, _ = run_each(items[:1], note_order, jobs=1, isolate=True)
+    assert apart != [os.getpid()]
+
+
+@dataclass(frozen=True)
+class Loads:
+    """Work whose models cannot be loaded, from the moment on that `missing` exists."""
+
+    missing: Path
+    error: Exception
+
+    def check(self):
+        if self.missing.exists():
+            raise self.error
+
+    def __call__(self, item, stage):
+        if item == "lose":
+            self.missing.touch()
+            os._exit(1)
+        return item
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_what_would_fail_with_every_item_ends_the_run(tmp_path, isolate):
+    for error in (UsageError("no weights", "install them"), ImportError("no such library")):
+        with pytest.raises(MercError, match=str(error)) as raised:
+            run_each(["a"], Loads(tmp_path, error), isolate=isolate)
+        assert raised.value.remedy
+
+
+def test_a_process_that_cannot_load_the_models_again_is_a_failure_of_its_item(tmp_path):
+    work = Loads(tmp_path / "gone", UsageError("no weights", "install them"))
+    results, failures = run_each(["a", "lose"], work, isolate=True)
+    assert results == ["a", None]
+    assert failures == [Failure("lose", "start", "no weights", "install them")]
 
 
 def test_reason_and_remedy_of_an_error():
