@@ -23,6 +23,7 @@ def follow(sources: Sequence[Path], options: dict[str, Any], others: Mapping[str
     from pipeline.core.counts import counted
     from pipeline.core.errors import UsageError
     from pipeline.core.files import json_ready
+    from pipeline.core.resources import limit_memory_pools
     from pipeline.labelling import Labeller
     from pipeline.media.feed import Feed
 
@@ -40,6 +41,7 @@ def follow(sources: Sequence[Path], options: dict[str, Any], others: Mapping[str
             )
         source = str(sources[0])
         Feed(source)  # refuse what is no file before the models are loaded
+        limit_memory_pools()
         labeller = Labeller(**options)
         with describe_finished(lambda: f"{counted(printed, 'utterance')} printed"):
             for row in labeller.follow(

@@ -14,6 +14,7 @@ __all__ = [
     "WORKER_MEMORY",
     "default_jobs",
     "limit_kernel_cache",
+    "limit_memory_pools",
     "memory_limit",
     "memory_of",
     "positive_number",
@@ -25,6 +26,7 @@ __all__ = [
 WORKER_MEMORY = 2.0  # GiB that a worker takes at most with the models of profile offline
 MEMORY_SHARE = 0.9  # of the free memory that all workers may take; $MERC_MEMORY_LIMIT replaces it
 KERNELS = 64  # of oneDNN; with 16 or 1,024, features take the same CPU time
+_M_ARENA_MAX = -8  # malloc.h
 _CGROUP = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 
@@ -114,6 +116,17 @@ def limit_kernel_cache() -> None:
     repeat, so nearly all of them are useless: memory would grow for hours.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
+
+
+def limit_memory_pools() -> None:
+    """Let glibc serve all threads from one pool: call this in a process of merc's own.
+
+    Otherwise each thread keeps freed memory in a pool of its own. What is large comes from the
+    system anyway, so threads do not wait for each other. $MALLOC_ARENA_MAX wins.
+    """
+    if not os.environ.get("MALLOC_ARENA_MAX"):
+        with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def release_memory() -> None:

@@ -19,6 +19,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NoReturn
 
 from pipeline.core.engine import Work
+from pipeline.core.resources import limit_memory_pools
 
 __all__ = ["FOREVER", "SECONDS_TO_STOP", "Worker", "start_worker"]
 
@@ -106,6 +107,7 @@ def _serve(pickled: bytes, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _exit_on_signal)  # by exception: temporary files are removed
     _end_with_parent()
+    limit_memory_pools()
     try:
         _work_on_items(pickled, pipe)
         _end(0)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
 from pipeline.core import resources
 from pipeline.core.resources import (
@@ -64,3 +67,40 @@ def test_freed_memory_is_given_back() -> None:
     if platform.libc_ver()[0] == "glibc":
         assert memory_of(os.getpid()) < before - 50_000_000
     assert len(last) == 100_000
+
+
+POOLS = """
+import ctypes, re, sys, threading
+from pipeline.core.resources import limit_memory_pools
+
+if sys.argv[2] == "limited":
+    limit_memory_pools()
+libc, barrier = ctypes.CDLL(None), threading.Barrier(4)
+for name in ("malloc", "fopen"):
+    getattr(libc, name).restype = ctypes.c_void_p
+
+def take():
+    libc.malloc(1000)
+    barrier.wait()
+
+threads = [threading.Thread(target=take) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries have no such pools"
+)
+def test_threads_share_one_pool_of_memory(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+    pools = {}
+    for mode in ("limited", "as it is"):
+        file = tmp_path / mode
+        command = [sys.executable, "-c", POOLS, str(file), mode]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        pools[mode] = file.read_text().count("<heap nr=")
+    assert pools["limited"] == 1 < pools["as it is"]
