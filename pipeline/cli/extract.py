@@ -258,6 +258,7 @@ def _watch(
     log: str,
 ) -> int:
     from pipeline.cli.log import log_progress
+    from pipeline.cli.outputs import failures_folder
     from pipeline.core.failure_list import write_failures
     from pipeline.features.extract import Extraction
     from pipeline.features.watch import watch
@@ -270,19 +271,13 @@ def _watch(
                 for file in summary.files:
                     failures.pop(file.input, None)
                 failures |= {failure.input: failure for failure in summary.failures}
-                write_failures(list(failures.values()), _failures_folder(out), paths)
+                write_failures(list(failures.values()), failures_folder(out), paths)
                 if log == "text":
                     _show(summary)
                 _log_summary(progress, summary)
     except (ValueError, OSError) as error:
         fail(error)
     return 0
-
-
-def _failures_folder(out: Path | None) -> Path:
-    from pipeline.core.remote import url_of
-
-    return out if out and not url_of(out) else Path.cwd()
 
 
 def _log_summary(progress: RunProgress | JsonProgress, summary: Summary) -> None:
@@ -304,6 +299,7 @@ def _extract(
     log: str,
 ) -> int:
     from pipeline.cli.log import log_progress
+    from pipeline.cli.outputs import failures_folder
     from pipeline.features.extract import extract as run
 
     try:
@@ -325,7 +321,7 @@ def _extract(
     else:
         _show(summary)
     total = len(summary.files) + len(summary.failures)
-    return finish(summary.failures, total, _failures_folder(out), paths)
+    return finish(summary.failures, total, failures_folder(out), paths)
 
 
 def _extract_release(

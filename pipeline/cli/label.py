@@ -32,7 +32,10 @@ from pipeline.cli.common import (
 from pipeline.cli.terminal import print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.cli.label_work import Labelled
+    from pipeline.media.inputs import Input
 
 __all__ = ["EPILOGS", "label"]
 
@@ -41,6 +44,7 @@ EPILOGS = {
         "merc label dialogue.mp4",
         "merc label dialogue.mp4 --speakers 2 --format json,csv,srt",
         "merc label videos/ --out results --jobs 2",
+        "merc label s3://bucket/videos --out s3://bucket/results",
         "merc label dialogue.mp4 --report --overlay",
         "ffmpeg -i rtsp://camera -c copy -f matroska - | merc label --follow -",
     )
@@ -51,7 +55,7 @@ def label(
     recordings: Annotated[
         list[Path],
         typer.Argument(
-            help="Video or sound files; folders are searched.",
+            help="Video or sound files; folders are searched. Also URLs: s3://, file://.",
             rich_help_panel=INPUT,
             show_default=False,
         ),
@@ -78,7 +82,7 @@ def label(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the results. Default: next to each recording.",
+            help="Folder of the results, or its URL. Default: next to each recording.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -126,11 +130,12 @@ def label(
 ) -> None:
     """Say who speaks, what is said and which emotion it carries, for every utterance."""
     from pipeline.cli.label_work import LabelTask, LabelWork
-    from pipeline.cli.outputs import output_bases
+    from pipeline.cli.outputs import failures_folder, output_bases
     from pipeline.cli.progress import RunProgress
     from pipeline.core.errors import UsageError
     from pipeline.core.failures import failure_of, run_each
     from pipeline.core.files import check_folder
+    from pipeline.core.remote import url_of
     from pipeline.core.temporary import remove_stale
     from pipeline.exports import parse_formats
     from pipeline.media.inputs import check_transcript, find_media
@@ -161,9 +166,11 @@ def label(
         return
     try:
         formats = parse_formats(format)
-        inputs, failures = find_media(recordings)
+        inputs, failures = find_media(recordings, remote=True)
         check_transcript(transcript, inputs)
-        if out:
+        out_url = url_of(out) or "" if out else ""
+        _check_urls(inputs, out, out_url, report, embed, overlay)
+        if out and not out_url:
             check_folder(out)
         bases = output_bases(inputs, out)
         tasks = [LabelTask(item, base) for item, base in zip(inputs, bases, strict=True)]
@@ -172,7 +179,7 @@ def label(
         index = _index_folder(bases) if report and len(bases) > 1 else None
         remove_stale({base.parent for base in bases})
         work = LabelWork(
-            options, transcript, tuple(formats), overwrite, report, embed, index, overlay
+            options, transcript, tuple(formats), overwrite, report, embed, index, overlay, out_url
         )
         with RunProgress() as progress:
             progress.start(len(tasks))
@@ -206,7 +213,36 @@ def label(
         _show(labelled, index_file)
     given = [*recordings, *([index] if index else [])]
     total = len(labelled) + len(failures)
-    raise typer.Exit(finish(failures, total, out or Path.cwd(), given))
+    raise typer.Exit(finish(failures, total, failures_folder(out), given))
+
+
+def _check_urls(
+    inputs: Sequence[Input],
+    out: Path | None,
+    out_url: str,
+    report: bool,
+    embed: bool,
+    overlay: bool,
+) -> None:
+    """Raise UsageError for results that cannot be where they would have to be."""
+    from pipeline.core.errors import UsageError
+
+    url = next((item.url for item in inputs if item.url), "")
+    if url and not out:
+        raise UsageError(
+            f"{url}: results are not written next to a recording at a URL",
+            "name a folder or a URL for them with --out",
+        )
+    if url and report and not embed:
+        raise UsageError(
+            f"--report: the page cannot show a recording at a URL: {url}",
+            "put the recording into the page with --embed",
+        )
+    if out_url and (report or overlay):
+        raise UsageError(
+            f"--out {out_url}: --report and --overlay write to local folders only",
+            "name a folder with --out, or leave them out",
+        )
 
 
 def _index_folder(bases: list[Path]) -> Path | None:

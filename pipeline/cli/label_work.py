@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.outputs import uploaded
+from pipeline.core.remote import RemoteFolder, url_of
 from pipeline.media.inputs import Input
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class LabelWork:
     """Label one recording and write its files; the models are loaded once per process.
 
     options: arguments of `Labeller`. index: folder of the page of all recordings, if there is one.
+    out: URL of the folder of all results, if they do not stay on this machine.
     """
 
     options: dict[str, Any]
@@ -53,6 +56,7 @@ class LabelWork:
     embed: bool = False
     index: Path | None = None
     overlay: bool = False
+    out: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         # without the loaded models: each process loads its own
@@ -66,18 +70,38 @@ class LabelWork:
 
     def check(self) -> None:
         """Load the models: raise once what would go wrong with every recording."""
-        assert self.labeller
+        assert self._writable and self.labeller
+
+    @cached_property
+    def _writable(self) -> bool:
+        """Asked once per process."""
+        if self.out:
+            RemoteFolder(self.out).check_writable()
+        return True
 
     def __call__(self, task: LabelTask, stage: Callable[..., None]) -> Labelled:
-        from pipeline.exports import write_result
+        if task.item.url:
+            stage("download")
+        with task.item.local() as recording:
+            content = self.labeller.label(recording, self.transcript, stage).content
+            return Labelled(content, self._write(content, recording, task, stage))
 
-        content = self.labeller.label(task.item.path, self.transcript, stage).content
+    def _write(
+        self, content: dict[str, Any], recording: Path, task: LabelTask, stage: Callable[..., None]
+    ) -> list[str]:
+        """Write the files of a recording; return their paths or URLs."""
+        from pipeline.exports import output_path, write_result
+
         if self.overlay:
             from pipeline.reporting import overlay_warnings
 
             content["warnings"] += overlay_warnings(content)
         stage("write")
-        files = write_result(content, task.item.path, task.base, self.formats, self.overwrite)
+        paths = [output_path(task.base, name) for name in self.formats]
+        link = None if task.item.url or self.out else recording
+        with uploaded(task.base, [path.name for path in paths]) as base:
+            write_result(content, link, base, self.formats, self.overwrite)
+        files = [url_of(path) or str(path) for path in paths]
         if self.report:
             from pipeline.core.files import relative_path
             from pipeline.reporting import INDEX, write_page
@@ -86,20 +110,19 @@ class LabelWork:
             folder = task.base.parent
             page = write_page(
                 content,
-                task.item.path,
+                recording,
                 task.base,
                 embed=self.embed,
                 index=relative_path(self.index / INDEX, folder) if self.index else "",
                 overwrite=self.overwrite,
             )
-            files.append(page)
+            files.append(str(page))
         if self.overlay and content["picture"]:
             from pipeline.reporting import write_overlay
 
             stage("overlay")
-            files.append(
-                write_overlay(
-                    content, task.item.path, task.base, overwrite=self.overwrite, stage=stage
-                )
+            video = write_overlay(
+                content, recording, task.base, overwrite=self.overwrite, stage=stage
             )
-        return Labelled(content, [str(path) for path in files])
+            files.append(str(video))
+        return files

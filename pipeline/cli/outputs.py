@@ -3,12 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.core.errors import MercError
+from pipeline.core.remote import RemoteFolder, split_url, url_of
 from pipeline.media.inputs import Input
 
-__all__ = ["output_bases"]
+__all__ = ["failures_folder", "output_bases", "uploaded"]
+
+
+def failures_folder(out: Path | None) -> Path:
+    """Return the folder of `failures.csv`: that of the results if it is a local one."""
+    return out if out and not url_of(out) else Path.cwd()
+
+
+@contextmanager
+def uploaded(base: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield the base of a recording's files; if it is at a URL, a local one to be uploaded.
+
+    names: of the files. Those that are there already are copied, so that the usual rules say
+    whether they may be replaced. What is new or changed is uploaded if the block succeeds.
+    """
+    url = url_of(base)
+    if not url:
+        yield base
+        return
+    folder, name = split_url(url)
+    remote = RemoteFolder(folder)
+    before: dict[str, bytes] = {}
+    with tempfile.TemporaryDirectory(prefix="merc-output-") as local:
+        for file in names:
+            with suppress(FileNotFoundError):
+                before[file] = remote.read(file)
+                (Path(local) / file).write_bytes(before[file])
+        try:
+            yield Path(local) / name
+        except MercError as error:  # names the file that must not be replaced
+            raise MercError(error.reason.replace(local, folder), error.remedy) from error
+        for file in names:
+            data = (Path(local) / file).read_bytes()
+            if data != before.get(file):
+                remote.write(file, data)
 
 
 def output_bases(inputs: Sequence[Input], out: Path | None) -> list[Path]:
@@ -20,7 +58,7 @@ def output_bases(inputs: Sequence[Input], out: Path | None) -> list[Path]:
     """
     if not inputs:
         return []
-    paths = [item.path.absolute() for item in inputs]
+    paths = [_place(item) for item in inputs]
     if out is None:
         names = [[path.with_name(path.stem), path] for path in paths]
     else:
@@ -59,3 +97,11 @@ def output_bases(inputs: Sequence[Input], out: Path | None) -> list[Path]:
             return [choice[level[index]] for index, choice in enumerate(names)]
         for index in clashes:
             level[index] += 1
+
+
+def _place(item: Input) -> Path:
+    """Return an absolute path; for a URL one that no file has, with the same folders."""
+    if not item.url:
+        return item.path.absolute()
+    scheme, _, rest = item.url.partition("://")
+    return Path("/", f"{scheme}:", rest.lstrip("/"))

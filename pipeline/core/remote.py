@@ -140,6 +140,12 @@ class RemoteFolder:
             reason = f"{self.url}: cannot write {name}: {error}"
             raise MercError(reason, "create the bucket, or check the address") from error
 
+    def check_writable(self) -> None:
+        """Raise MercError if nothing can be written here. Leaves nothing behind."""
+        probe = f"{INCOMING}/{uuid.uuid4().hex}"
+        self.write(probe, b"")
+        self.remove(probe)
+
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""
         try:

@@ -86,7 +86,7 @@ def output_path(base: Path, format: str) -> Path:
 
 def write_result(
     result: dict[str, Any],
-    media: Path,
+    media: Path | None,
     base: Path,
     formats: Sequence[str],
     overwrite: bool = False,
@@ -94,7 +94,7 @@ def write_result(
     """Write a result in several formats next to each other, or in none of them.
 
     Args:
-        media: the recording.
+        media: the recording, for formats that link to it; None: its name alone is the link.
         base: path of the files without their extension.
         overwrite: whether to replace files that merc did not write.
 

@@ -10,10 +10,13 @@ import pytest
 from support.asserts import assert_distribution
 from support.clips import join
 from support.paths import ROOT
+from support.s3 import s3_server
 from typer.testing import CliRunner
 
 import merc
 from pipeline.cli.app import app
+from pipeline.cli.label_work import LabelWork
+from pipeline.core.remote import RemoteFolder
 from pipeline.labelling import Labeller
 
 EXAMPLE = ROOT / "examples" / "dialogue.mp4"
@@ -175,6 +178,41 @@ def test_words_in_another_language_come_with_a_warning(media, tmp_path):
     assert len(rows) > 1
     for text in ("learned what words say from English", "knows English only"):
         assert sum(text in warning.text for warning in told) == 1, told
+
+
+def test_recordings_and_results_at_urls(media, labeller, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LabelWork, "labeller", labeller)  # loaded once, to save time
+    Path("videos/deep").mkdir(parents=True)
+    shutil.copy(media / "grid" / "bbaf2n.mpg", "videos/deep/a b.mpg")
+    Path("videos/deep/a b.csv").write_text("start,end,speaker,text\n0.5,2.5,Ann,bin blue at f\n")
+    assert run_label("videos", "--out", "local", "--format", "json,eaf").exit_code == 0
+    with s3_server():
+        bucket = RemoteFolder("s3://bucket")
+        for name in ("a b.mpg", "a b.csv"):
+            bucket.write(f"videos/deep/{name}", Path("videos/deep", name).read_bytes())
+        command = ["s3://bucket/videos", "--out", "s3://bucket/out", "--format", "json,eaf"]
+        done = run_label(*command)
+        assert done.exit_code == 0 and "wrote s3://bucket/out/a b.merc.json" in done.output
+        written = bucket.list("out")
+        assert set(written) == {"out/a b.merc.json", "out/a b.merc.eaf"}
+        local = Path("local/a b.merc.json").read_bytes()
+        assert bucket.read("out/a b.merc.json") == local
+        assert b'MEDIA_URL="./a b.mpg"' in bucket.read("out/a b.merc.eaf")
+        bucket.write("out/a b.merc.eaf", b"edited")
+        done = run_label(*command)
+        assert done.exit_code == 1 and "s3://bucket/out/a b.merc.eaf: exists" in done.output
+        assert bucket.read("out/a b.merc.eaf") == b"edited"
+        for arguments, message in (
+            (command[:1], "name a folder or a URL for them with --out"),
+            ([*command[:1], "--out", "there", "--report"], "--embed"),
+            ([*command, "--overlay"], "local folders only"),
+            ([*command[:1], "--out", "s3://none/out"], "create the bucket"),
+            (["s3://bucket/none"], "no recordings"),
+        ):
+            done = run_label(*arguments)
+            assert done.exit_code == 2 and message in done.output, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["failures.csv", "local", "videos"]
 
 
 def test_bad_inputs_do_not_stop_the_good_one(media, tmp_path, monkeypatch):
