@@ -281,12 +281,10 @@ def _watch(
 
 
 def _log_summary(progress: RunProgress | JsonProgress, summary: Summary) -> None:
-    from pipeline.cli.log import JsonProgress
+    from pipeline.cli.log import log_summary
 
-    if isinstance(progress, JsonProgress):
-        costs = {stage: round(seconds, 2) for stage, seconds in summary.costs.items()}
-        counts = {"files": len(summary.files), "failures": len(summary.failures)}
-        progress.summary(store=str(summary.store), **counts, costs=costs)
+    counts = {"files": len(summary.files), "failures": len(summary.failures)}
+    log_summary(progress, summary.costs, store=str(summary.store), **counts)
 
 
 def _extract(

@@ -18,6 +18,7 @@ from pipeline.cli.common import (
     Jobs,
     Json,
     Language,
+    Log,
     Overwrite,
     Prior,
     Speakers,
@@ -126,12 +127,13 @@ def label(
     device: Device = "cpu",
     jobs: Jobs = None,
     overwrite: Overwrite = False,
+    log: Log = "text",
     json: Json = False,
 ) -> None:
     """Say who speaks, what is said and which emotion it carries, for every utterance."""
     from pipeline.cli.label_work import LabelTask, LabelWork
+    from pipeline.cli.log import log_progress, log_summary
     from pipeline.cli.outputs import failures_folder, output_bases
-    from pipeline.cli.progress import RunProgress
     from pipeline.core.errors import UsageError
     from pipeline.core.failures import failure_of, run_each
     from pipeline.core.files import check_folder
@@ -161,6 +163,7 @@ def label(
             "--embed": embed,
             "--overlay": overlay,
             "--jobs": (jobs or 1) > 1,
+            "--log": log != "text",
         }
         follow_one(recordings, options, whole)
         return
@@ -181,7 +184,8 @@ def label(
         work = LabelWork(
             options, transcript, tuple(formats), overwrite, report, embed, index, overlay, out_url
         )
-        with RunProgress() as progress:
+        costs: dict[str, float] = {}
+        with log_progress(log) as progress:
             progress.start(len(tasks))
             for failure in failures:
                 progress.report(failure)
@@ -190,11 +194,14 @@ def label(
                 work,
                 progress=progress,
                 size=lambda task: task.item.size,
+                costs=costs,
                 **workers(jobs),
             )
+            failures += failed
+            counts = {"files": len(tasks) - len(failed), "failures": len(failures)}
+            log_summary(progress, costs, **counts)
     except (ValueError, OSError) as error:
         fail(error)
-    failures += failed
     labelled = [result for result in results if result is not None]
     index_file = None
     if index and labelled:

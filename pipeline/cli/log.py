@@ -23,7 +23,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.failures import Failure
 from pipeline.core.pace import Pace
 
-__all__ = ["JsonProgress", "log_progress"]
+__all__ = ["JsonProgress", "log_progress", "log_summary"]
 
 FORMATS = ("text", "json")
 
@@ -33,6 +33,15 @@ def log_progress(name: str) -> RunProgress | JsonProgress:
     if name not in FORMATS:
         raise UsageError(f"--log {name}: unknown", f"choose {' or '.join(FORMATS)}")
     return JsonProgress() if name == "json" else RunProgress()
+
+
+def log_summary(
+    progress: RunProgress | JsonProgress, costs: dict[str, float], **content: Any
+) -> None:
+    """Write the line `summary`, if lines are written. costs: stage -> CPU seconds."""
+    if isinstance(progress, JsonProgress):
+        rounded = {stage: round(seconds, 2) for stage, seconds in costs.items()}
+        progress.summary(**content, costs=rounded)
 
 
 class JsonProgress:

@@ -56,6 +56,6 @@ def test_options_of_the_command_line_are_keyword_arguments():
     renamed |= {"watch", "log"}  # of the terminal alone
     assert options(extract) - renamed <= options(merc.extract)
     # of files, as Result.save writes them
-    batch = {"recordings", "format", "out", "jobs", "overwrite", "json", "follow"}
+    batch = {"recordings", "format", "out", "jobs", "overwrite", "json", "log", "follow"}
     assert options(label) - batch <= options(merc.label)
     assert options(evaluate) - {"dataset", "data", "json"} <= options(merc.evaluate)

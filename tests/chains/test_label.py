@@ -186,7 +186,11 @@ def test_recordings_and_results_at_urls(media, labeller, tmp_path, monkeypatch):
     Path("videos/deep").mkdir(parents=True)
     shutil.copy(media / "grid" / "bbaf2n.mpg", "videos/deep/a b.mpg")
     Path("videos/deep/a b.csv").write_text("start,end,speaker,text\n0.5,2.5,Ann,bin blue at f\n")
-    assert run_label("videos", "--out", "local", "--format", "json,eaf").exit_code == 0
+    done = run_label("videos", "--out", "local", "--format", "json,eaf", "--log", "json")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.exit_code == 0 and {event["event"] for event in events[1:-2]} == {"stage"}
+    assert [events[k]["event"] for k in (0, -2, -1)] == ["start", "finished", "summary"]
+    assert events[-1]["files"] == 1 and {"visual", "write"} <= events[-1]["costs"].keys()
     with s3_server():
         bucket = RemoteFolder("s3://bucket")
         for name in ("a b.mpg", "a b.csv"):
