@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import atexit
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -13,6 +13,8 @@ from pipeline.cli.common import OUTPUT, Json, example, fail
 from pipeline.cli.terminal import print_json, print_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.features.store import Features, Store
 
 __all__ = ["store_app"]
@@ -45,9 +47,9 @@ def ls(store: Root = None, json: Json = False) -> None:
             try:
                 rows.append(row | _describe(opened.load(path)))
             except DamagedError as error:
-                rows.append(row | {"damaged": str(error)})
+                rows.append(row | {"damaged": _shown(opened, error)})
     if json:
-        print_json({"store": str(opened.root), "files": rows})
+        print_json({"store": _shown(opened, opened.root), "files": rows})
     else:
         _show(opened, rows)
 
@@ -63,7 +65,7 @@ def stats(store: Root = None, json: Json = False) -> None:
     except (ValueError, OSError) as error:
         fail(error)
     if json:
-        print_json({"store": str(opened.root), **content})
+        print_json({"store": _shown(opened, opened.root), **content})
     else:
         _show_stats(opened, content)
 
@@ -84,21 +86,30 @@ def verify(
     from pipeline.core.counts import counted
     from pipeline.features.store_upkeep import repair as run_repair
 
-    opened = _open(store, changes=repair)
+    left: dict[str, int] = {}
     try:
-        checked, faults = run_repair(opened) if repair else opened.verify()
+        if repair:
+            with _edited(store) as (opened, left):
+                checked, faults = run_repair(opened)
+        else:
+            opened = _open(store)
+            checked, faults = opened.verify()
     except (ValueError, OSError) as error:
         fail(error)
-    damaged = [{"file": str(path), "reason": reason} for path, reason in faults]
+    damaged = [
+        {"file": _shown(opened, path), "reason": _shown(opened, reason)} for path, reason in faults
+    ]
+    name = _shown(opened, opened.root)
     if json:
-        content = {"store": str(opened.root), "checked": checked, "damaged": damaged}
-        print_json(content | {"repaired": repair})
+        content = {"store": name, "checked": checked, "damaged": damaged}
+        print_json(content | {"repaired": repair, "left": list(left)})
     else:
         for row in damaged:
             print_line(row["reason"])
-        what = "removed" if repair else "damaged"
-        print_line(f"{opened.root}: {counted(checked, 'file')} checked, {len(damaged)} {what}")
-    raise typer.Exit(1 if damaged and not repair else 0)
+        removed = sum(path.relative_to(opened.root).as_posix() not in left for path, _ in faults)
+        done = f"{removed} removed" if repair else f"{len(damaged)} damaged"
+        print_line(f"{name}: {counted(checked, 'file')} checked, {done}")
+    _end(left, failed=bool(damaged) and not repair)
 
 
 @store_app.command(
@@ -126,20 +137,24 @@ def gc(
     from pipeline.core.counts import counted
     from pipeline.features.store_upkeep import collect_garbage
 
-    opened = _open(store, changes=True)
     try:
-        paths, size = collect_garbage(opened, remove or [], dry_run)
+        with _edited(store) as (opened, left):
+            paths, size = collect_garbage(opened, remove or [], dry_run)
     except (ValueError, OSError) as error:
         fail(error)
-    files = [str(path) for path in paths]
+    name = _shown(opened, opened.root)
+    unchanged = {opened.root / file: size for file, size in left.items()}
+    files = [_shown(opened, path) for path in paths if path not in unchanged]
+    size -= sum(unchanged.get(path, 0) for path in paths)
     if json:
-        content = {"store": str(opened.root), "removed": files, "bytes": size, "dry_run": dry_run}
-        print_json(content)
-        return
-    for path in files:
-        print_line(path)
-    verb = "would be removed" if dry_run else "removed"
-    print_line(f"{opened.root}: {counted(len(files), 'file')}, {_size_text(size)} {verb}")
+        content = {"store": name, "removed": files, "bytes": size, "dry_run": dry_run}
+        print_json(content | {"left": list(left)})
+    else:
+        for path in files:
+            print_line(path)
+        verb = "would be removed" if dry_run else "removed"
+        print_line(f"{name}: {counted(len(files), 'file')}, {_size_text(size)} {verb}")
+    _end(left)
 
 
 @store_app.command(
@@ -221,7 +236,39 @@ def export(
     print_line(f"{counts} in {out}, all in the split {split}")
 
 
-def _open(root: Path | None, changes: bool = False) -> Store:
+def _end(left: dict[str, int], failed: bool = False) -> NoReturn:
+    """Say which files of a store at a URL were not removed, and exit."""
+    for name in left:
+        print_line(f"! {name}: its recording has changed meanwhile; left as it is", error=True)
+    raise typer.Exit(1 if left or failed else 0)
+
+
+_COPIES: dict[Path, str] = {}  # folder -> URL of the store that it is a copy of
+
+
+def _shown(store: Store, text: object) -> str:
+    """Name files by the URL of their store, and not by the copy of it."""
+    url = _COPIES.get(store.root)
+    return str(text).replace(str(store.root), url) if url else str(text)
+
+
+@contextmanager
+def _edited(root: Path | None) -> Iterator[tuple[Store, dict[str, int]]]:
+    """Open a store to change it. Yield it, and the files that `edited_copy` has left."""
+    from pipeline.core.remote import url_of
+    from pipeline.features.remote_store import edited_copy
+    from pipeline.features.store import default_store
+
+    url = url_of(root or default_store())
+    if not url:
+        yield _open(root), {}
+        return
+    with edited_copy(url) as (folder, left):
+        _COPIES[folder] = url
+        yield _open(folder), left
+
+
+def _open(root: Path | None) -> Store:
     """Open a store; of one at a URL, a local copy until this process ends."""
     from pipeline.core.remote import url_of
     from pipeline.features.remote_store import local_copy
@@ -230,26 +277,26 @@ def _open(root: Path | None, changes: bool = False) -> Store:
 
     folder = root or default_store()
     if url := url_of(folder):
-        if changes:
-            fail(f"{url}: only a local store can be changed; copy it, or run merc extract again")
         copies = ExitStack()
         atexit.register(copies.close)
         try:
             folder = copies.enter_context(local_copy(url))
         except (ValueError, OSError) as error:
             fail(error)
+        _COPIES[folder] = url
+    name = _COPIES.get(folder, str(folder))
     if not folder.is_dir():
-        fail(f"{folder}: no such store; make one with: merc extract VIDEOS --out {folder}")
+        fail(f"{name}: no such store; make one with: merc extract VIDEOS --out {name}")
     store = Store(folder)
     if not store.is_store():
         fail(
-            f"{folder}: not a store, or an empty one; name the folder that merc extract wrote to "
+            f"{name}: not a store, or an empty one; name the folder that merc extract wrote to "
             f"(by default {default_store()})"
         )
     try:
         check_format(folder)
     except ValueError as error:
-        fail(error)
+        fail(_shown(store, error))
     return store
 
 
@@ -264,7 +311,7 @@ def _show_stats(store: Store, content: dict[str, Any]) -> None:
     from pipeline.cli.terminal import plain
     from pipeline.core.counts import counted
 
-    table = Table(title=plain(str(store.root)), title_justify="left")
+    table = Table(title=plain(_shown(store, store.root)), title_justify="left")
     for name in ("modality", "extractor", "id", "recordings", "features", "size"):
         table.add_column(name, overflow="fold")
     for name, row in content["extractors"].items():
@@ -332,7 +379,7 @@ def _show(store: Store, rows: list[dict[str, Any]]) -> None:
         cell.setdefault(row["modality"], []).append(counts)
         width = f"{row['modality']}, {row['width']} wide"
         legend.add(f"{extractor}  {width}: {row['extractor']}")
-    table = Table(title=plain(str(store.root)), title_justify="left")
+    table = Table(title=plain(_shown(store, store.root)), title_justify="left")
     for name in ("recording", "name", "utterances from", *MODALITIES):
         table.add_column(name, overflow="fold")
     for (recording, source), cell in cells.items():

@@ -8,18 +8,21 @@ is made again and replaced by the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 from pipeline.core.errors import MercError
+from pipeline.core.fingerprints import sha256_of
 from pipeline.core.remote import RemoteFolder
 from pipeline.features.store import Store
 from pipeline.features.store_format import FORMAT, FORMAT_FILE, check_format
 
-__all__ = ["local_copy", "prepare_remote_store", "recording_copy"]
+__all__ = ["edited_copy", "local_copy", "prepare_remote_store", "recording_copy"]
 
 
 def prepare_remote_store(url: str) -> None:
@@ -71,6 +74,57 @@ def local_copy(url: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="merc-store-") as root:
         _fetch(RemoteFolder(url), "", Path(root))
         yield Path(root)
+
+
+@contextmanager
+def edited_copy(url: str) -> Iterator[tuple[Path, dict[str, int]]]:
+    """Copy a whole store; if the block succeeds, what it has changed is changed at the URL, too.
+
+    A file is removed only if it still has the bytes that the block has seen, and if no file was
+    added to its recording since: another process may have repaired it, or a listing was out of
+    date.
+
+    Yields:
+        The folder of the copy, and name -> bytes of the files that were to be removed and are left,
+        which is filled when the block has ended.
+    """
+    remote = RemoteFolder(url)
+    with local_copy(url) as root:
+        before = _states(root)
+        left: dict[str, int] = {}
+        yield root, left
+        after = _states(root)
+        for name in sorted(after):
+            if after[name] != before.get(name):
+                remote.write(name, (root / name).read_bytes())
+        gone = sorted(before.keys() - after.keys())
+        for folder, names in groupby(gone, key=lambda name: name.rpartition("/")[0]):
+            known = before.keys() | after.keys()
+            grown = bool(folder) and not remote.list(folder).keys() <= known
+            for name in names:
+                checksum, size = before[name]
+                if grown or not _remove_same(remote, name, checksum):
+                    left[name] = size
+
+
+def _states(root: Path) -> dict[str, tuple[str, int]]:
+    """Return name -> SHA-256 and bytes of all files in a folder."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {
+        path.relative_to(root).as_posix(): (sha256_of(path), path.stat().st_size) for path in files
+    }
+
+
+def _remove_same(remote: RemoteFolder, name: str, checksum: str) -> bool:
+    """Remove a file unless it has changed; say whether it is gone."""
+    try:
+        data = remote.read(name)
+    except FileNotFoundError:
+        return True
+    if hashlib.sha256(data).hexdigest() != checksum:
+        return False
+    remote.remove(name)
+    return True
 
 
 def _fetch(remote: RemoteFolder, place: str, root: Path) -> None:

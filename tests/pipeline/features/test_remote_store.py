@@ -16,6 +16,7 @@ from pipeline.core import remote
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.remote import RemoteFolder
 from pipeline.features.extract import ExtractOptions, extract
+from pipeline.features.remote_store import edited_copy
 from pipeline.features.store_format import FORMAT_FILE
 
 OPTIONS = ExtractOptions("offline", modalities=("text",))
@@ -89,8 +90,54 @@ def test_commands_read_a_store_at_a_url(clips: Path, local: dict[str, bytes], tm
     for command in ("ls", "stats", "verify"):
         shown = CliRunner().invoke(app, ["store", command, url])
         assert shown.exit_code == 0, shown.output
-    refused = CliRunner().invoke(app, ["store", "gc", url])
-    assert refused.exit_code == 2 and "only a local store" in refused.output
+        assert url in shown.output.replace("\n", "") and "merc-store-" not in shown.output
+
+
+def test_a_store_in_a_bucket_is_repaired_and_tidied(s3: Proxy, local: dict[str, bytes]) -> None:
+    url = "s3://bucket/upkeep"
+    bucket = RemoteFolder(url)
+    for name, data in local.items():
+        bucket.write(name, data)
+    damaged, gone = (name for name in sorted(local) if "/text-" in name)
+    bucket.write(damaged, local[damaged][:-1])
+    bucket.remove(gone)
+    folder = gone.rpartition("/")[0]
+    unused = next(name for name in local if name.startswith(f"{folder}/segments-"))
+    command = ["store", "gc", url]
+    shown = CliRunner().invoke(app, [*command, "--dry-run"])
+    assert shown.exit_code == 0 and f"{url}/{unused}" in shown.output and unused in bucket.list()
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0 and f"{url}/{unused}" in shown.output
+    shown = CliRunner().invoke(app, ["store", "verify", url, "--repair"])
+    assert shown.exit_code == 0 and f"{url}/{damaged}: damaged" in shown.output
+    left = {name for name in local if not name.startswith(folder)} - {damaged}
+    assert content(url) == {name: local[name] for name in left}
+    assert CliRunner().invoke(app, ["store", "verify", url]).exit_code == 0
+
+
+def test_what_changes_at_the_url_meanwhile_is_not_removed(
+    local: dict[str, bytes], tmp_path: Path
+) -> None:
+    url = f"file://{tmp_path}/store"
+    there = RemoteFolder(url)
+    for name, data in local.items():
+        there.write(name, data)
+    same, repaired = sorted(local)[:2]
+    with edited_copy(url) as (copy, left):
+        for name in (same, repaired):
+            (copy / name).unlink()
+        there.write(repaired, b"repaired")
+    assert left == {repaired: len(local[repaired])} and there.read(repaired) == b"repaired"
+    assert same not in there.list()
+    there.write(same, local[same])
+    with edited_copy(url) as (copy, left):
+        (copy / same).unlink()
+        there.write(f"{same}-new", b"new")
+    assert list(left) == [same] and there.read(same) == local[same]
+    with pytest.raises(ValueError), edited_copy(url) as (copy, left):
+        (copy / same).unlink()
+        raise ValueError
+    assert same in there.list()
 
 
 def test_an_input_that_is_not_there_fails_alone(clips: Path, tmp_path: Path) -> None:
