@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.kinds.remove("full disk")
     recordings, whole, store = (options.work / name for name in ("recordings", "whole", "store"))
     make_recordings(options.shared, recordings, options.recordings, options.seed)
-    soak = {"recordings": options.recordings, "seed": options.seed}
+    soak = {"recordings": options.recordings, "seed": options.seed, "kinds": options.kinds}
     done = begin_or_continue(options.work / "state.json", soak, recordings, whole)
     reference = contents(whole)
     for number in range(done, options.kills):
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
 
-def begin_or_continue(path: Path, soak: dict[str, int], recordings: Path, whole: Path) -> int:
+def begin_or_continue(path: Path, soak: dict[str, Any], recordings: Path, whole: Path) -> int:
     """Extract all recordings undisturbed, unless that was done; return the disturbances so far."""
     if path.exists():
         state = json.loads(path.read_text())
