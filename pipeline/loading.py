@@ -60,6 +60,7 @@ def load(
     release: ReleaseOptions | None = DEFAULTS,
     left: str = "letter",
     progress: Progress | None = None,
+    engine: str = "local",
 ) -> Loaded:
     """Load a corpus with its features. Those of a raw release are extracted into the store first.
 
@@ -69,6 +70,8 @@ def load(
         left: IEMOCAP: which actor sits on the left, "letter" (the one in the dialogue's name) or
             "other".
         progress: shows the extraction.
+        engine: where it runs, "local" or "ray"; a cluster chooses the number of workers itself if
+            `release` does not.
 
     Raises MercError or OSError; UsageError if options for a raw release are given for another
     source.
@@ -97,8 +100,8 @@ def load(
 
     extractors = ExtractorOptions(text_model=release.text_model)
     chosen = ExtractOptions(release.profile or "roberta", extractors)
-    jobs = release.jobs or 1
-    summary = extract_release(source, release.store, chosen, jobs, left, progress)
+    jobs = release.jobs or (1 if engine == "local" else None)
+    summary = extract_release(source, release.store, chosen, jobs, left, progress, engine)
     return Loaded(replace(summary.corpus, settings=source.settings), summary)
 
 

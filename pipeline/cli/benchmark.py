@@ -119,7 +119,7 @@ def benchmark(
         from pipeline.training.benchmark import check_benchmark
 
         check_benchmark(out, names, protocol, seeds, engine)
-        corpus, _, _ = load_for_training(dataset, data, overrides, ReleaseOptions())
+        corpus, _, _ = load_for_training(dataset, data, overrides, ReleaseOptions(), engine=engine)
         with training_progress(keep=False) as report:
             return run(
                 corpus,

@@ -184,7 +184,7 @@ def train(
                 "leave out one of them",
             )
         corpus, config, extracted = load_for_training(
-            dataset, data, set or [], release, finetune, model
+            dataset, data, set or [], release, finetune, model, engine
         )
         begin = None
         if start:
@@ -322,10 +322,11 @@ def load_for_training(
     release: ReleaseOptions | None,
     finetune: Path | None = None,
     model: str | None = None,
+    engine: str = "local",
 ) -> tuple[Corpus, Any, Any]:
     """Load the corpus, the settings to train it with, and the summary of an extraction.
 
-    release: None refuses a raw release.
+    release: None refuses a raw release. engine: where one is extracted.
     """
     from pipeline.loading import load
     from pipeline.training.config import load_configuration
@@ -341,7 +342,8 @@ def load_for_training(
     from pipeline.cli.progress import RunProgress
 
     with RunProgress() as progress:
-        loaded = load(source, release=release, left=config.data.left, progress=progress)
+        left = config.data.left
+        loaded = load(source, release=release, left=left, progress=progress, engine=engine)
     if loaded.release:
         from pipeline.cli.extract import show_release
         from pipeline.cli.terminal import console

@@ -11,6 +11,7 @@ from disturbances import contents
 from ray_nodes import add_node, extract_and_lose, lose, start_cluster
 from support.paths import ROOT
 from support.ray_work import Noted, Unloadable, work
+from support.releases import build_meld
 from support.training import tiny
 
 from pipeline.core import ray_engine
@@ -18,9 +19,11 @@ from pipeline.core.errors import MercError, UsageError
 from pipeline.core.failures import run_each
 from pipeline.core.progress import NoProgress
 from pipeline.core.ray_engine import Cluster, _Check, _check_answers, _states, check_engine
+from pipeline.corpora import find_source
 from pipeline.corpora.synthetic import make_synthetic
 from pipeline.features.extract import ExtractOptions, extract
 from pipeline.features.profiles import ExtractorOptions
+from pipeline.loading import ReleaseOptions, load
 from pipeline.training.benchmark import benchmark
 from pipeline.training.train import train
 
@@ -92,6 +95,18 @@ def test_an_extraction_that_loses_a_node_leaves_the_store_of_a_local_one(cluster
     line = extract_and_lose(cluster, recordings, tmp_path / "ray", 1, arguments)
     assert line.startswith("1 nodes lost: 3 recordings")
     assert extract([recordings], tmp_path / "ray", options).nothing_done
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def test_a_release_that_is_extracted_on_a_cluster_gives_the_store_of_a_local_run(
+    cluster, shared, tmp_path
+):
+    build_meld(tmp_path / "MELD.Raw", shared, {"train": [48], "dev": [], "test": []}, 1.0)
+    source = find_source("meld", tmp_path / "MELD.Raw")
+    for engine in ("local", "ray"):
+        options = ReleaseOptions(profile="offline", store=tmp_path / engine)
+        loaded = load(source, release=options, engine=engine)
+        assert not loaded.release.failures
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
