@@ -158,7 +158,9 @@ def _check_shapes(header: Any, shapes: dict[str, tuple[int, ...]]) -> BaseConfig
     widths = dict(config.widths)
     for name, shape in shapes.items():
         modality = name.split(".")[-1]
-        if name.startswith("normaliser.") and modality in widths and shape != (widths[modality],):
+        # a matrix (erased directions) has as many columns
+        statistics = name.startswith("normaliser.") and modality in widths
+        if statistics and shape[-1:] != (widths[modality],):
             raise ValueError(
                 f"its statistics {name} have shape {shape}, its features {widths[modality]} values"
             )

@@ -25,6 +25,10 @@ class Normaliser:
         "none".
     pseudo: number of those utterances.
     columns: modality -> indices of the columns to use, ascending; default: all.
+    directions: modality -> (k, width), directions in the space of the features along which rows
+        differ for reasons that must not count, such as the corpus. They are erased: standardised
+        rows are projected on the space orthogonal to all of them (as in Ravfogel et al. 2020, ACL)
+        before the statistics of the speaker. Method "none" erases nothing.
 
     Values are clipped at ±10 sd.
 
@@ -36,6 +40,7 @@ class Normaliser:
         method: str | Mapping[str, str] = "corpus",
         pseudo: float = 6.0,
         columns: Mapping[str, np.ndarray] | None = None,
+        directions: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.method = method if isinstance(method, str) else dict(method)
         for name in [method] if isinstance(method, str) else method.values():
@@ -50,6 +55,9 @@ class Normaliser:
             if chosen.ndim != 1 or not len(chosen) or chosen[0] < 0 or (np.diff(chosen) <= 0).any():
                 raise ValueError(f"columns of {name} must be ascending, and at least one")
             self.columns[name] = chosen
+        self.directions = dict(directions or {})
+        # modality -> (r, width) float32, orthonormal; what `directions` span once standardised
+        self.erased: dict[str, np.ndarray] = {}
         # modality -> width before the selection of columns, if there is one
         self.inputs: dict[str, int] = {}
         # modality -> (width,) float32
@@ -70,7 +78,7 @@ class Normaliser:
         dialogues: objects with `features`, modality -> (n, width). A constant value gets sd 1.
         """
         dialogues = list(dialogues)
-        self.mean, self.sd = {}, {}
+        self.mean, self.sd, self.erased = {}, {}, {}
         for name in dict.fromkeys(name for dialogue in dialogues for name in dialogue.features):
             all_rows = [d.features[name] for d in dialogues if name in d.features]
             width = np.shape(all_rows[0])[-1]
@@ -81,6 +89,8 @@ class Normaliser:
                 self.widths({name: width})[name],
             )
             self.mean[name], self.sd[name] = mean.astype(np.float32), sd.astype(np.float32)
+            if name in self.directions:
+                self.erased[name] = _basis(self._select(name, self.directions[name]) / sd)
         return self
 
     def apply(
@@ -113,6 +123,9 @@ class Normaliser:
         if rows.shape != expected:
             raise ValueError(f"{name} features have shape {rows.shape}, expected {expected}")
         values = (rows.astype(np.float64) - self.mean[name]) / self.sd[name]
+        if name in self.erased:
+            basis = self.erased[name].astype(np.float64)
+            values -= values @ basis.T @ basis  # NaN remains
         if method == "speaker":
             for speaker in dict.fromkeys(speakers):
                 rows_of_speaker = np.array([other == speaker for other in speakers])
@@ -143,10 +156,11 @@ class Normaliser:
         return values | {"inputs": self.inputs} if self.columns else values
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return "mean.<modality>" and "sd.<modality>", (width,) float32, and any "columns.…"."""
+        """Return "mean.…" and "sd.…" of every modality, and any "columns.…" and "erased.…"."""
+        tables = {"mean": self.mean, "sd": self.sd, "columns": self.columns, "erased": self.erased}
         return {
             f"{kind}.{name}": values.astype(np.float32)
-            for kind, table in (("mean", self.mean), ("sd", self.sd), ("columns", self.columns))
+            for kind, table in tables.items()
             for name, values in table.items()
         }
 
@@ -170,16 +184,29 @@ class Normaliser:
         result.inputs = {name: result._check_columns(name, width) for name, width in inputs.items()}
         for key, array in tensors.items():
             kind, _, name = key.partition(".")
-            known = kind in ("mean", "sd", "columns")
-            if not known or array.ndim != 1 or not np.isfinite(array).all():
+            known = kind in ("mean", "sd", "columns", "erased")
+            dimensions = 2 if kind == "erased" else 1
+            if not known or array.ndim != dimensions or not np.isfinite(array).all():
                 raise ValueError(f"malformed statistics {key!r}")
             if kind != "columns":
-                (result.mean if kind == "mean" else result.sd)[name] = array.astype(np.float32)
+                getattr(result, kind)[name] = array.astype(np.float32)
         if _lengths(result.mean) != _lengths(result.sd):
             raise ValueError("means and standard deviations do not agree")
         if any((values <= 0).any() for values in result.sd.values()):
             raise ValueError("a standard deviation is not positive")
+        for name, basis in result.erased.items():
+            expected = (len(basis), len(result.mean.get(name, ())))
+            if basis.shape != expected or not np.allclose(
+                basis @ basis.T, np.eye(len(basis)), 0, 1e-3
+            ):
+                raise ValueError(f"the erased directions of {name} are not orthonormal")
         return result
+
+
+def _basis(directions: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis (r, width) float32 of what directions (k, width) span."""
+    _, sizes, rows = np.linalg.svd(directions, full_matrices=False)
+    return rows[sizes > 1e-6 * sizes.max(initial=1e-12)].astype(np.float32)
 
 
 def _present(rows: np.ndarray) -> np.ndarray:

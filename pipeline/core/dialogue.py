@@ -121,6 +121,7 @@ class Corpus:
     notes: what a report on this corpus should state.
     settings: the defaults to train it with, as `training.config.load_configuration` takes them:
         a name in configs/, or a table folder with its own config.yaml.
+    directions: modality -> (k, width), what normalisation erases; see `css_model.Normaliser`.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Corpus:
     fingerprints: dict[str, dict[str, Any]] | None = None
     notes: list[str] = field(default_factory=list)
     settings: str = "table"
+    directions: dict[str, np.ndarray] = field(default_factory=dict)
 
     def split(self, name: str) -> list[Dialogue]:
         """Return the dialogues of one split: train, valid or test."""

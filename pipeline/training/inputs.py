@@ -63,7 +63,7 @@ def fit_inputs(parts: Parts, config: DataConfig, seed: int, start: Start | None 
     if config.select_audio and "audio" in widths:
         columns = {"audio": select_columns(dialogues, "audio", config.select_audio)}
     methods = {modality: getattr(config, f"normalise_{modality}") for modality in widths}
-    normaliser = Normaliser(methods, columns=columns).fit(
+    normaliser = Normaliser(methods, columns=columns, directions=corpus.directions).fit(
         replace(d, features={m: rows for m, rows in d.features.items() if m in widths})
         for d in dialogues
     )

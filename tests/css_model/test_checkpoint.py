@@ -15,7 +15,8 @@ from css_model import CSS, Checkpoint, Normaliser, collate, load_checkpoint, sav
 
 @pytest.fixture
 def checkpoint(config, dialogue) -> Checkpoint:
-    normaliser = Normaliser({"audio": "speaker"}).fit([dialogue(1, 20)])
+    directions = {"audio": np.random.default_rng(0).standard_normal((2, 20))}
+    normaliser = Normaliser({"audio": "speaker"}, directions=directions).fit([dialogue(1, 20)])
     return Checkpoint(
         config(),
         CSS(config()).state_dict(),
@@ -166,6 +167,16 @@ def test_truncated_files_and_nan_weights_are_refused(
         load_checkpoint(path)
     with pytest.raises(ValueError, match="half"):
         save_checkpoint(path, checkpoint, half=True)
+
+
+def test_forged_directions_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """They are unit vectors at right angles, as wide as the features."""
+    basis = checkpoint.normaliser.erased["audio"]
+    for forged in (2 * basis, basis[:, :7], basis[0], basis[[0, 0]], np.eye(21, 20)):
+        checkpoint.normaliser.erased["audio"] = forged
+        save_checkpoint(tmp_path / "model.safetensors", checkpoint)
+        with pytest.raises(ValueError, match="is not a usable model of merc"):
+            load_checkpoint(tmp_path / "model.safetensors")
 
 
 def test_a_deeply_nested_header_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -65,6 +65,30 @@ def test_constant_columns_extremes_and_empty_dialogues(dialogue) -> None:
     assert normaliser.apply({"audio": np.zeros((0, 20), np.float32)}, [])["audio"].shape == (0, 20)
 
 
+def test_directions_are_erased_and_all_others_kept(dialogue) -> None:
+    """Whatever their scale, and however many of them say the same."""
+    dialogues = [dialogue(seed, 30) for seed in range(3)]
+    random = np.random.default_rng(0)
+    two = random.standard_normal((2, 20)) * random.uniform(0.1, 100, 20)
+    directions = np.stack([two[0], 1e3 * two[1], two[0] - 4 * two[1]])
+    plain = Normaliser().fit(dialogues)
+    normaliser = Normaliser(directions={"audio": directions}).fit(dialogues)
+    one = dialogue(9, 40)
+    shifts = random.standard_normal((40, 2)) @ two
+    expected = normaliser.apply(one.features, one.speakers)["audio"]
+    shifted = normaliser.apply({"audio": one.features["audio"] + shifts}, one.speakers)["audio"]
+    assert np.allclose(shifted, expected, atol=1e-3, equal_nan=True)
+    assert normaliser.erased["audio"].shape == (2, 20)
+    # the projection is the nearest point of the space orthogonal to them
+    standardised = plain.apply(one.features, one.speakers)["audio"]
+    basis = (two / plain.sd["audio"]).T
+    present = ~np.isnan(standardised).any(1)
+    weights = np.linalg.lstsq(basis, standardised[present].T, rcond=None)[0]
+    assert np.allclose(expected[present], standardised[present] - (basis @ weights).T, atol=1e-4)
+    text = normaliser.apply(one.features, one.speakers)["text"]
+    assert np.array_equal(text, plain.apply(one.features, one.speakers)["text"], equal_nan=True)
+
+
 def test_wrong_input_is_refused(dialogue) -> None:
     normaliser = Normaliser().fit([dialogue(1, 20)])
     with pytest.raises(ValueError, match="expected"):
