@@ -72,7 +72,9 @@ class Cluster:
     def room(self, resources: dict[str, float]) -> int:
         """Return how many workers a node with these resources carries."""
         needs = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory * 2**30}
-        return int(min(resources.get(name, 0.0) // need for name, need in needs.items() if need))
+        # a little more, because 1.0 // 0.2 is 4
+        counts = [resources.get(name, 0.0) / need + 1e-6 for name, need in needs.items() if need]
+        return int(min(counts))
 
 
 def connect() -> Any:

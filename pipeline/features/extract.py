@@ -17,7 +17,7 @@ from pipeline.core.files import check_folder, check_room, json_ready
 from pipeline.core.progress import NoProgress, Progress, Stage, allow_time
 from pipeline.core.ray_engine import Cluster, check_engine, connect
 from pipeline.core.remote import url_of
-from pipeline.core.resources import WORKER_MEMORY
+from pipeline.core.resources import WORKER_MEMORY, positive_number
 from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import ExtractorOptions, build_extractors
 from pipeline.features.remote_store import prepare_remote_store, recording_copy
@@ -47,7 +47,7 @@ __all__ = [
 MADE = "made"
 KEPT = "kept"  # the store had it
 REPAIRED = "made again"  # the store had it, damaged
-GPU_SHARE = 0.25  # of a GPU that a worker takes: while one decodes, the others use it
+GPU_WORKERS = 4  # that share a GPU: while one decodes, the others use it; $MERC_GPU_WORKERS
 PAUSE = 0.2  # s between two looks at a recording that another process has in work
 
 
@@ -231,11 +231,20 @@ def extraction_cluster(root: Path, options: ExtractOptions, recordings: Sequence
     url = url_of(root) or ""
     stores = [] if url.startswith("s3:") else [Path(url.removeprefix("file://") or root)]
     return Cluster(
-        gpus=GPU_SHARE if options.extractors.device.startswith("cuda") else 0.0,
+        gpus=_gpu_share() if options.extractors.device.startswith("cuda") else 0.0,
         memory=WORKER_MEMORY,
         same=tuple(store / FORMAT_FILE for store in stores),
         present=tuple(recordings[:1]),
     )
+
+
+def _gpu_share() -> float:
+    """Return the share of a GPU that a worker takes. Ray counts in ten-thousandths."""
+    remedy = "give the number of workers that share a GPU, such as 4"
+    workers = positive_number("MERC_GPU_WORKERS", remedy) or GPU_WORKERS
+    if workers != int(workers):
+        raise UsageError(f"MERC_GPU_WORKERS={workers:g}: not a whole number", remedy)
+    return 10_000 // int(workers) / 10_000
 
 
 @dataclass(frozen=True)

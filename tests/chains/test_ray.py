@@ -21,7 +21,7 @@ from pipeline.core.progress import NoProgress
 from pipeline.core.ray_engine import Cluster, _Check, _check_answers, _states, check_engine
 from pipeline.corpora import find_source
 from pipeline.corpora.synthetic import make_synthetic
-from pipeline.features.extract import ExtractOptions, extract
+from pipeline.features.extract import ExtractOptions, extract, extraction_cluster
 from pipeline.features.profiles import ExtractorOptions
 from pipeline.loading import ReleaseOptions, load
 from pipeline.training.benchmark import benchmark
@@ -145,6 +145,26 @@ def test_a_node_is_checked_before_it_gets_an_item(tmp_path, monkeypatch):
     assert "does not see" in check.reason(work).reason
     assert "has merc" in replace(check, version="0").reason(work).reason
     assert "has no folder /nowhere" in replace(check, folder="/nowhere").reason(work).reason
+
+
+def test_workers_share_gpus(tmp_path, monkeypatch):
+    """A node takes as many as share its GPUs, and never more than its cores."""
+    options = ExtractOptions("offline", ExtractorOptions(device="cuda"))
+    node = {"CPU": 16.0, "GPU": 1.0, "memory": 64.0 * 2**30}
+    assert extraction_cluster(tmp_path, ExtractOptions("offline"), []).gpus == 0.0
+    for workers in (None, 1, 3, 5, 6, 7, 10, 16, 40):
+        if workers:
+            monkeypatch.setenv("MERC_GPU_WORKERS", str(workers))
+        cluster = extraction_cluster(tmp_path, options, [])
+        assert cluster.cpus == 1 and cluster.room(node) == min(workers or 4, 16)
+        assert cluster.room(node | {"GPU": 2.0}) == min(2 * (workers or 4), 16)
+        assert cluster.room(node | {"GPU": 0.0}) == 0
+        # Ray counts in ten-thousandths
+        assert round(cluster.gpus * 10_000) * (workers or 4) <= 10_000
+    for bad in ("0.5", "-1", "many"):
+        monkeypatch.setenv("MERC_GPU_WORKERS", bad)
+        with pytest.raises(UsageError, match=f"MERC_GPU_WORKERS={bad}"):
+            extraction_cluster(tmp_path, options, [])
 
 
 def test_no_ray_and_no_cluster(monkeypatch):
