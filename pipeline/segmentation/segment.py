@@ -24,15 +24,22 @@ from pipeline.segmentation.speakers_by_channel import (
     separate_channels,
 )
 from pipeline.segmentation.speakers_by_face import face_method
-from pipeline.segmentation.speakers_by_voice import VOICE_METHOD, renumber, voice_changes
+from pipeline.segmentation.speakers_by_voice import VOICE_METHOD, renumber
 from pipeline.segmentation.transcripts import (
     TranscriptError,
     find_transcript,
     read_rttm,
     read_transcript,
 )
-from pipeline.segmentation.turns import close_gaps, join_short, split_turns
-from pipeline.segmentation.voice_activity import quietest
+from pipeline.segmentation.turns import (
+    WORDLESS,
+    close_gaps,
+    fill_regions,
+    join_short,
+    joined,
+    split_turns,
+)
+from pipeline.segmentation.voice_activity import NO_SPEECH, quietest
 
 __all__ = [
     "VERSION",
@@ -42,7 +49,7 @@ __all__ = [
     "transcript_source",
 ]
 
-VERSION = 7  # of the rules of this package; part of every fingerprint
+VERSION = 8  # of the rules of this package; part of every fingerprint
 
 
 def segment(
@@ -224,26 +231,49 @@ class _Run:
 
         recognition = self._recognise()
         words = recognition.words
-        self.heard = bool(recognition.regions)
+        speech = recognition.speech
+        self.heard = bool(speech.regions)
         separate = separate_channels(self.media, [(word.start, word.end) for word in words])
 
-        def changes(start: float, gap: float, end: float) -> bool:
+        def change(start: float, time: float, end: float) -> float:
             if separate:
-                return channel_changes(self.media, gap)
-            return voice_changes(self.media, start, gap, end)
+                return float(channel_changes(self.media, time))
+            return speech.talk.change(start, time, end)
 
         utterances = []
-        turns = split_turns(words, changes)
+        turns = split_turns(words, change)
         spans = close_gaps(
             [(turn[0].start, turn[-1].end) for turn in turns],
-            recognition.regions,
+            sorted([*speech.regions, *speech.certain]),
             partial(quietest, self.media),
         )
         for turn, (start, end) in zip(turns, spans, strict=True):
             text = "".join(word.text for word in turn).strip()
             if text:
                 utterances.append(Utterance(start, end, text, words=tuple(turn)))
+        utterances = fill_regions(utterances, joined(speech.certain))
+        self._warn_of_wordless(utterances, speech.faint)
         return utterances
+
+    def _warn_of_wordless(
+        self, utterances: list[Utterance], faint: list[tuple[float, float]]
+    ) -> None:
+        wordless = [u.end - u.start for u in utterances if u.text == WORDLESS]
+        if wordless:
+            self.warn(
+                f"no words were recognised in {sum(wordless):.1f} s of speech, whose text is "
+                f"{WORDLESS!r} ({len(wordless)} of {len(utterances)} utterances)"
+            )
+        silent = sum(
+            end - start
+            for start, end in faint
+            if not any(u.start < end and start < u.end for u in utterances)
+        )
+        if silent:
+            self.warn(
+                f"no reliable words in {silent:.1f} s that may be faint speech or noise; there are "
+                "no utterances at those times"
+            )
 
     def find_speakers(self, utterances: list[Utterance], count: int | None) -> list[Utterance]:
         """Name speakers by their channels, or voices and, for short utterances, faces."""
@@ -276,7 +306,7 @@ class _Run:
         if self.language:
             self.source["language"] = self.language
         if not self.media.has_audio:
-            return Recognition([], [], self.language, [])
+            return Recognition([], NO_SPEECH, self.language, [])
 
         def progress(done: float) -> None:
             self.stage("utterances", done)

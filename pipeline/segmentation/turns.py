@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 from pipeline.core.dialogue import Utterance, Word
 
-__all__ = ["Turn", "close_gaps", "join_short", "split_turns"]
+__all__ = ["WORDLESS", "Turn", "close_gaps", "fill_regions", "join_short", "joined", "split_turns"]
+
+WORDLESS = "…"  # the text of speech without recognisable words
 
 PAUSE = 0.7  # s of silence between words that ends an utterance
 COMFORT = 8.0  # s; longer sentences are cut at a breath that leaves two parts of similar length
@@ -20,20 +23,20 @@ LONGEST = 15.0  # s; longer sentences are cut at their best gap, even if it is n
 FRAGMENT = 0.35  # s; shorter pieces that do not end a sentence join their neighbour
 SHORT = 0.6  # s; too short to show an emotion: joins the neighbouring utterance of its speaker
 ADJACENT = 0.3  # s; utterances further apart than this are never joined
+APART = 0.5  # s; speech without words is an utterance if it lasts as long
 CLOSED_GAP = 2.0  # s; longest gap between turns that is filled if the voice goes on in it
-_VOICE_GAP = 0.08  # s; a change of voice is looked for only in gaps this long
 _SENTENCE_END = re.compile(r"[.?!…。！？؟।]['\")\]]*$")
 _ABBREVIATION = re.compile(r"^(?:mr|mrs|ms|dr|prof|st|vs|etc|[a-z])\.$", re.IGNORECASE)
 
 Turn = list[Word]
-VoiceChanges = Callable[[float, float, float], bool]
+VoiceChange = Callable[[float, float, float], float]
 
 
-def split_turns(words: list[Word], changes: VoiceChanges | None = None) -> list[Turn]:
+def split_turns(words: list[Word], change: VoiceChange | None = None) -> list[Turn]:
     """Split words, which must be in order, into turns of one utterance each.
 
-    changes(start, gap, end): whether another voice begins at `gap`, which lies between two words
-    of a turn from `start` to `end` (seconds).
+    change(start, time, end): how much the voice changes at `time`, which lies between two words of
+    a turn from `start` to `end` (seconds). Above 0, the turn is cut where it changes most.
 
     >>> words = [Word(0.0, 0.4, " Hello.", 1.0), Word(0.5, 0.9, " Who's", 1.0),
     ...          Word(0.9, 1.3, " there?", 1.0)]
@@ -47,8 +50,8 @@ def split_turns(words: list[Word], changes: VoiceChanges | None = None) -> list[
         else:
             turns.append([word])
     turns = [part for turn in turns for part in _cut_long(turn)]
-    if changes:
-        turns = [part for turn in turns for part in _cut_at_changes(turn, changes)]
+    if change:
+        turns = [part for turn in turns for part in _cut_at_changes(turn, change)]
     return _join_fragments(turns)
 
 
@@ -74,6 +77,49 @@ def close_gaps(
             meeting = min(max(end, quietest(end, start)), start)
             closed[k - 1], closed[k] = (first, meeting), (meeting, last)
     return closed
+
+
+def joined(regions: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Join regions, in order, that touch.
+
+    >>> joined([(0.0, 12.0), (12.0, 15.0), (16.0, 17.0)])
+    [(0.0, 15.0), (16.0, 17.0)]
+    """
+    parts: list[tuple[float, float]] = []
+    for start, end in regions:
+        if parts and start <= parts[-1][1]:
+            parts[-1] = (parts[-1][0], end)
+        else:
+            parts.append((start, end))
+    return parts
+
+
+def fill_regions(
+    utterances: list[Utterance], regions: list[tuple[float, float]]
+) -> list[Utterance]:
+    """Let utterances cover regions of speech: what holds no words is extended to, or stands alone.
+
+    utterances: in order of time, without overlaps. A part of a region that they leave out becomes
+    an utterance with text "…" if it lasts `APART` seconds; a shorter one becomes part of the
+    utterance next to it, if there is one.
+
+    >>> fill_regions([Utterance(0.2, 1.0, "Hello.")], [(0.0, 1.2), (3.0, 4.0)])
+    [Utterance(start=0.0, end=1.2, text='Hello.', speaker=''), \
+Utterance(start=3.0, end=4.0, text='…', speaker='')]
+    """
+    filled = list(utterances)
+    alone = []
+    for first, last in regions:
+        inside = [k for k, u in enumerate(filled) if u.start < last and first < u.end]
+        edges = [first, *(t for k in inside for t in (filled[k].start, filled[k].end)), last]
+        for number, (start, end) in enumerate(zip(edges[::2], edges[1::2], strict=True)):
+            if end - start >= APART:
+                alone.append(Utterance(start, end, WORDLESS))
+            elif start < end and number:
+                filled[inside[number - 1]] = replace(filled[inside[number - 1]], end=end)
+            elif start < end and inside:
+                filled[inside[0]] = replace(filled[inside[0]], start=start)
+    return sorted([*filled, *alone], key=lambda u: (u.start, u.end))
 
 
 def join_short(utterances: list[Utterance]) -> list[Utterance]:
@@ -137,13 +183,14 @@ def _cut_long(turn: Turn) -> list[Turn]:
     return [*_cut_long(turn[:cut]), *_cut_long(turn[cut:])]
 
 
-def _cut_at_changes(turn: Turn, changes: VoiceChanges) -> list[Turn]:
-    for k in range(1, len(turn)):
-        before, after = turn[k - 1], turn[k]
-        gap = (before.end + after.start) / 2
-        if after.start - before.end >= _VOICE_GAP and changes(turn[0].start, gap, turn[-1].end):
-            return [turn[:k], *_cut_at_changes(turn[k:], changes)]
-    return [turn]
+def _cut_at_changes(turn: Turn, change: VoiceChange) -> list[Turn]:
+    """Cut a turn where the voice changes most, and its parts likewise."""
+    start, end = turn[0].start, turn[-1].end
+    changes = [change(start, (one.end + next.start) / 2, end) for one, next in pairwise(turn)]
+    if not changes or max(changes) <= 0:
+        return [turn]
+    cut = changes.index(max(changes)) + 1
+    return [*_cut_at_changes(turn[:cut], change), *_cut_at_changes(turn[cut:], change)]
 
 
 def _join_fragments(turns: list[Turn]) -> list[Turn]:

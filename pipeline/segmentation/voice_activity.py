@@ -1,8 +1,9 @@
-"""Detect speech with Silero VAD (the model inside faster-whisper), in blocks of bounded size.
+"""Find the regions of a recording with speech.
 
-Far and quiet speakers reach low probabilities only, so the threshold is low. What it lets through
-far from any clear speech may be music or noise: such regions are called faint, and their words must
-be certain to count.
+The recogniser reads what Silero VAD (the model inside faster-whisper) takes for speech, and what a
+network that was trained on conversations hears beside that (`talking`). Silero's threshold is low:
+far and quiet speakers reach low probabilities only. Regions far from what is clear to the network
+are called faint, and their words must be certain to count.
 """
 
 from __future__ import annotations
@@ -16,17 +17,27 @@ import numpy as np
 
 from pipeline.core.weights import check_weights
 from pipeline.media.decode import RATE, Media
+from pipeline.segmentation.talking import Talk, listen
 
-__all__ = ["CLEAR", "MAX_REGION", "PADDING", "Speech", "detect", "find_speech", "quietest"]
+__all__ = [
+    "CLEAR",
+    "MAX_REGION",
+    "NO_SPEECH",
+    "PADDING",
+    "Speech",
+    "detect",
+    "find_speech",
+    "quietest",
+]
 
 THRESHOLD = 0.25  # probability of speech from which a region begins
 RELEASE = 0.1  # probability below which it ends
 CLEAR = 0.5  # probability of clear speech
-CLEAR_LENGTH = 0.5  # s of it that show that somebody speaks
 NEAR = 2.0  # s; a region further than this from clear speech is faint
 PADDING = 0.1  # s added at both ends of speech
 MAX_REGION = 28.0  # s; fits the 30 s window of Whisper
-_BLOCK = 300.0  # s handed to the network at once: 20 MB of samples
+MISSED = 1.0  # s; what the network alone takes for speech is read if it lasts as long
+_BLOCK = 300.0  # s handed to Silero at once: 20 MB of samples
 _SEAM = 0.5  # s; speech that ends so close to the end of a block may go on in the next one
 _FRAME = 0.03  # s over which the power of sound is averaged
 
@@ -35,32 +46,57 @@ Region = tuple[float, float]  # start and end in seconds
 
 @dataclass(frozen=True)
 class Speech:
-    """Regions with speech, in order; faint: those far from any clear speech."""
+    """Where somebody speaks.
+
+    regions: what the recogniser reads, in order, at most `MAX_REGION` seconds each. faint: those of
+    them that are far from any clear speech. talk: who speaks, by the network.
+    """
 
     regions: list[Region]
     faint: list[Region]
+    talk: Talk
+
+    @property
+    def certain(self) -> list[Region]:
+        """What the network takes for speech, without what is only in faint regions."""
+        return [
+            (start, end)
+            for start, end in self.talk.regions()
+            if not any(first < end and start < last for first, last in self.faint)
+        ]
+
+
+NO_SPEECH = Speech([], [], Talk())
 
 
 def find_speech(media: Media) -> Speech:
-    """Find the regions of a recording with speech.
+    """Find the regions of a recording with speech; they do not overlap.
 
-    They do not overlap, and last at most `MAX_REGION` seconds each. If a block ends during speech,
-    the next block begins with its last region, so no region is cut at a seam.
+    Silero's, and what the network hears beside them.
     """
+    if not media.has_audio:
+        return NO_SPEECH
+    talk, regions = listen(media), _silero(media)
+    regions = sorted([*regions, *_outside(talk.regions(), regions)])
+    clear = talk.clear()
+    faint = [
+        (first, last)
+        for first, last in regions
+        if not any(first - NEAR < end and begin < last + NEAR for begin, end in clear)
+    ]
+    return Speech(regions, faint, talk)
+
+
+def _silero(media: Media) -> list[Region]:
+    """If a block ends during speech, the next begins with its last region: no seam cuts one."""
     regions: list[Region] = []
-    clear: list[Region] = []
     start = 0.0
-    while media.has_audio and start < media.duration:
+    while start < media.duration:
         samples = media.sound(start, start + _BLOCK)
         if not len(samples):
             break
         length = len(samples) / RATE
         block = detect(samples)
-        clear += [
-            (start + first, start + last)
-            for first, last in detect(samples, CLEAR, CLEAR - 0.15, 0.0)
-            if last - first >= CLEAR_LENGTH
-        ]
         next_start = start + length
         if block and length >= _BLOCK:
             last_start, last_end = block[-1]
@@ -69,12 +105,30 @@ def find_speech(media: Media) -> Speech:
                 block.pop()
         regions += [(start + first, start + last) for first, last in block]
         start = next_start
-    faint = [
-        (first, last)
-        for first, last in regions
-        if not any(first - NEAR < end and begin < last + NEAR for begin, end in clear)
-    ]
-    return Speech(regions, faint)
+    return regions
+
+
+def _outside(regions: list[Region], others: list[Region]) -> list[Region]:
+    """Return the parts of regions outside others that last `MISSED` seconds; both in order.
+
+    >>> _outside([(0.0, 4.0), (6.0, 7.0)], [(1.0, 1.8), (6.2, 7.5)])
+    [(0.0, 1.0), (1.8, 4.0)]
+    """
+    parts = []
+    first = 0
+    for start, end in regions:
+        while first < len(others) and others[first][1] <= start:
+            first += 1
+        last = first
+        while last < len(others) and others[last][0] < end:
+            last += 1
+        edges = [start, *(time for other in others[first:last] for time in other), end]
+        parts += [
+            (one, other)
+            for one, other in zip(edges[::2], edges[1::2], strict=True)
+            if other - one >= MISSED
+        ]
+    return parts
 
 
 class _HasSound(Protocol):

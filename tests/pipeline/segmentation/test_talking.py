@@ -1,0 +1,74 @@
+"""Regions of speech from what the network hears, and utterances that cover them."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pipeline.core.dialogue import Utterance
+from pipeline.media.decode import RATE
+from pipeline.segmentation import talking
+from pipeline.segmentation.talking import LONGEST, Talk, listen
+from pipeline.segmentation.turns import APART, WORDLESS, fill_regions
+
+
+@dataclass
+class Sound:
+    samples: np.ndarray
+
+    def sound(self, start: float, end: float) -> np.ndarray:
+        return self.samples[round(start * RATE) : round(end * RATE)]
+
+
+def test_regions_are_in_order_inside_the_recording_and_not_too_long() -> None:
+    rng = np.random.default_rng(0)
+    for seconds in (3.0, 14.0, 35.0):
+        starts = np.arange(0, 59 * seconds, 237).astype(int)
+        slow = np.repeat(rng.uniform(0, 1, (len(starts), 31, 3)), 19, axis=1)
+        for windows in (slow, np.ones_like(slow), np.zeros_like(slow)):
+            regions = Talk(starts, windows.astype(np.float32), seconds).regions()
+            assert all(0 <= start < end <= seconds for start, end in regions)
+            assert all(end - start <= LONGEST for start, end in regions)
+            assert all(a[1] <= b[0] for a, b in pairwise(regions))
+        assert not regions
+
+
+def test_the_voice_changes_where_another_one_speaks() -> None:
+    window = np.zeros((1, 589, 3), np.float32)
+    window[0, :300, 0] = window[0, 300:, 1] = 1
+    talk = Talk(np.zeros(1, int), window, 9.0)
+    change = talking._seconds(300)
+    assert talk.change(0.5, change, 8.0) > 0.9
+    assert talk.change(0.5, change - 2, 8.0) == 0 == talk.change(0.5, change + 2, 8.0)
+
+
+def test_seams_between_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Sound(np.random.default_rng(0).normal(0, 0.05, 22 * RATE).astype(np.float32))
+    whole = listen(sound)
+    monkeypatch.setattr(talking, "_BLOCK", 2)
+    parts = listen(sound)
+    for talk in (whole, parts):  # the last window ends with more or less silence
+        assert len(talk.starts) == 5 and talk.seconds == 22 and len(talk.speech) > 22 * RATE / 270
+    assert np.array_equal(whole.starts[:-1], parts.starts[:-1])
+    assert np.allclose(whole.windows[:-1], parts.windows[:-1], atol=1e-5)
+
+
+def test_utterances_cover_the_regions_and_keep_their_words() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        edges = np.cumsum(rng.uniform(0.05, 2, 16)).reshape(8, 2).tolist()
+        regions = np.cumsum(rng.uniform(0.05, 4, 8)).reshape(4, 2).tolist()
+        spoken = [Utterance(start, end, f"word {k}") for k, (start, end) in enumerate(edges)]
+        filled = fill_regions(spoken, regions)
+        assert all(one.end <= other.start for one, other in pairwise(filled))
+        worded = [utterance for utterance in filled if utterance.text != WORDLESS]
+        assert [replace(u, start=0, end=0) for u in worded] == [
+            replace(u, start=0, end=0) for u in spoken
+        ]
+        for before, after in zip(spoken, worded, strict=True):
+            assert after.start <= before.start and before.end <= after.end
+        for start, end in regions:
+            inside = [u for u in filled if u.start < end and start < u.end]
+            covered = sum(min(u.end, end) - max(u.start, start) for u in inside)
+            assert end - start - covered < (1e-9 if inside else APART)
