@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/merc label examples/dialogue.mp4 --format json,csv,srt --out runs/demo
 
+# threads that have nothing to do sleep, so that two files of tests at a time share the cores
 test: .venv/ready lint browser
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # the tests of the page drive Chromium
 browser: .venv/ready

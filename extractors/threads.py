@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
-__all__ = ["forget_mkl_threads", "one_thread"]
+__all__ = ["forget_mkl_threads", "one_thread", "side_by_side"]
 
 
 @contextmanager
@@ -24,6 +26,25 @@ def one_thread(enabled: bool = True) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(threads: int) -> Executor:
+    """Return an executor that runs calls on so many threads, or at once if it is one.
+
+    >>> with side_by_side(1) as pool:
+    ...     pool.submit(max, 1, 2).result()
+    2
+    """
+    return ThreadPoolExecutor(threads) if threads > 1 else _AtOnce()
+
+
+class _AtOnce(Executor):
+    """Run each call when it is submitted, in the caller's thread."""
+
+    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments, **options))
+        return future
 
 
 def forget_mkl_threads() -> None:

@@ -4,14 +4,16 @@ Faces are detected and followed, the one that speaks is chosen, and its embeddin
 sharp ones with more weight.
 This takes one pass over the frames of a recording of any length. Only the faces of utterances that
 are in progress stay in memory, as small grey crops, at most 100 per face. The network runs on the
-chosen face only, and of every two neighbouring frames on the sharper one.
+chosen face only, and of every two neighbouring frames on the sharper one; with several threads, it
+runs beside the search for faces. No value depends on that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from extractors.frame_scanner import FrameScanner
 from extractors.precision import full_precision
 from extractors.sharpness import sharpest, sharpness
 from extractors.speaking import choose_speaker
-from extractors.threads import one_thread
+from extractors.threads import one_thread, side_by_side
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.weights import check_weights
@@ -51,6 +53,15 @@ BATCH = 16  # crops; what the network computes from them fits into the cache of 
 MAX_HELD = 20_000  # crops, 46 MB, of utterances whose face is not chosen yet
 
 Frames = Iterable[tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Average:
+    """The feature of a face, the number of crops it is made of, and their mean."""
+
+    vector: np.ndarray
+    used: int
+    picture: np.ndarray
 
 
 class VisualExtractor:
@@ -132,22 +143,47 @@ class VisualExtractor:
         no_times = FaceReading(None, "the utterance has no times", detector=self._detector.name)
         readings = [no_times for _ in spans]
         waiting = open_spans(spans)
-        current: list[FaceSpan] = []
         scanner = FrameScanner(FaceTracker(self._detector))
         contest = FaceContest() if speakers is not None and self.choose == "auto" else None
+        averages: dict[int, Future[_Average]] = {}
 
         def finish(span: FaceSpan) -> None:
             if contest is None or not span.faces:
                 readings[span.index] = self._finish(span, sound)
                 return
             contest.add(span, (speakers or [])[span.index], sound)
+            if len(span.faces) == 1:
+                average(span, *span.faces.values())
             while contest.held > MAX_HELD:  # decide the oldest by what is known so far
                 decide(contest.resolve(len(contest.open) // 2 + 1))
 
-        def decide(chosen: list[tuple[FaceSpan, SpanFace, float]]) -> None:
-            for span, face, confidence in chosen:
-                readings[span.index] = self._reading(span, [face], confidence)
+        def average(span: FaceSpan, face: SpanFace) -> None:
+            averages[span.index] = pool.submit(self._average, [face])
 
+        def decide(chosen: list[tuple[FaceSpan, SpanFace, float]]) -> None:
+            for span, face, _ in chosen:
+                if span.index not in averages:
+                    average(span, face)
+            for span, face, confidence in chosen:
+                found = averages.pop(span.index).result()
+                readings[span.index] = self._reading(span, [face], confidence, found)
+
+        with full_precision(), side_by_side(torch.get_num_threads()) as pool:
+            self._follow(frames, waiting, scanner, finish)
+            if contest is not None:
+                decide(contest.resolve(len(contest.open)))
+        turned = scanner.tracker.orientation.turned
+        return [replace(reading, turned=turned) for reading in readings] if turned else readings
+
+    def _follow(
+        self,
+        frames: Frames,
+        waiting: list[FaceSpan],
+        scanner: FrameScanner,
+        finish: Callable[[FaceSpan], None],
+    ) -> None:
+        """Collect the faces of each utterance; call `finish` with it when it is over."""
+        current: list[FaceSpan] = []
         last = -math.inf
         for time, image in frames:
             if time < last:
@@ -172,10 +208,6 @@ class VisualExtractor:
                 break
         for span in current + waiting:
             finish(span)
-        if contest is not None:
-            decide(contest.resolve(len(contest.open)))
-        turned = scanner.tracker.orientation.turned
-        return [replace(reading, turned=turned) for reading in readings] if turned else readings
 
     @torch.inference_mode()
     def embed_faces(self, faces: np.ndarray) -> np.ndarray:
@@ -224,7 +256,7 @@ class VisualExtractor:
         if not span.faces:
             return FaceReading(None, _why_missing(span), **self._facts(span))
         chosen, confidence = self._choose(span, sound)
-        return self._reading(span, chosen, confidence)
+        return self._reading(span, chosen, confidence, self._average(chosen))
 
     def _facts(self, span: FaceSpan) -> dict[str, Any]:
         return {
@@ -233,27 +265,33 @@ class VisualExtractor:
             "detector": self._detector.name,
         }
 
-    def _reading(self, span: FaceSpan, chosen: list[SpanFace], confidence: float) -> FaceReading:
-        """Average the embeddings of the chosen face."""
+    def _average(self, chosen: list[SpanFace]) -> _Average:
+        """Average the embeddings of the chosen face, or of several."""
         parts = [_sharpest(face) for face in chosen]
         crops = np.concatenate([crops for crops, _ in parts])
         weights = np.concatenate([weights for _, weights in parts])
         embeddings = self.embed_faces(crops).astype(np.float64)
+        vector = np.average(embeddings, axis=0, weights=weights).astype(np.float32)
+        return _Average(vector, len(crops), mean_picture(crops, weights))
+
+    def _reading(
+        self, span: FaceSpan, chosen: list[SpanFace], confidence: float, average: _Average
+    ) -> FaceReading:
         frames = sum(face.frames for face in chosen)
         score, side, x, y = (
             sum(getattr(face, name) for face in chosen) / frames
             for name in ("score", "side", "x", "y")
         )
         return FaceReading(
-            np.average(embeddings, axis=0, weights=weights).astype(np.float32),
+            average.vector,
             faces=min(frames, span.frames),
-            used=len(crops),
+            used=average.used,
             confidence=float(confidence),
             score=score,
             side=side,
             centre=(x, y),
             boxes=tuple(chosen[0].boxes) if len(chosen) == 1 else (),
-            picture=mean_picture(crops, weights),
+            picture=average.picture,
             **self._facts(span),
         )
 

@@ -65,15 +65,17 @@ def start_worker(work: Work | bytes, threads: int) -> Worker:
     """Start a worker. work: or its pickle.
 
     Each library gets so many threads, unless the environment says otherwise. Threads of several
-    workers on one core would wait for each other.
+    workers on one core would wait for each other. Threads of OpenMP that have nothing to do sleep:
+    by default they keep a core busy for a while, which the other stages need.
     """
     context = multiprocessing.get_context("spawn")  # a fork of torch's or OpenMP's threads hangs
     ours, theirs = context.Pipe()
     # bytes, so that the worker watches its parent before it imports what `work` needs
     pickled = work if isinstance(work, bytes) else bytes(ForkingPickler.dumps(work))
     process = context.Process(target=_serve, args=(pickled, theirs), daemon=True)
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update({name: str(threads) for name, value in before.items() if value is None})
+    settings = dict.fromkeys(THREADS, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update({name: settings[name] for name, value in before.items() if value is None})
     try:
         with _interrupts_blocked():
             process.start()
