@@ -103,14 +103,14 @@ class Recogniser:
         name = Path(self.model).name if Path(self.model).is_dir() else self.model
         return {
             "extractor": "whisper",
-            "version": f"6/{package_version('faster-whisper')}",
+            "version": f"7/{package_version('faster-whisper')}",
             "weights": self.sha256,
             "options": {
                 "model": name,
                 "language": self.language,
                 "compute": "int8",
                 "beam": 1,
-                "activity": "silero",
+                "activity": "silero and talking",
             },
         }
 

@@ -58,12 +58,8 @@ class Speech:
 
     @property
     def certain(self) -> list[Region]:
-        """What the network takes for speech, without what is only in faint regions."""
-        return [
-            (start, end)
-            for start, end in self.talk.regions()
-            if not any(first < end and start < last for first, last in self.faint)
-        ]
+        """What the network takes for speech, near clear speech."""
+        return _near(self.talk.regions(), self.talk.clear())
 
 
 NO_SPEECH = Speech([], [], Talk())
@@ -78,13 +74,20 @@ def find_speech(media: Media) -> Speech:
         return NO_SPEECH
     talk, regions = listen(media), _silero(media)
     regions = sorted([*regions, *_outside(talk.regions(), regions)])
-    clear = talk.clear()
-    faint = [
-        (first, last)
-        for first, last in regions
-        if not any(first - NEAR < end and begin < last + NEAR for begin, end in clear)
-    ]
-    return Speech(regions, faint, talk)
+    near = _near(regions, talk.clear())
+    return Speech(regions, [region for region in regions if region not in near], talk)
+
+
+def _near(regions: list[Region], clear: list[Region]) -> list[Region]:
+    """Return the regions that are less than `NEAR` seconds from clear speech; both in order."""
+    near = []
+    first = 0
+    for start, end in regions:
+        while first < len(clear) and clear[first][1] <= start - NEAR:
+            first += 1
+        if first < len(clear) and clear[first][0] < end + NEAR:
+            near.append((start, end))
+    return near
 
 
 def _silero(media: Media) -> list[Region]:
