@@ -24,7 +24,7 @@ from pipeline.core.resources import limit_memory_pools
 __all__ = ["FOREVER", "SECONDS_TO_STOP", "Worker", "start_worker"]
 
 FOREVER = float("inf")
-SECONDS_TO_STOP = 1.0  # for workers to remove their temporary files; then they are killed
+SECONDS_TO_STOP = 3.0  # for workers to remove their temporary files; then they are killed
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 THREADS = (  # how many threads a library starts, read when it is loaded
     "OMP_NUM_THREADS",  # torch and its MKL, the face detector
