@@ -34,10 +34,10 @@ from pipeline.segmentation.transcripts import (
 from pipeline.segmentation.turns import (
     WORDLESS,
     close_gaps,
-    fill_regions,
     join_short,
     joined,
     split_turns,
+    with_wordless,
 )
 from pipeline.segmentation.voice_activity import NO_SPEECH, quietest
 
@@ -251,7 +251,7 @@ class _Run:
             text = "".join(word.text for word in turn).strip()
             if text:
                 utterances.append(Utterance(start, end, text, words=tuple(turn)))
-        utterances = fill_regions(utterances, joined(speech.certain))
+        utterances = with_wordless(utterances, joined(speech.certain))
         self._warn_of_wordless(utterances, speech.faint)
         return utterances
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from pipeline.core.dialogue import Utterance, Word
 
-__all__ = ["WORDLESS", "Turn", "close_gaps", "fill_regions", "join_short", "joined", "split_turns"]
+__all__ = ["WORDLESS", "Turn", "close_gaps", "join_short", "joined", "split_turns", "with_wordless"]
 
 WORDLESS = "…"  # the text of speech without recognisable words
 
@@ -23,7 +23,7 @@ LONGEST = 15.0  # s; longer sentences are cut at their best gap, even if it is n
 FRAGMENT = 0.35  # s; shorter pieces that do not end a sentence join their neighbour
 SHORT = 0.6  # s; too short to show an emotion: joins the neighbouring utterance of its speaker
 ADJACENT = 0.3  # s; utterances further apart than this are never joined
-APART = 0.5  # s; speech without words is an utterance if it lasts as long
+APART = 1.0  # s; speech without words is an utterance if it lasts as long
 CLOSED_GAP = 2.0  # s; longest gap between turns that is filled if the voice goes on in it
 _SENTENCE_END = re.compile(r"[.?!…。！？؟।]['\")\]]*$")
 _ABBREVIATION = re.compile(r"^(?:mr|mrs|ms|dr|prof|st|vs|etc|[a-z])\.$", re.IGNORECASE)
@@ -94,32 +94,27 @@ def joined(regions: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return parts
 
 
-def fill_regions(
+def with_wordless(
     utterances: list[Utterance], regions: list[tuple[float, float]]
 ) -> list[Utterance]:
-    """Let utterances cover regions of speech: what holds no words is extended to, or stands alone.
+    """Add utterances with text "…" where regions of speech hold no words for `APART` seconds.
 
-    utterances: in order of time, without overlaps. A part of a region that they leave out becomes
-    an utterance with text "…" if it lasts `APART` seconds; a shorter one becomes part of the
-    utterance next to it, if there is one.
+    utterances: in order of time, without overlaps.
 
-    >>> fill_regions([Utterance(0.2, 1.0, "Hello.")], [(0.0, 1.2), (3.0, 4.0)])
-    [Utterance(start=0.0, end=1.2, text='Hello.', speaker=''), \
+    >>> with_wordless([Utterance(0.2, 1.0, "Hello.")], [(0.0, 1.2), (3.0, 4.0)])
+    [Utterance(start=0.2, end=1.0, text='Hello.', speaker=''), \
 Utterance(start=3.0, end=4.0, text='…', speaker='')]
     """
-    filled = list(utterances)
-    alone = []
+    wordless = []
     for first, last in regions:
-        inside = [k for k, u in enumerate(filled) if u.start < last and first < u.end]
-        edges = [first, *(t for k in inside for t in (filled[k].start, filled[k].end)), last]
-        for number, (start, end) in enumerate(zip(edges[::2], edges[1::2], strict=True)):
-            if end - start >= APART:
-                alone.append(Utterance(start, end, WORDLESS))
-            elif start < end and number:
-                filled[inside[number - 1]] = replace(filled[inside[number - 1]], end=end)
-            elif start < end and inside:
-                filled[inside[0]] = replace(filled[inside[0]], start=start)
-    return sorted([*filled, *alone], key=lambda u: (u.start, u.end))
+        inside = [u for u in utterances if u.start < last and first < u.end]
+        edges = [first, *(time for u in inside for time in (u.start, u.end)), last]
+        wordless += [
+            Utterance(start, end, WORDLESS)
+            for start, end in zip(edges[::2], edges[1::2], strict=True)
+            if end - start >= APART
+        ]
+    return sorted([*utterances, *wordless], key=lambda u: (u.start, u.end))
 
 
 def join_short(utterances: list[Utterance]) -> list[Utterance]:

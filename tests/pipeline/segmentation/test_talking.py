@@ -1,6 +1,6 @@
-"""Regions of speech from what the network hears, and utterances that cover them."""
+"""Regions of speech from what the network hears, and utterances without words."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +10,7 @@ from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import RATE
 from pipeline.segmentation import talking
 from pipeline.segmentation.talking import LONGEST, Talk, listen
-from pipeline.segmentation.turns import APART, WORDLESS, fill_regions
+from pipeline.segmentation.turns import APART, WORDLESS, with_wordless
 
 
 @dataclass
@@ -54,21 +54,17 @@ def test_seams_between_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert np.allclose(whole.windows[:-1], parts.windows[:-1], atol=1e-5)
 
 
-def test_utterances_cover_the_regions_and_keep_their_words() -> None:
+def test_speech_without_words_is_an_utterance_beside_the_others() -> None:
     rng = np.random.default_rng(1)
     for _ in range(200):
         edges = np.cumsum(rng.uniform(0.05, 2, 16)).reshape(8, 2).tolist()
         regions = np.cumsum(rng.uniform(0.05, 4, 8)).reshape(4, 2).tolist()
         spoken = [Utterance(start, end, f"word {k}") for k, (start, end) in enumerate(edges)]
-        filled = fill_regions(spoken, regions)
-        assert all(one.end <= other.start for one, other in pairwise(filled))
-        worded = [utterance for utterance in filled if utterance.text != WORDLESS]
-        assert [replace(u, start=0, end=0) for u in worded] == [
-            replace(u, start=0, end=0) for u in spoken
-        ]
-        for before, after in zip(spoken, worded, strict=True):
-            assert after.start <= before.start and before.end <= after.end
+        found = with_wordless(spoken, regions)
+        assert [utterance for utterance in found if utterance.text != WORDLESS] == spoken
+        assert all(one.end <= other.start for one, other in pairwise(found))
         for start, end in regions:
-            inside = [u for u in filled if u.start < end and start < u.end]
-            covered = sum(min(u.end, end) - max(u.start, start) for u in inside)
-            assert end - start - covered < (1e-9 if inside else APART)
+            inside = [u for u in found if u.start < end and start < u.end]
+            times = [start, *(time for u in inside for time in (u.start, u.end)), end]
+            gaps = zip(times[::2], times[1::2], strict=True)
+            assert all(last - first < APART for first, last in gaps)
