@@ -1,7 +1,7 @@
-"""How likely it is that two people speak at once in an utterance, from its voice features.
+"""How likely it is that two people speak at once in an utterance, from Whisper's encoder.
 
-Logistic regression on the features of profile `offline` (`extractors.speech`), which are computed
-anyway. `pipeline/recipes/overlap.py` makes its weights; docs/speakers.md has the figures.
+Logistic regression on the statistics of the states of its last layer (`extractors.speech`).
+`pipeline/recipes/overlap.py` makes its weights; docs/speakers.md has the figures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LIKELY = 0.9  # probability from which merc warns
 def overlap_probability(features: np.ndarray) -> float:
     """Return the probability that two people speak at once for 0.2 s or more.
 
-    features: (768,) of the utterance, from `SpeechExtractor`.
+    features: (768,) of the utterance, from `SpeechExtractor(layers=4)`.
 
     >>> import numpy as np
     >>> 0 <= overlap_probability(np.zeros(768, np.float32)) <= 1

@@ -2,8 +2,9 @@
 
 Functionals such as IS10's hold the voice, microphone and room as much as the emotion, so a
 classifier of one corpus is near chance on another. The states of a speech recogniser's encoder
-(Radford et al. 2023, ICML, `tiny.en`) were trained on all of these and carry over better:
-docs/merc-offline.md has the figures.
+(Radford et al. 2023, ICML, `tiny.en`) were trained on all of these and carry over better. Its first
+layer carries over best (docs/merc-offline.md has the figures); the last one tells best whether two
+people speak at once.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from pipeline.core.fingerprints import package_version, sha256_of
 from pipeline.core.resources import release_memory
 from pipeline.core.weights import check_weights, tiny_en_folder
 
-__all__ = ["SpeechExtractor", "encoder_folder"]
+__all__ = ["LAYERS", "SpeechExtractor", "encoder_folder"]
 
 VERSION = "1"  # raise when the same weights give other features, because of a change of this file
 HOP = 160  # samples per column of the log-mel spectrogram, 10 ms
 WINDOW = 3000  # columns, 30 s: the most that the encoder reads at once
 MARGIN = 1600  # samples of silence after the utterance
+LAYERS = 4  # of the encoder of tiny.en
 PEAK = 0.5  # every utterance is scaled to this, so that the level of a recording does not matter
 
 
@@ -36,6 +38,8 @@ class SpeechExtractor:
     """Compute mean and standard deviation over time of the states of Whisper's encoder.
 
     Raises MercError with the first use if the weights are not installed or not the expected file.
+
+    layers: the states after so many of the encoder's four layers, normalised as its last ones are.
 
     >>> import numpy as np
     >>> tone = 0.1 * np.sin(2 * np.pi * 220 * np.arange(16000) / 16000).astype(np.float32)
@@ -45,6 +49,9 @@ class SpeechExtractor:
 
     dim = 2 * 384
 
+    def __init__(self, layers: int = 1) -> None:
+        self.layers = layers
+
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What determines the values (JSON-able)."""
@@ -53,7 +60,12 @@ class SpeechExtractor:
             "extractor": "whisper-encoder",
             "version": "/".join([VERSION, *packages]),
             "weights": self._weights,
-            "options": {"model": "tiny.en", "rate": RATE, "longest": MAX_DURATION},
+            "options": {
+                "model": "tiny.en",
+                "layers": self.layers,
+                "rate": RATE,
+                "longest": MAX_DURATION,
+            },
         }
 
     def extract(self, waveform: np.ndarray, rate: int) -> np.ndarray:
@@ -85,16 +97,21 @@ class SpeechExtractor:
     ) -> dict[str, Any]:
         """Describe an extraction (JSON-able): duration, duration used, whether cut or silent.
 
-        vector: the feature; with it, also `overlap`, the probability that two people speak at once.
+        vector: the feature, if there is one: then also `overlap`, the probability that two people
+            speak at once, from the states of all layers.
         """
         about = describe_sound(waveform, rate)
         if vector is not None:
-            about["overlap"] = round(overlap_probability(vector), 2)
+            about["overlap"] = round(overlap_probability(self._deep.extract(waveform, rate)), 2)
         return about
 
     def __getstate__(self) -> dict[str, Any]:
         # CTranslate2's object cannot be pickled: another process creates it anew
-        return {}
+        return {"layers": self.layers}
+
+    @cached_property
+    def _deep(self) -> SpeechExtractor:
+        return SpeechExtractor(LAYERS)
 
     @cached_property
     def _weights(self) -> str:
@@ -109,7 +126,7 @@ class SpeechExtractor:
         # one thread: each number of threads sums products in another order
         forget_mkl_threads()
         encoder = load_encoder(
-            encoder_folder(), device="cpu", compute_type="float32", intra_threads=1
+            encoder_folder(), self.layers, device="cpu", compute_type="float32", intra_threads=1
         )
         release_memory()
         return encoder

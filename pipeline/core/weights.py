@@ -15,7 +15,7 @@ __all__ = ["SHA256", "check_weights", "tiny_en_folder"]
 
 SHA256 = {
     # shipped with merc
-    "merc-offline": "cc6899b6e30b5faac4ef17d3d7c0027a8207b978d6195c71c90e5eaeb4d1c12d",
+    "merc-offline": "93a55bbc06abbfe45821ced092bf021d9ca2df5985bd70f3c55c9834b99941e9",
     "face network": "09c150582b5609745a0d987d29c60b94dd902438d3cf248d326ff66ccfe027ab",
     "voice encoder": "59e24aa2466678297bdec86f9af6231c6f6e53c1106f7c30485bd5a1c6fba784",
     "talking network": "451fe8cdefdcbccd4b69df2fe519c969031a6c97b6fa3951fd64c657bc9c8f50",

@@ -20,10 +20,11 @@ from pipeline.recipes.paired import PairedCorpus, Rates, Words
 from pipeline.training.calibration import calibration_error
 from pipeline.training.linear_probe import probe
 from pipeline.training.metrics import dialogue_confusions, interval, weighted_f1
-from pipeline.training.predictor import Predictor, keep_modalities, modality_sets
+from pipeline.training.predictor import Predictor, keep_modalities, modality_sets, prepare
 
 __all__ = [
     "calibration",
+    "corpus_shows",
     "faces_alone",
     "neutral_words",
     "other_words_alone",
@@ -120,6 +121,33 @@ def voices_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
     return result
 
 
+def corpus_shows(model: Predictor, corpus: PairedCorpus) -> dict[str, float]:
+    """Return how well logistic regression names the corpus of a voice from what the model reads.
+
+    version -> recall of the corpora of held-out speakers, averaged. The probe learns from as many
+    clips of each corpus, all of training speakers; single utterances.
+    """
+    assert corpus.voices is not None
+    rng = np.random.default_rng(5)
+    train, test = corpus.voices.without(corpus.held_out), corpus.voices.only(corpus.held_out)
+    names, numbers = np.unique(train.corpora, return_inverse=True)
+    least = np.bincount(numbers).min()
+    chosen = np.concatenate(
+        [rng.permutation(np.flatnonzero(numbers == k))[:least] for k in range(len(names))]
+    )
+    train = train.select(np.isin(np.arange(len(numbers)), chosen))
+    rows = [_normalised(model, train.vectors[:, k]) for k in range(len(VERSIONS))]
+    guesses = probe(
+        np.concatenate(rows),
+        np.tile(train.corpora, len(VERSIONS)),
+        {name: _normalised(model, test.vectors[:, k]) for k, name in enumerate(VERSIONS)},
+    )
+    return {
+        name: float(np.mean([(guess == c)[test.corpora == c].mean() for c in set(test.corpora)]))
+        for name, guess in guesses.items()
+    }
+
+
 def neutral_words(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
     """Score utterances of neutral words, whose voice and face show the emotion, one per dialogue.
 
@@ -183,6 +211,15 @@ def _single(model: Predictor, modality: str, row: np.ndarray) -> Dialogue:
     features = {m: np.full((1, width), np.nan, np.float32) for m, width in model.widths.items()}
     features[modality] = row[None]
     return Dialogue("0", "test", ["0"], ["one"], [""], np.array([-1]), features)
+
+
+def _normalised(model: Predictor, rows: np.ndarray) -> np.ndarray:
+    """Return voice vectors (n, width) as the model reads them, each as a dialogue of its own."""
+    normaliser = model.checkpoint.normaliser
+    dialogues = (_single(model, "audio", row) for row in rows)
+    return np.concatenate(
+        [prepare(d, model.widths, normaliser).features["audio"] for d in dialogues]
+    )
 
 
 def _text_dialogue(transcript: Transcript, rows: np.ndarray) -> Dialogue:

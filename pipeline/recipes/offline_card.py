@@ -20,6 +20,7 @@ from pipeline.corpora.meld_transcripts import EMOTIONS
 from pipeline.recipes.measure_on_clips import VERSIONS, measure_clips, measure_exchange
 from pipeline.recipes.measure_on_corpus import (
     calibration,
+    corpus_shows,
     faces_alone,
     neutral_words,
     other_words_alone,
@@ -40,8 +41,8 @@ Cross-Space Synergy, width {d}, {parameters:,} parameters, {megabytes:.1f} MB in
 
 For every utterance of a dialogue, the model reads up to three features and predicts one of MELD's
 seven emotions. The features are 384-d MiniLM of the text, fine-tuned on four corpora; 768-d
-statistics of the states of Whisper's encoder (tiny.en) of the voice; and 342-d FER+ DenseNet of the
-face. Any of them may be missing.
+statistics of the first layer of Whisper's encoder (tiny.en) of the voice; and 342-d FER+ DenseNet
+of the face. Any of them may be missing.
 
 **Training data:** the paired corpus. Utterances of MELD, EmoryNLP, DailyDialog and GoEmotions were
 given acted voices (EmoDB, TESS, CREMA-D, RAVDESS; clean and distorted) and posed faces (FER+). What
@@ -64,6 +65,9 @@ was not read.
 Voice alone, one utterance at a time, actors that were not used in training, uniform prior (UAR):
 
 {voices}
+Logistic regression names the corpus of such a clip, from what the model reads of it, with a recall
+of {shows_clean:.2f} clean and {shows_changed:.2f} distorted (chance: .25 to .33).
+
 Neutral words, whose emotion only voice and face show ({film_utterances} utterances, one at a time;
 voices of unseen actors, faces of FER+ valid that follow the crowd's votes), as a person plays it
 (rows) and as labelled (columns), in percent:
@@ -152,6 +156,7 @@ def measure(
         "exchange": exchange,
         "clips": lambda: measure_clips(shipped, clips, jobs),
         "voices": lambda: voices_alone(shipped, corpus),
+        "corpus_shows": lambda: corpus_shows(shipped, corpus),
         "neutral_words": lambda: neutral_words(shipped, corpus),
     }
     figures: dict[str, Any] = {"seeds": len(seeds)}
@@ -179,6 +184,8 @@ def offline_card(figures: dict[str, Any]) -> str:
             ["what", "score"], [*_corpus_rows(figures), *_clip_rows(figures["clips"], figures)]
         ),
         voices=_voice_table(figures["voices"]),
+        shows_clean=figures["corpus_shows"]["clean"],
+        shows_changed=figures["corpus_shows"]["changed"],
         film_utterances=film["utterances"],
         confusion=_confusion_table(film["confusion"]),
         calibration=_calibration_table(figures["calibration"]),

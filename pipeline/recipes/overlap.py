@@ -3,8 +3,8 @@
     python -m pipeline.recipes.overlap SPEECH_FOLDER
 
 Utterances of acted voices in simulated rooms: in half of them a second speaker talks during the
-first one's words; in some, after them. Logistic regression on the voice features of profile
-`offline` learns which is which. Every fifth speaker is left out, and the figures are theirs.
+first one's words; in some, after them. Logistic regression on the states of Whisper's encoder
+learns which is which. Every fifth speaker is left out, and the figures are theirs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from extractors.overlap import WEIGHTS
-from extractors.speech import SpeechExtractor
+from extractors.speech import LAYERS, SpeechExtractor
 from pipeline.media.decode import RATE
 from pipeline.recipes.acted_voices import read_clips, sounds_of
 from pipeline.recipes.rooms import CONDITIONS, Place, coloured_noise
@@ -96,7 +96,7 @@ def make_weights(folder: Path, target: Path = WEIGHTS) -> dict[str, float]:
 
     def draw(pool: list[str], count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
-        extractor, vectors, seconds = SpeechExtractor(), [], []
+        extractor, vectors, seconds = SpeechExtractor(LAYERS), [], []
         for _ in range(count):
             corpus = rng.choice(sorted({name.split("-")[0] for name in pool}))
             of_corpus = [name for name in pool if name.startswith(f"{corpus}-")]

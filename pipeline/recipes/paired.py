@@ -32,7 +32,7 @@ from pipeline.recipes.cache import cached
 from pipeline.recipes.other_words import NEUTRAL_SENTENCES, TABLES, read_words
 from pipeline.recipes.posed_faces import FacePool, load_faces
 
-__all__ = ["PairedCorpus", "Rates", "Words", "load_paired", "pair"]
+__all__ = ["PairedCorpus", "Rates", "Words", "corpus_directions", "load_paired", "pair"]
 
 Report = Callable[[str], None]
 FILES = (
@@ -259,12 +259,32 @@ def load_paired(data: Path | None = None, report: Report = lambda message: None)
         faces={"train": train_faces, "valid": valid_faces, "test": valid_faces},
         voices=voices,
         sentences=_neutral_words(words.select(~in_test), extractors["text"]),
+        directions={"audio": corpus_directions(voices.without(HELD_OUT))},
     )
     dialogues = corpus.epoch(0, 0)
     for split in ("valid", "test"):
         rng = np.random.default_rng(0)
         dialogues += corpus.draw(split, rng) + corpus.neutral_sessions(split, 150, rng)
     return replace(corpus, dialogues=dialogues)
+
+
+def corpus_directions(voices: VoicePool) -> np.ndarray:
+    """Return (corpora - 1, d), the differences between the corpora where the emotion is the same.
+
+    Every emotion that all corpora have counts the same.
+    """
+    names = list(dict.fromkeys(voices.corpora))
+    of_corpus = [voices.select(voices.corpora == name) for name in names]
+    shared = [
+        k for k in range(len(EMOTIONS)) if all((part.labels == k).any() for part in of_corpus)
+    ]
+    centres = np.stack(
+        [
+            np.mean([part.vectors[part.labels == k].mean((0, 1)) for k in shared], 0)
+            for part in of_corpus
+        ]
+    )
+    return centres[1:] - centres[0]
 
 
 def load_words(

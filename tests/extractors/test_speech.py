@@ -1,4 +1,4 @@
-"""Statistics of Whisper's encoder: they equal another program's, and unusable sound is refused."""
+"""Statistics of Whisper's first layer: of faster-whisper's spectrogram; bad sound is refused."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 import torchaudio.functional
 
 from extractors.speech import SpeechExtractor, encoder_folder
+from extractors.whisper_encoder import load_encoder
 from pipeline.core.errors import MercError
 from pipeline.media.decode import RATE, open_media
 
@@ -30,16 +31,20 @@ def extractor() -> SpeechExtractor:
     return SpeechExtractor()
 
 
-def test_values_equal_those_of_faster_whisper(clips, extractor):
-    from faster_whisper import WhisperModel
+def test_values_are_those_of_faster_whisper_s_spectrogram(clips, extractor):
+    """`test_whisper_encoder.py` compares the states with those of another program."""
+    from ctranslate2 import StorageView
+    from faster_whisper.feature_extractor import FeatureExtractor
 
-    whisper = WhisperModel(str(encoder_folder()), device="cpu", compute_type="float32")
+    encoder = load_encoder(encoder_folder(), 1, device="cpu", compute_type="float32")
     for clip in clips:
         clip = np.clip(clip, -1, 32767 / 32768)
         scaled = clip * (0.5 / np.abs(clip).max())
         columns = len(scaled) // 160 // 2 * 2
-        mel = whisper.feature_extractor(np.pad(scaled, (0, 1600)))[:, :columns]
-        states = np.asarray(whisper.encode(mel))[0]
+        mel = FeatureExtractor()(np.pad(scaled, (0, 1600)))[None, :, :columns]
+        states = np.array(
+            encoder.encode(StorageView.from_array(np.ascontiguousarray(mel, np.float32)))
+        )[0]
         vector = extractor.extract(clip, RATE)
         assert vector.shape == (768,) and vector.dtype == np.float32
         np.testing.assert_allclose(vector[:384], states.mean(0), atol=1e-4)

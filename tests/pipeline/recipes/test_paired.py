@@ -14,7 +14,7 @@ from pipeline.core.errors import MercError
 from pipeline.corpora.meld_transcripts import EMOTIONS, Transcript, read_meld_csv
 from pipeline.recipes.acted_voices import VoicePool
 from pipeline.recipes.other_words import TABLES
-from pipeline.recipes.paired import PairedCorpus, Rates, Words, load_paired
+from pipeline.recipes.paired import PairedCorpus, Rates, Words, corpus_directions, load_paired
 from pipeline.recipes.posed_faces import FacePool
 
 SENTENCE = 9.0  # the text vector of neutral words
@@ -81,6 +81,20 @@ def corpus() -> PairedCorpus:
         sentences=np.full((5, 4), SENTENCE, np.float32),
         rates=replace(Rates(), sessions=500, neutral_sessions=300, other_words=(20, 30, 60)),
     )
+
+
+def test_the_corpus_does_not_show_in_voices_of_the_same_emotion(corpus: PairedCorpus):
+    """Corpora differ by an offset, and in how frequent their emotions are."""
+    assert corpus.voices is not None
+    random = np.random.default_rng(0)
+    meaning, offset = random.standard_normal((2, 7, 10))
+    is_tess = (corpus.voices.corpora == "tess").astype(int)
+    rows = meaning[corpus.voices.labels] + 5 * offset[is_tess]
+    rows = rows[:, None] + 0.1 * random.standard_normal((len(rows), 2, 10))
+    directions = corpus_directions(replace(corpus.voices, vectors=rows.astype(np.float32)))
+    assert directions.shape == (1, 10)
+    expected = 5 * (offset[1] - offset[0])
+    assert np.allclose(directions[0], expected * np.sign(directions[0] @ expected), atol=0.2)
 
 
 def joined(dialogues: list, modality: str) -> np.ndarray:
