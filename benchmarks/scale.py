@@ -7,8 +7,8 @@
 A discrete-event simulation (simpy). A recording is read from the storage and then goes through the
 stages of merc in one worker, which holds one core; a GPU, if there is one, takes the visual stage
 and the text, one recording at a time. Workers take the longest recordings first. Stage times are
-those of docs/speed.md; what a GPU gains, the price of a core and the rates of the storage are
-assumptions, and arguments.
+those of `merc extract --log json`; what a GPU gains, the price of a core and the rates of the
+storage are assumptions, and arguments.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-# CPU seconds for a second of recording (docs/speed.md)
-STAGES = {"sound": 0.0022, "utterances": 0.0592, "text": 0.0157, "audio": 0.0218, "visual": 0.1415}
+# CPU seconds for a second of recording (docs/scale.md)
+STAGES = {"open": 0.0115, "utterances": 0.134, "text": 0.0021, "audio": 0.0163, "visual": 0.1646}
 ON_GPU = ("text", "visual")
-START = 12.0  # s to start a worker and load its models
+START = 6.0  # s to start a worker and load its models
 
 
 @dataclass(frozen=True)
