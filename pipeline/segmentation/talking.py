@@ -36,7 +36,7 @@ ACTIVE = 0.5  # probability that somebody speaks on each side of a change
 _WIDTH = round(SECONDS * RATE)
 _EDGE = 60  # frames, 1 s, at the ends of a window that count less: what surrounds them is unknown
 _BLOCK = 32  # windows whose sound is in memory at once
-_BATCH = 16
+_BATCH = 4  # windows in the network at once: 80 MB
 
 
 @dataclass(frozen=True)
