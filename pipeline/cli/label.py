@@ -137,7 +137,7 @@ def label(
     from pipeline.core.errors import UsageError
     from pipeline.core.failures import failure_of, run_each
     from pipeline.core.files import check_folder
-    from pipeline.core.remote import url_of
+    from pipeline.core.remote import output_url
     from pipeline.core.temporary import remove_stale
     from pipeline.exports import parse_formats
     from pipeline.media.inputs import check_transcript, find_media
@@ -171,7 +171,7 @@ def label(
         formats = parse_formats(format)
         inputs, failures = find_media(recordings, remote=True)
         check_transcript(transcript, inputs)
-        out_url = url_of(out) or "" if out else ""
+        out_url = output_url(out) if out else ""
         _check_urls(inputs, out, out_url, report, embed, overlay)
         if out and not out_url:
             check_folder(out)

@@ -17,13 +17,14 @@ from typing import Any, TypeVar
 
 from pipeline.core.errors import MercError, UsageError
 
-__all__ = ["SCHEMES", "RemoteFolder", "split_url", "url_of"]
+__all__ = ["SCHEMES", "RemoteFolder", "output_url", "split_url", "url_of"]
 
 SCHEMES = ("s3", "file")
 TRIES = 5  # of a request
 PAUSE = 0.2  # s before the second try; doubled each time
 INCOMING = ".incoming"  # folder of files that have no name yet
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.*)", re.DOTALL)
+_OTHER_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:(/.*)?", re.DOTALL)
 _T = TypeVar("_T")
 
 
@@ -42,6 +43,23 @@ def url_of(path: str | Path) -> str | None:
     if scheme not in SCHEMES:
         return None  # `check_local` says that merc opens no network addresses
     return f"{scheme}://" + ("/" if scheme == "file" else "") + match[2].rstrip("/")
+
+
+def output_url(folder: str | Path) -> str:
+    """Return the URL of a folder that is written to; "" if it is local.
+
+    Raises UsageError for URLs that merc cannot write to.
+
+    >>> output_url("s3://bucket/results"), output_url("results")
+    ('s3://bucket/results', '')
+    """
+    url = url_of(folder)
+    if url is None and _OTHER_URL.fullmatch(str(folder)) and not Path(folder).exists():
+        raise UsageError(
+            f"{folder}: no place for results",
+            "name a folder, or a URL: s3://BUCKET/..., file:///...",
+        )
+    return url or ""
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from pipeline.core.failures import Failure, Later, printable, run_each
 from pipeline.core.files import check_folder, check_room, json_ready
 from pipeline.core.progress import NoProgress, Progress, Stage, allow_time
 from pipeline.core.ray_engine import Cluster, check_engine, connect
-from pipeline.core.remote import url_of
+from pipeline.core.remote import output_url
 from pipeline.core.resources import WORKER_MEMORY, positive_number
 from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.profiles import ExtractorOptions, build_extractors
@@ -154,7 +154,7 @@ class Extraction:
         self.options, self.jobs, self.engine = options or ExtractOptions(), jobs, engine
         self.isolate = isolate
         self.root = store or default_store()
-        self.url = url_of(self.root) or ""
+        self.url = output_url(self.root)
         self.work = _Work(self.root, self.options, self.url)
 
     def open(self, load: bool = True) -> None:
@@ -228,7 +228,7 @@ class _Check:
 
 def extraction_cluster(root: Path, options: ExtractOptions, recordings: Sequence[Path]) -> Cluster:
     """Return what a worker takes of a node. recordings: one must be there, as must the store."""
-    url = url_of(root) or ""
+    url = output_url(root)
     stores = [] if url.startswith("s3:") else [Path(url.removeprefix("file://") or root)]
     return Cluster(
         gpus=_gpu_share() if options.extractors.device.startswith("cuda") else 0.0,

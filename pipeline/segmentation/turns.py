@@ -118,7 +118,7 @@ Utterance(start=3.0, end=4.0, text='…', speaker='')]
 
 
 def join_short(utterances: list[Utterance]) -> list[Utterance]:
-    """Join neighbouring utterances of one speaker if one of them is very short.
+    """Join neighbouring utterances of one speaker if one of them is very short; none without words.
 
     >>> hello = [Utterance(0.0, 0.4, "Hello."), Utterance(0.5, 0.9, "Hello.")]
     >>> join_short(hello)
@@ -129,6 +129,7 @@ def join_short(utterances: list[Utterance]) -> list[Utterance]:
         last = joined[-1] if joined else None
         if (
             last
+            and WORDLESS not in (last.text, utterance.text)
             and last.speaker == utterance.speaker
             and utterance.start - last.end < ADJACENT
             and min(last.end - last.start, utterance.end - utterance.start) < SHORT

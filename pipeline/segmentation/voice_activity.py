@@ -3,7 +3,8 @@
 The recogniser reads what Silero VAD (the model inside faster-whisper) takes for speech, and what a
 network that was trained on conversations hears beside that (`talking`). Silero's threshold is low:
 far and quiet speakers reach low probabilities only. Regions far from what is clear to the network
-are called faint, and their words must be certain to count.
+are called faint, and their words must be certain to count. The network takes sirens and noise that
+swells as fast as syllables for speech, so what it hears counts only where Silero hears some of it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ CLEAR = 0.5  # probability of clear speech
 NEAR = 2.0  # s; a region further than this from clear speech is faint
 PADDING = 0.1  # s added at both ends of speech
 MAX_REGION = 28.0  # s; fits the 30 s window of Whisper
+CONFIRMED = 0.25  # share of a stretch of the network's speech that Silero must hear, too
 MISSED = 1.0  # s; what the network alone takes for speech is read if it lasts as long
 _BLOCK = 300.0  # s handed to Silero at once: 20 MB of samples
 _SEAM = 0.5  # s; speech that ends so close to the end of a block may go on in the next one
@@ -49,20 +51,17 @@ class Speech:
     """Where somebody speaks.
 
     regions: what the recogniser reads, in order, at most `MAX_REGION` seconds each. faint: those of
-    them that are far from any clear speech. talk: who speaks, by the network.
+    them that are far from any clear speech. certain: what the network takes for speech, near clear
+    speech. talk: who speaks, by the network.
     """
 
     regions: list[Region]
     faint: list[Region]
+    certain: list[Region]
     talk: Talk
 
-    @property
-    def certain(self) -> list[Region]:
-        """What the network takes for speech, near clear speech."""
-        return _near(self.talk.regions(), self.talk.clear())
 
-
-NO_SPEECH = Speech([], [], Talk())
+NO_SPEECH = Speech([], [], [], Talk())
 
 
 def find_speech(media: Media) -> Speech:
@@ -73,9 +72,46 @@ def find_speech(media: Media) -> Speech:
     if not media.has_audio:
         return NO_SPEECH
     talk, regions = listen(media), _silero(media)
-    regions = sorted([*regions, *_outside(talk.regions(), regions)])
-    near = _near(regions, talk.clear())
-    return Speech(regions, [region for region in regions if region not in near], talk)
+    heard = _confirmed(talk.regions(), regions)
+    clear = _confirmed(talk.clear(), heard)
+    regions = sorted([*regions, *_outside(heard, regions)])
+    near = set(_near(regions, clear))
+    faint = [region for region in regions if region not in near]
+    return Speech(regions, faint, _near(heard, clear), talk)
+
+
+def _confirmed(regions: list[Region], others: list[Region]) -> list[Region]:
+    """Return the regions in stretches of which others cover `CONFIRMED` or more; all in order.
+
+    Regions that touch are one stretch.
+
+    >>> _confirmed([(0.0, 8.0), (8.0, 10.0), (11.0, 15.0)], [(7.0, 9.5), (14.5, 16.0)])
+    [(0.0, 8.0), (8.0, 10.0)]
+    """
+    kept: list[Region] = []
+    first = 0
+    for stretch in _stretches(regions):
+        start, end = stretch[0][0], stretch[-1][1]
+        while first < len(others) and others[first][1] <= start:
+            first += 1
+        covered, k = 0.0, first
+        while k < len(others) and others[k][0] < end:
+            covered += min(end, others[k][1]) - max(start, others[k][0])
+            k += 1
+        if covered >= CONFIRMED * (end - start):
+            kept += stretch
+    return kept
+
+
+def _stretches(regions: list[Region]) -> list[list[Region]]:
+    """Group regions that touch."""
+    groups: list[list[Region]] = []
+    for region in regions:
+        if groups and region[0] <= groups[-1][-1][1]:
+            groups[-1].append(region)
+        else:
+            groups.append([region])
+    return groups
 
 
 def _near(regions: list[Region], clear: list[Region]) -> list[Region]:

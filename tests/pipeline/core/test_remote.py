@@ -9,8 +9,8 @@ import pytest
 from support.s3 import FAULTS, Proxy, s3_server
 
 from pipeline.core import remote
-from pipeline.core.errors import MercError
-from pipeline.core.remote import RemoteFolder, url_of
+from pipeline.core.errors import MercError, UsageError
+from pipeline.core.remote import RemoteFolder, output_url, url_of
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,15 @@ def s3() -> Iterator[Proxy]:
 )
 def test_urls(path: str | Path, url: str | None) -> None:
     assert url_of(path) == url
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "http://host/x", "file://"])
+def test_results_at_other_urls_are_refused_before_any_work(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no place for results"):
+        output_url(Path(url))
+    (tmp_path / "a:b").mkdir()
+    assert output_url(Path("a:b")) == output_url(Path("ab:c d")) == ""
 
 
 def use(folder: RemoteFolder, local: Path) -> None:

@@ -10,12 +10,18 @@ from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import RATE
 from pipeline.segmentation import talking
 from pipeline.segmentation.talking import LONGEST, Talk, listen
-from pipeline.segmentation.turns import APART, WORDLESS, with_wordless
+from pipeline.segmentation.turns import APART, WORDLESS, join_short, with_wordless
+from pipeline.segmentation.voice_activity import find_speech
 
 
 @dataclass
 class Sound:
     samples: np.ndarray
+    has_audio: bool = True
+
+    @property
+    def duration(self) -> float:
+        return len(self.samples) / RATE
 
     def sound(self, start: float, end: float) -> np.ndarray:
         return self.samples[round(start * RATE) : round(end * RATE)]
@@ -68,3 +74,27 @@ def test_speech_without_words_is_an_utterance_beside_the_others() -> None:
             times = [start, *(time for u in inside for time in (u.start, u.end)), end]
             gaps = zip(times[::2], times[1::2], strict=True)
             assert all(last - first < APART for first, last in gaps)
+
+
+def swelling(rate: float, times: np.ndarray) -> np.ndarray:
+    return 0.5 + 0.5 * np.sin(2 * np.pi * rate * times)
+
+
+@pytest.mark.parametrize("name", ["siren", "tone", "noise"])
+def test_sounds_that_swell_like_syllables_are_no_speech(name: str) -> None:
+    """The network alone takes them for speech from beginning to end."""
+    times = np.arange(10 * RATE) / RATE
+    noise = 0.2 * np.random.default_rng(0).standard_normal(len(times))
+    sound = {
+        "siren": 0.3 * np.sin(2 * np.pi * np.cumsum(200 + 100 * np.sin(2 * np.pi * times)) / RATE),
+        "tone": 0.3 * swelling(3, times) * np.sin(2 * np.pi * 440 * times),
+        "noise": swelling(4, times) * noise,
+    }[name].astype(np.float32)
+    speech = find_speech(Sound(sound))
+    assert sum(end - start for start, end in speech.talk.regions()) > 5
+    assert not speech.certain and not set(speech.regions) - set(speech.faint)
+
+
+def test_speech_without_words_is_not_joined_to_words() -> None:
+    utterances = [Utterance(0.0, 1.0, WORDLESS), Utterance(1.1, 1.4, "Yes.")]
+    assert join_short(utterances) == utterances
