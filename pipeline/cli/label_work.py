@@ -83,6 +83,7 @@ class LabelWork:
         if task.item.url:
             stage("download")
         with task.item.local() as recording:
+            stage("open")
             content = self.labeller.label(recording, self.transcript, stage).content
             return Labelled(content, self._write(content, recording, task, stage))
 

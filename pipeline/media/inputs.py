@@ -50,7 +50,7 @@ class Input:
         """Yield the path of a local copy, or of the file itself if it is local.
 
         Files next to it with the same name and another extension, which may be its transcript, are
-        copied, too. Raises MercError if it cannot be downloaded.
+        copied, too. Raises MercError if it cannot be downloaded; errors in the block name the URL.
         """
         if not self.url:
             yield self.path
@@ -67,7 +67,12 @@ class Input:
                 remote.download(name, Path(folder) / name)
             except FileNotFoundError as error:
                 raise MediaError(f"{self.url}: no such file", "check the address") from error
-            yield Path(folder) / name
+            try:
+                yield Path(folder) / name
+            except MercError as error:
+                error.reason = error.reason.replace(f"{folder}{os.sep}", f"{parent}/")
+                error.args = error.reason, error.remedy
+                raise
 
 
 def size_of(path: Path) -> int:

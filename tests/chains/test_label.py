@@ -204,7 +204,10 @@ def test_recordings_and_results_at_urls(media, labeller, tmp_path, monkeypatch):
         assert bucket.read("out/a b.merc.json") == local
         assert b'MEDIA_URL="./a b.mpg"' in bucket.read("out/a b.merc.eaf")
         bucket.write("out/a b.merc.eaf", b"edited")
+        bucket.write("videos/text.mp4", b"no video")
         done = run_label(*command)
+        assert "failed: s3://bucket/videos/text.mp4: not an audio or video file" in done.output
+        assert "(stage: open)" in done.output
         assert done.exit_code == 1 and "s3://bucket/out/a b.merc.eaf: exists" in done.output
         assert bucket.read("out/a b.merc.eaf") == b"edited"
         for arguments, message in (
