@@ -35,11 +35,10 @@ from pipeline.segmentation.turns import (
     WORDLESS,
     close_gaps,
     join_short,
-    joined,
     split_turns,
     with_wordless,
 )
-from pipeline.segmentation.voice_activity import NO_SPEECH, quietest
+from pipeline.segmentation.voice_activity import NO_SPEECH, quietest, stretches
 
 __all__ = [
     "VERSION",
@@ -251,7 +250,8 @@ class _Run:
             text = "".join(word.text for word in turn).strip()
             if text:
                 utterances.append(Utterance(start, end, text, words=tuple(turn)))
-        utterances = with_wordless(utterances, joined(speech.certain))
+        certain = [(parts[0][0], parts[-1][1]) for parts in stretches(speech.certain)]
+        utterances = with_wordless(utterances, certain)
         self._warn_of_wordless(utterances, speech.faint)
         return utterances
 

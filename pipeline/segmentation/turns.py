@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from pipeline.core.dialogue import Utterance, Word
 
-__all__ = ["WORDLESS", "Turn", "close_gaps", "join_short", "joined", "split_turns", "with_wordless"]
+__all__ = ["WORDLESS", "Turn", "close_gaps", "join_short", "split_turns", "with_wordless"]
 
 WORDLESS = "…"  # the text of speech without recognisable words
 
@@ -77,21 +77,6 @@ def close_gaps(
             meeting = min(max(end, quietest(end, start)), start)
             closed[k - 1], closed[k] = (first, meeting), (meeting, last)
     return closed
-
-
-def joined(regions: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Join regions, in order, that touch.
-
-    >>> joined([(0.0, 12.0), (12.0, 15.0), (16.0, 17.0)])
-    [(0.0, 15.0), (16.0, 17.0)]
-    """
-    parts: list[tuple[float, float]] = []
-    for start, end in regions:
-        if parts and start <= parts[-1][1]:
-            parts[-1] = (parts[-1][0], end)
-        else:
-            parts.append((start, end))
-    return parts
 
 
 def with_wordless(

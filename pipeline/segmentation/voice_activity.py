@@ -29,6 +29,7 @@ __all__ = [
     "detect",
     "find_speech",
     "quietest",
+    "stretches",
 ]
 
 THRESHOLD = 0.25  # probability of speech from which a region begins
@@ -90,7 +91,7 @@ def _confirmed(regions: list[Region], others: list[Region]) -> list[Region]:
     """
     kept: list[Region] = []
     first = 0
-    for stretch in _stretches(regions):
+    for stretch in stretches(regions):
         start, end = stretch[0][0], stretch[-1][1]
         while first < len(others) and others[first][1] <= start:
             first += 1
@@ -103,8 +104,12 @@ def _confirmed(regions: list[Region], others: list[Region]) -> list[Region]:
     return kept
 
 
-def _stretches(regions: list[Region]) -> list[list[Region]]:
-    """Group regions that touch."""
+def stretches(regions: list[Region]) -> list[list[Region]]:
+    """Group regions, in order, that touch.
+
+    >>> stretches([(0.0, 12.0), (12.0, 15.0), (16.0, 17.0)])
+    [[(0.0, 12.0), (12.0, 15.0)], [(16.0, 17.0)]]
+    """
     groups: list[list[Region]] = []
     for region in regions:
         if groups and region[0] <= groups[-1][-1][1]:
