@@ -53,8 +53,9 @@ def contents(store: Path) -> dict[str, bytes]:
 
 
 def count(store: Path) -> int:
-    """Count the finished files of a store."""
-    return sum(not path.name.startswith(".merc") for path in store.rglob("*.*"))
+    """Count the finished files of a store, while a run removes folders, too."""
+    names = [name for _, _, names in os.walk(store) for name in names]
+    return sum("." in name and not name.startswith(".merc") for name in names)
 
 
 def damage(store: Path, chance: random.Random, cut: bool) -> None:

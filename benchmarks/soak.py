@@ -88,9 +88,12 @@ class Step:
         """
         process = process or self.start(**options)
         starts = self.files <= count(self.store)
-        wait_for_files(process, self.store, self.files)
-        time.sleep(self.chance.uniform(0, 8 if starts else 0.5))
-        return kill(process)
+        try:
+            wait_for_files(process, self.store, self.files)
+            time.sleep(self.chance.uniform(0, 8 if starts else 0.5))
+        finally:
+            code = kill(process)
+        return code
 
     def kill_worker_before(self) -> int | None:
         process = self.start()
@@ -106,9 +109,11 @@ class Step:
 
     def run_beside(self) -> int | None:
         beside = extract(self.recordings, self.store, 1)
-        code = self.kill_run()
-        time.sleep(self.chance.uniform(0, 5))
-        kill(beside)
+        try:
+            code = self.kill_run()
+            time.sleep(self.chance.uniform(0, 5))
+        finally:
+            kill(beside)
         return code
 
     def jump(self) -> int | None:

@@ -3,9 +3,13 @@
 The public Python API is the module `merc`.
 """
 
+import os
 from typing import Any
 
 __all__ = ["__version__"]
+
+# ONNX Runtime 1.32, which finds speech, reports its use to Microsoft; it asks this when imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from pipeline.core.errors import MercError, UsageError
 
@@ -42,7 +43,12 @@ def url_of(path: str | Path) -> str | None:
     scheme = match[1].lower()
     if scheme not in SCHEMES:
         return None  # `check_local` says that merc opens no network addresses
-    return f"{scheme}://" + ("/" if scheme == "file" else "") + match[2].rstrip("/")
+    rest = match[2].rstrip("/")
+    if scheme != "file":
+        return f"{scheme}://{rest}"
+    if "%" in rest and not Path(f"/{rest}").exists():
+        rest = unquote(rest)  # as browsers and file managers write spaces
+    return f"file:///{rest}"
 
 
 def output_url(folder: str | Path) -> str:

@@ -48,6 +48,7 @@ _MARKS = {
     "flv": (b"duration",),
 }
 _HEAD = 1 << 16  # bytes in which such a mark is looked for
+_ONE_SLASH = re.compile(r":/(?!/)")
 _NETWORK = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+:")
 
 
@@ -69,8 +70,9 @@ def check_local(path: str | Path) -> None:
         raise MediaError(f"{name!r}: cannot be accessed: {error}", "check the path") from error
     if not exists:
         if _NETWORK.match(name):
+            address = _ONE_SLASH.sub("://", name)  # a Path has lost the other one
             raise MediaError(
-                f"{name}: not a local file (merc opens no network addresses)",
+                f"{address}: not a local file (merc opens no network addresses)",
                 "download the recording and give the path of the file",
             )
         raise MediaError(f"{name}: no such file", "check the name and the current folder")

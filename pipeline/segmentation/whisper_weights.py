@@ -30,8 +30,8 @@ def check_name(model: str, profile: str) -> None:
     if profile == "offline" and model not in _PACKAGED and not Path(model).is_dir():
         raise RecognitionError(
             f"recogniser {model!r}: profile offline includes {EMBEDDED} and {_BASE} only",
-            "name a folder that holds a CTranslate2 Whisper model, or use --profile roberta with "
-            "an internet connection",
+            "name a folder that holds a CTranslate2 Whisper model; names on the Hugging Face hub "
+            "are for extraction with --profile roberta and for models that were trained on it",
         )
 
 
