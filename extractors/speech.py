@@ -3,8 +3,7 @@
 Functionals such as IS10's hold the voice, microphone and room as much as the emotion, so a
 classifier of one corpus is near chance on another. The states of a speech recogniser's encoder
 (Radford et al. 2023, ICML, `tiny.en`) were trained on all of these and carry over better. Its first
-layer carries over best (docs/merc-offline.md has the figures); the last one tells best whether two
-people speak at once.
+layer carries over best (docs/merc-offline.md has the figures).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from extractors.overlap import overlap_probability
 from extractors.sound import MAX_DURATION, RATE, describe_sound, prepare_sound
 from extractors.threads import forget_mkl_threads
 from extractors.whisper_encoder import load_encoder
@@ -24,13 +22,12 @@ from pipeline.core.fingerprints import package_version, sha256_of
 from pipeline.core.resources import release_memory
 from pipeline.core.weights import check_weights, tiny_en_folder
 
-__all__ = ["LAYERS", "SpeechExtractor", "encoder_folder"]
+__all__ = ["SpeechExtractor", "encoder_folder"]
 
 VERSION = "1"  # raise when the same weights give other features, because of a change of this file
 HOP = 160  # samples per column of the log-mel spectrogram, 10 ms
 WINDOW = 3000  # columns, 30 s: the most that the encoder reads at once
 MARGIN = 1600  # samples of silence after the utterance
-LAYERS = 4  # of the encoder of tiny.en
 PEAK = 0.5  # every utterance is scaled to this, so that the level of a recording does not matter
 
 
@@ -95,23 +92,12 @@ class SpeechExtractor:
     def quality(
         self, waveform: np.ndarray, rate: int, vector: np.ndarray | None = None
     ) -> dict[str, Any]:
-        """Describe an extraction (JSON-able): duration, duration used, whether cut or silent.
-
-        vector: the feature, if there is one: then also `overlap`, the probability that two people
-            speak at once, from the states of all layers.
-        """
-        about = describe_sound(waveform, rate)
-        if vector is not None:
-            about["overlap"] = round(overlap_probability(self._deep.extract(waveform, rate)), 2)
-        return about
+        """Describe an extraction (JSON-able): duration, duration used, whether cut or silent."""
+        return describe_sound(waveform, rate)
 
     def __getstate__(self) -> dict[str, Any]:
         # CTranslate2's object cannot be pickled: another process creates it anew
         return {"layers": self.layers}
-
-    @cached_property
-    def _deep(self) -> SpeechExtractor:
-        return SpeechExtractor(LAYERS)
 
     @cached_property
     def _weights(self) -> str:

@@ -33,7 +33,10 @@ _FILTERS, _CHANNELS, _HIDDEN = 80, 60, 128
 
 
 class TalkingNetwork(nn.Module):
-    """Map samples (n, samples) at 16 kHz to probabilities (n, frames, 3) that a speaker speaks."""
+    """Map samples (n, samples) at 16 kHz to probabilities (n, frames, 4).
+
+    The first three are those that each speaker speaks; the last, that two speak at once.
+    """
 
     sets: torch.Tensor
 
@@ -51,7 +54,8 @@ class TalkingNetwork(nn.Module):
         self.linear = nn.ModuleList([nn.Linear(2 * _HIDDEN, _HIDDEN), nn.Linear(_HIDDEN, _HIDDEN)])
         self.classifier = nn.Linear(_HIDDEN, len(SETS))
         sets = torch.tensor(
-            [[float(who in members) for who in range(SPEAKERS)] for members in SETS]
+            [[*(who in members for who in range(SPEAKERS)), len(members) > 1] for members in SETS],
+            dtype=torch.float32,
         )
         self.register_buffer("sets", sets, persistent=False)
 

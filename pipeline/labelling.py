@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from extractors.overlap import LIKELY
 from pipeline import __version__
 from pipeline.core.control_characters import escape_bytes
 from pipeline.core.counts import utterances_at
@@ -21,6 +20,7 @@ from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
 from pipeline.core.errors import MercWarning, UsageError
 from pipeline.core.progress import Stage, allow_time, no_stage
 from pipeline.features.compute import DialogueFeatures, compute_features
+from pipeline.features.overlap import LIKELY
 from pipeline.features.profiles import build_extractors, check_device, options_of
 from pipeline.media.decode import Media, MediaError, open_media
 from pipeline.media.feed import IDLE, Feed
@@ -375,8 +375,8 @@ def _overlaps(
     if not likely:
         return []
     text = (
-        f"two people probably speak at once in {utterances_at(likely)}: only one of them is named, "
-        f"and voice and words may be those of both"
+        f"two people probably speak at once in {utterances_at(likely)}: "
+        f"voice and words may be those of both"
     )
     return [MercWarning(subject, text)]
 

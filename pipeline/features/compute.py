@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.core.dialogue import Segmentation
 from pipeline.core.progress import Stage, no_stage
+from pipeline.features.overlap import note_overlaps
 from pipeline.media.decode import RATE, Media
 
 __all__ = ["DialogueFeatures", "compute_features"]
@@ -107,6 +108,8 @@ def _read(
             if heard:
                 stage("audio")
                 readings["audio"] = heard.result()
+                # not on the thread above: torch's number of threads is that of the process
+                note_overlaps(media, segmentation, readings["audio"][1], extractors["audio"])
         finally:
             stop.set()
     return readings

@@ -17,6 +17,7 @@ from pipeline.media.frame_rate import frame_rate_of
 from pipeline.segmentation.alignment import align
 from pipeline.segmentation.recognition import Recogniser, Recognition, RecognitionError
 from pipeline.segmentation.speakers import assign_by_turns, assign_by_voice_and_face
+from pipeline.segmentation.speakers_at_once import with_second_speakers
 from pipeline.segmentation.speakers_by_channel import (
     CHANNEL_METHOD,
     by_channel,
@@ -38,7 +39,7 @@ from pipeline.segmentation.turns import (
     split_turns,
     with_wordless,
 )
-from pipeline.segmentation.voice_activity import NO_SPEECH, quietest, stretches
+from pipeline.segmentation.voice_activity import NO_SPEECH, Speech, quietest, stretches
 
 __all__ = [
     "VERSION",
@@ -48,7 +49,7 @@ __all__ = [
     "transcript_source",
 ]
 
-VERSION = 8  # of the rules of this package; part of every fingerprint
+VERSION = 9  # of the rules of this package; part of every fingerprint
 
 
 def segment(
@@ -99,8 +100,12 @@ def segment(
         utterances = run.find_speakers(utterances, speakers)
     if rttm or not path:
         utterances = join_short(utterances)
+    if not path:
+        utterances = with_second_speakers(media, run.speech.talk, utterances)
+    run.warn_of_wordless(utterances)
     if not utterances:
-        found = "words could be recognised in its speech" if run.heard else "speech found"
+        heard = run.speech.regions
+        found = "words could be recognised in its speech" if heard else "speech found"
         run.warn(
             f"no {found}, so there are no utterances"
             if media.has_audio
@@ -114,7 +119,9 @@ def recognise_utterances(
 ) -> Segmentation:
     """Find the utterances of a recording by recognition alone; their speakers are not named."""
     run = _Run(media, recogniser, language, no_stage, _initial_source(None))
-    return Segmentation(run.from_recognition(), run.source, run.warnings)
+    utterances = run.from_recognition()
+    run.warn_of_wordless(utterances)
+    return Segmentation(utterances, run.source, run.warnings)
 
 
 def segmentation_request(
@@ -179,7 +186,7 @@ class _Run:
     stage: Stage
     source: dict[str, Any]
     warnings: list[MercWarning] = field(default_factory=list)
-    heard: bool = False  # speech, when words were looked for
+    speech: Speech = NO_SPEECH  # when utterances were recognised
 
     def warn(self, text: str, subject: str = "") -> None:
         self.warnings.append(MercWarning(subject or self.media.path.name, text))
@@ -230,8 +237,7 @@ class _Run:
 
         recognition = self._recognise()
         words = recognition.words
-        speech = recognition.speech
-        self.heard = bool(speech.regions)
+        speech = self.speech = recognition.speech
         separate = separate_channels(self.media, [(word.start, word.end) for word in words])
 
         def change(start: float, time: float, end: float) -> float:
@@ -251,22 +257,27 @@ class _Run:
             if text:
                 utterances.append(Utterance(start, end, text, words=tuple(turn)))
         certain = [(parts[0][0], parts[-1][1]) for parts in stretches(speech.certain)]
-        utterances = with_wordless(utterances, certain)
-        self._warn_of_wordless(utterances, speech.faint)
-        return utterances
+        return with_wordless(utterances, certain)
 
-    def _warn_of_wordless(
-        self, utterances: list[Utterance], faint: list[tuple[float, float]]
-    ) -> None:
-        wordless = [u.end - u.start for u in utterances if u.text == WORDLESS]
+    def warn_of_wordless(self, utterances: list[Utterance]) -> None:
+        """Warn of recognised speech without words, and of what may be speech."""
+        wordless = [u for u in utterances if u.text == WORDLESS] if self.speech.regions else []
         if wordless:
+            seconds = sum(u.end - u.start for u in wordless)
+            second = sum(
+                any(u is not v and u.start < v.end and v.start < u.end for v in utterances)
+                for u in wordless
+            )
+            count = f"{len(wordless)} of {len(utterances)} utterances"
+            if second:
+                count += f"; during {second} of them, another person speaks, too"
             self.warn(
-                f"no words were recognised in {sum(wordless):.1f} s of speech, whose text is "
-                f"{WORDLESS!r} ({len(wordless)} of {len(utterances)} utterances)"
+                f"no words were recognised in {seconds:.1f} s of speech, whose text is "
+                f"{WORDLESS!r} ({count})"
             )
         silent = sum(
             end - start
-            for start, end in faint
+            for start, end in self.speech.faint
             if not any(u.start < end and start < u.end for u in utterances)
         )
         if silent:

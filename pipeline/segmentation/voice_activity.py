@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.core.weights import check_weights
 from pipeline.media.decode import RATE, Media
-from pipeline.segmentation.talking import Talk, listen
+from pipeline.segmentation.talking import Talk, heard
 
 __all__ = [
     "CLEAR",
@@ -72,13 +72,13 @@ def find_speech(media: Media) -> Speech:
     """
     if not media.has_audio:
         return NO_SPEECH
-    talk, regions = listen(media), _silero(media)
-    heard = _confirmed(talk.regions(), regions)
-    clear = _confirmed(talk.clear(), heard)
-    regions = sorted([*regions, *_outside(heard, regions)])
+    talk, regions = heard(media), _silero(media)
+    speech = _confirmed(talk.regions(), regions)
+    clear = _confirmed(talk.clear(), speech)
+    regions = sorted([*regions, *_outside(speech, regions)])
     near = set(_near(regions, clear))
     faint = [region for region in regions if region not in near]
-    return Speech(regions, faint, _near(heard, clear), talk)
+    return Speech(regions, faint, _near(speech, clear), talk)
 
 
 def _confirmed(regions: list[Region], others: list[Region]) -> list[Region]:

@@ -64,7 +64,7 @@ def test_wheel_holds_weights_and_settings_but_no_tests(tmp_path):
     names = zipfile.ZipFile(next(tmp_path.glob("merc-*.whl"))).namelist()
     for wanted in (
         "extractors/weights/face.safetensors",
-        "extractors/weights/overlap.safetensors",
+        "extractors/weights/talking.safetensors",
         "css_model/weights/merc-offline.safetensors",
         "configs/iemocap.yaml",
         "configs/meld.yaml",

@@ -10,7 +10,7 @@ const duration = Math.max(data.content.duration || 0, ...original.map((u) => u.e
 /* What can be edited, and where the rest is: browsers keep 5 MB, evidence can be longer. */
 const KEPT = ["picture", "start", "end", "speaker", "text", "emotion", "edited",
   "words", "probability"]; // the last one is of words
-const LIKELY_OVERLAP = 0.9; // as in the warning of `merc label`
+const LIKELY_OVERLAP = 0.7; // as in the warning of `merc label`
 const AT_ONCE = 100; // rows of the transcript; more follow when the browser has time
 const past = [];
 let utterances = restore() || original;
@@ -216,8 +216,7 @@ function drawEvidence() {
   const overlap = (u.modalities.audio || {}).overlap;
   if (overlap >= LIKELY_OVERLAP) {
     parts.push(element("p", "", "Two people probably speak at once here (" +
-      Math.round(100 * overlap) + " %): only one of them is named, and voice and words may be " +
-      "those of both."));
+      Math.round(100 * overlap) + " %): voice and words may be those of both."));
   }
   const present = Object.entries(u.modalities).filter(([, about]) => about.probabilities);
   if (present.length) parts.push(sentence(u, present), tableOf(u, present));

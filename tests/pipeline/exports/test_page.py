@@ -124,7 +124,7 @@ def serious(page):
 
 def test_a_click_seeks_and_the_transcript_follows(view):
     content = dialogue()
-    for utterance, overlap in zip(content["utterances"], (0.0, 0.95, 0.85, None), strict=True):
+    for utterance, overlap in zip(content["utterances"], (0.0, 0.95, 0.65, None), strict=True):
         utterance["modalities"]["audio"] = {"present": True, "overlap": overlap}
     page = view(content)
     ready(page)

@@ -1,0 +1,170 @@
+"""Find who else speaks while somebody speaks, by the network that hears 10 s at a time.
+
+An utterance has one speaker. Where the network hears two people at once, the other one is a voice
+of its window, followed to the neighbouring windows. It belongs to the speaker whose utterances
+cover the time in which it speaks alone. Where that is not clear, nobody is added: acted shouting
+and weeping are two voices to the network now and then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from pipeline.core.dialogue import Utterance
+from pipeline.media.decode import RATE, Media
+from pipeline.segmentation.talking import HOP, Talk, frame_of, runs, seconds_of, two_between
+from pipeline.segmentation.turns import WORDLESS
+
+__all__ = ["with_second_speakers"]
+
+# Chosen on meetings that the network was trained on, and on CREMA-D; see docs/speakers.md.
+ON, OFF = 0.7, 0.4  # probability of two speakers at which a stretch of them begins and ends
+AGAIN = 0.5  # the same, in a window of its own
+ALONE = 0.5  # probability that a voice speaks alone
+LEAST = 1.0  # s that a voice must speak alone
+SHARE = 0.7  # of that time must be of one speaker
+ACTIVE = 0.5  # probability that a voice speaks
+SAME = 0.7  # cosine of two voices of overlapping windows that are one
+COMMON = 20  # frames, 0.3 s, in which both speak
+SHORTEST = 0.5  # s of an added utterance
+EXTENSION = 0.25, 1.0  # s; so much is added to a neighbouring utterance of the speaker instead
+NEAR = 0.3  # s between two such parts or utterances, at most
+
+Part = tuple[float, float, int]  # start and end in seconds, number of the speaker
+
+
+def with_second_speakers(media: Media, talk: Talk, utterances: list[Utterance]) -> list[Utterance]:
+    """Add utterances with text "…" of who speaks while others do; some start or end later instead.
+
+    utterances: in order of time, with speakers, without overlaps. talk: of `media`.
+    """
+    names = sorted({utterance.speaker for utterance in utterances} - {""})
+    if len(names) < 2 or not len(talk.starts):
+        return utterances
+    speaking = _speaking(utterances, names, len(talk.two))
+    voices = _voices(talk)
+    speaker_of = _speakers_of_voices(talk, voices, speaking, len(names))
+    parts: list[Part] = []
+    for start, end in runs(talk.two >= OFF):
+        if talk.two[start:end].max() < ON:
+            continue
+        here = []
+        for first, last in _constant(speaking, start, end):
+            pair = [speaker_of.get(voice) for voice in _pair(talk, voices, first, last)]
+            second = _second(int(speaking[first]), pair, len(names))
+            if second is not None:
+                here.append((seconds_of(first), seconds_of(last), second))
+        if here and two_between(media, seconds_of(start), seconds_of(end)) >= AGAIN:
+            parts += here
+    return _add(utterances, _join(parts), names)
+
+
+def _speaking(utterances: list[Utterance], names: list[str], frames: int) -> np.ndarray:
+    """Return the number of the speaker at each frame; -1 for nobody."""
+    speaking = np.full(frames, -1)
+    for utterance in utterances:
+        if utterance.speaker:
+            number = names.index(utterance.speaker)
+            speaking[frame_of(utterance.start) : frame_of(utterance.end)] = number
+    return speaking
+
+
+def _voices(talk: Talk) -> np.ndarray:
+    """Number the voices (n, 3) of the windows; one that goes on in the next keeps its number."""
+    count, frames, people = talk.windows.shape
+    voices = np.arange(count * people).reshape(count, people)
+    active = np.where(talk.windows > ACTIVE, talk.windows, 0)
+    for k, (one, other) in enumerate(pairwise(talk.starts.tolist())):
+        shift = other - one
+        before, after = active[k, shift:], active[k + 1, : frames - shift]
+        common = before.T @ after
+        norms = np.linalg.norm(before, axis=0)[:, None] * np.linalg.norm(after, axis=0)
+        for a, b in zip(*linear_sum_assignment(-common), strict=True):
+            if common[a, b] >= max(COMMON, SAME * norms[a, b]):
+                voices[k + 1, b] = voices[k, a]
+    return voices
+
+
+def _speakers_of_voices(
+    talk: Talk, voices: np.ndarray, speaking: np.ndarray, count: int
+) -> dict[int, int]:
+    """Return the speaker whose utterances cover the time in which a voice speaks alone."""
+    alone: dict[int, np.ndarray] = {}
+    for start, window, both, row in zip(talk.starts, talk.windows, talk.both, voices, strict=True):
+        for probability, voice in zip(window.T, row.tolist(), strict=True):
+            frames = alone.setdefault(voice, np.zeros(len(speaking), bool))
+            frames[start + np.flatnonzero(probability - both >= ALONE)] = True
+    speakers = {}
+    for voice, frames in alone.items():
+        named = speaking[frames & (speaking >= 0)]
+        counts = np.bincount(named, minlength=count)
+        if len(named) * HOP / RATE >= LEAST and counts.max() >= SHARE * len(named):
+            speakers[voice] = int(counts.argmax())
+    return speakers
+
+
+def _constant(speaking: np.ndarray, start: int, end: int) -> list[tuple[int, int]]:
+    """Return (start, end) of the parts of a stretch of frames with one speaker each."""
+    edges = [start, *(start + 1 + np.flatnonzero(np.diff(speaking[start:end]))).tolist(), end]
+    return [(first, last) for first, last in pairwise(edges) if speaking[first] >= 0]
+
+
+def _pair(talk: Talk, voices: np.ndarray, start: int, end: int) -> list[int]:
+    """Return the two voices that speak between two frames, in the window that is nearest."""
+    frames = talk.windows.shape[1]
+    k = int(np.abs(talk.starts + frames / 2 - (start + end) / 2).argmin())
+    first = int(np.clip(start - talk.starts[k], 0, frames - 1))
+    last = max(first + 1, int(end - talk.starts[k]))
+    loudest = np.argsort(-talk.windows[k, first:last].mean(0), kind="stable")[:2]
+    return voices[k, loudest].tolist()
+
+
+def _second(speaker: int, pair: list[int | None], count: int) -> int | None:
+    """Return the speaker of a pair of voices that is not `speaker`; None where it is not clear.
+
+    >>> _second(0, [0, 1], 3), _second(0, [None, 1], 3), _second(0, [2, 1], 3)
+    (1, 1, None)
+    >>> _second(0, [0, None], 2), _second(0, [0, None], 3)
+    (1, None)
+    """
+    others = {other for other in pair if other not in (speaker, None)}
+    if len(others) == 1 and (speaker in pair or None in pair):
+        return others.pop()
+    if not others and count == 2 and speaker in pair and None in pair:
+        return 1 - speaker
+    return None
+
+
+def _join(parts: list[Part]) -> list[Part]:
+    """Join parts of one speaker that are near each other.
+
+    >>> _join([(0.0, 1.0, 1), (1.2, 2.0, 1), (3.0, 4.0, 1)])
+    [(0.0, 2.0, 1), (3.0, 4.0, 1)]
+    """
+    joined: dict[int, list[Part]] = {}
+    for start, end, number in sorted(parts):
+        of_speaker = joined.setdefault(number, [])
+        if of_speaker and start - of_speaker[-1][1] <= NEAR:
+            start = of_speaker.pop()[0]
+        of_speaker.append((start, end, number))
+    return sorted(part for of_speaker in joined.values() for part in of_speaker)
+
+
+def _add(utterances: list[Utterance], parts: list[Part], names: list[str]) -> list[Utterance]:
+    """Extend the neighbouring utterance of the speaker, or add one."""
+    extended, added = list(utterances), []
+    for start, end, number in parts:
+        own = [k for k, u in enumerate(extended) if u.speaker == names[number]]
+        after = [k for k in own if 0 <= extended[k].start - end <= NEAR]
+        before = [k for k in own if 0 <= start - extended[k].end <= NEAR]
+        if EXTENSION[0] <= end - start <= EXTENSION[1] and after:
+            extended[after[0]] = replace(extended[after[0]], start=start)
+        elif EXTENSION[0] <= end - start <= EXTENSION[1] and before:
+            extended[before[-1]] = replace(extended[before[-1]], end=end)
+        elif end - start >= SHORTEST:
+            added.append(Utterance(start, end, WORDLESS, names[number]))
+    return sorted([*extended, *added], key=lambda u: (u.start, u.end))
