@@ -155,10 +155,15 @@ def _join(parts: list[Part]) -> list[Part]:
 
 
 def _add(utterances: list[Utterance], parts: list[Part], names: list[str]) -> list[Utterance]:
-    """Extend the neighbouring utterance of the speaker, or add one."""
+    """Extend the neighbouring utterance of the speaker, or add one; those of one do not overlap."""
     extended, added = list(utterances), []
     for start, end, number in parts:
         own = [k for k, u in enumerate(extended) if u.speaker == names[number]]
+        for k in own:  # the ends of parts are those of frames
+            if extended[k].start <= start < extended[k].end:
+                start = extended[k].end
+            elif start < extended[k].start < end:
+                end = extended[k].start
         after = [k for k in own if 0 <= extended[k].start - end <= NEAR]
         before = [k for k in own if 0 <= start - extended[k].end <= NEAR]
         if EXTENSION[0] <= end - start <= EXTENSION[1] and after:

@@ -70,6 +70,9 @@ def test_who_speaks_during_an_utterance_of_another_is_added(voices, a: int, b: i
     shared = min(second.end, third.end) - max(second.start, third.start)
     assert shared > 0.5 * LENGTH and second.end - second.start < 1.2 * LENGTH
     assert all(u.start <= v.start for u, v in pairwise(after))
+    for speaker in "AB":
+        own = [u for u in after if u.speaker == speaker]
+        assert all(u.end <= v.start for u, v in pairwise(own))
     # the names decide who it is, not their order
     swapped = [replace(u, speaker="AB"["BA".index(u.speaker)]) for u in before]
     (second,) = (u for u in found(row(one, other, one + other), swapped) if u.text == WORDLESS)
