@@ -26,11 +26,11 @@ ON, OFF = 0.7, 0.4  # probability of two speakers at which a stretch of them beg
 AGAIN = 0.5  # the same, in a window of its own
 ALONE = 0.5  # probability that a voice speaks alone
 LEAST = 1.0  # s that a voice must speak alone
-SHARE = 0.7  # of that time must be of one speaker
+SHARE = 0.6  # of that time must be of one speaker
 ACTIVE = 0.5  # probability that a voice speaks
 SAME = 0.7  # cosine of two voices of overlapping windows that are one
 COMMON = 20  # frames, 0.3 s, in which both speak
-SHORTEST = 0.5  # s of an added utterance
+SHORTEST = 0.4  # s of an added utterance
 EXTENSION = 0.25, 1.0  # s; so much is added to a neighbouring utterance of the speaker instead
 NEAR = 0.3  # s between two such parts or utterances, at most
 
