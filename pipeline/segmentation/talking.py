@@ -19,7 +19,17 @@ from extractors.talking import CENTRE, HOP, SECONDS, load_talking
 from extractors.threads import one_thread
 from pipeline.media.decode import RATE, Media
 
-__all__ = ["HOP", "Talk", "frame_of", "heard", "listen", "runs", "seconds_of", "two_between"]
+__all__ = [
+    "HOP",
+    "STEP",
+    "Talk",
+    "frame_of",
+    "heard",
+    "listen",
+    "runs",
+    "seconds_of",
+    "two_between",
+]
 
 STEP = 237  # frames, 4 s, from one window to the next
 ON, OFF = 0.4, 0.3  # probability of speech at which a region begins and ends
@@ -161,16 +171,16 @@ def heard(media: Media) -> Talk:
     return _heard[media]
 
 
-def listen(media: Media) -> Talk:
+def listen(media: Media, step: int = STEP) -> Talk:
     """Run the network over a recording that has sound.
 
-    The memory that stays is 0.7 MB per five minutes.
+    step: frames from one window to the next. The memory that stays is 0.7 MB per five minutes.
     """
     starts: list[int] = []
     rows: list[np.ndarray] = []
     seconds = 0.0
-    size = (_BLOCK - 1) * STEP * HOP + _WIDTH
-    for block in count(0, _BLOCK * STEP):
+    size = (_BLOCK - 1) * step * HOP + _WIDTH
+    for block in count(0, _BLOCK * step):
         begin = (block - SILENT) * HOP  # samples; silence comes before and after the recording
         sound = media.sound(max(0, begin) / RATE, (begin + size) / RATE)
         if not len(sound):
@@ -181,7 +191,7 @@ def listen(media: Media) -> Talk:
         if ended:
             samples = np.pad(samples, (0, max(SILENT * HOP, _WIDTH - len(samples))))
         last = (len(samples) - _WIDTH) // HOP  # frame at which the last window can start
-        here = [*range(0, last + 1, STEP)][:_BLOCK]
+        here = [*range(0, last + 1, step)][:_BLOCK]
         if ended and here[-1] < last:
             here.append(last)
         starts += [block + start for start in here]
