@@ -9,10 +9,9 @@ and weeping are two voices to the network now and then.
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import RATE, Media
@@ -83,7 +82,8 @@ def _voices(talk: Talk) -> np.ndarray:
         before, after = active[k, shift:], active[k + 1, : frames - shift]
         common = before.T @ after
         norms = np.linalg.norm(before, axis=0)[:, None] * np.linalg.norm(after, axis=0)
-        for a, b in zip(*linear_sum_assignment(-common), strict=True):
+        best = max(permutations(range(people)), key=lambda p: common[range(people), p].sum())
+        for a, b in enumerate(best):
             if common[a, b] >= max(COMMON, SAME * norms[a, b]):
                 voices[k + 1, b] = voices[k, a]
     return voices
@@ -93,14 +93,14 @@ def _speakers_of_voices(
     talk: Talk, voices: np.ndarray, speaking: np.ndarray, count: int
 ) -> dict[int, int]:
     """Return the speaker whose utterances cover the time in which a voice speaks alone."""
-    alone: dict[int, np.ndarray] = {}
+    alone: dict[int, list[np.ndarray]] = {}
     for start, window, both, row in zip(talk.starts, talk.windows, talk.both, voices, strict=True):
         for probability, voice in zip(window.T, row.tolist(), strict=True):
-            frames = alone.setdefault(voice, np.zeros(len(speaking), bool))
-            frames[start + np.flatnonzero(probability - both >= ALONE)] = True
+            alone.setdefault(voice, []).append(start + np.flatnonzero(probability - both >= ALONE))
     speakers = {}
     for voice, frames in alone.items():
-        named = speaking[frames & (speaking >= 0)]
+        named = speaking[np.unique(np.concatenate(frames))]
+        named = named[named >= 0]
         counts = np.bincount(named, minlength=count)
         if len(named) * HOP / RATE >= LEAST and counts.max() >= SHARE * len(named):
             speakers[voice] = int(counts.argmax())
