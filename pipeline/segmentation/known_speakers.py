@@ -37,7 +37,7 @@ class KnownSpeakers:
         return named
 
     def identify(self, vector: np.ndarray, seconds: float) -> str:
-        """Return the speaker of the next voice vector, (256,), and remember it."""
+        """Return the speaker of the next voice vector, (192,), and remember it."""
         if not np.isfinite(vector).all():
             return ""
         vectors = np.stack([*(voice[0] for voice in self._voices), vector])

@@ -23,7 +23,7 @@ __all__ = [
 
 VOICE_METHOD = {
     "method": "voice-encoder",
-    "version": 5,
+    "version": 6,
     "approximate": True,
 }  # part of fingerprints
 SHORTEST = 1.0  # s; shorter utterances say too little to trust their voice
@@ -32,7 +32,7 @@ _BATCH = 32  # utterances in memory at once
 
 
 def voice_vectors(media: Media, utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the voice vectors (n, 256) of utterances and the seconds (n,) they are based on.
+    """Compute the voice vectors (n, 192) of utterances and the seconds (n,) they are based on.
 
     An utterance with less than 100 ms of sound has a row of NaN.
     """
@@ -56,7 +56,7 @@ def voice_vectors(media: Media, utterances: list[Utterance]) -> tuple[np.ndarray
 def assign_speakers(
     vectors: np.ndarray, seconds: np.ndarray, count: int | None = None
 ) -> list[int]:
-    """Cluster voice vectors (n, 256), in order of time, into speakers by first appearance.
+    """Cluster voice vectors (n, 192), in order of time, into speakers by first appearance.
 
     seconds: (n,), how long each utterance is. count: the number of speakers, if known. The speaker
     of a row of NaN is -1.

@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ["cluster_voices"]
 
 # Chosen on conversations of CREMA-D actors on whom the model was not fitted; see docs/speakers.md.
-CHANNEL = 0.7  # share of the recording's mean that is its channel, not its speakers
+CHANNEL = 0.6  # share of the recording's mean that is its channel, not its speakers
 TRUST = 0.6  # weight of one long utterance: utterances of a speaker share room and mood
 BREVITY = 0.7  # s of speech that have half the weight
 PREFERENCE = 0.0  # log odds, before any evidence, that two clusters are one speaker

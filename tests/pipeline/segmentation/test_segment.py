@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.clips import grid_sentence, join, sound_of, tone, write_wav
 
+from extractors.voice import DIM
 from pipeline.core.dialogue import Segmentation, Utterance, Word
 from pipeline.core.errors import MercError, MercWarning, UsageError
 from pipeline.core.fingerprints import sha256_of
@@ -279,9 +280,9 @@ def test_very_short_neighbours_of_one_speaker_are_one_utterance() -> None:
 def test_speakers_by_voice_are_numbered_by_appearance() -> None:
     """Two distant clusters; an utterance without sound has no speaker; `count` is obeyed."""
     rng = np.random.default_rng(0)
-    even = np.arange(256) % 2
-    voices = np.stack([rng.standard_normal(256) * 0.1 + 3 * (k == even) for k in (1, 0, 1, 0)])
-    silent = np.full((1, 256), np.nan)
+    even = np.arange(DIM) % 2
+    voices = np.stack([rng.standard_normal(DIM) * 0.1 + 3 * (k == even) for k in (1, 0, 1, 0)])
+    silent = np.full((1, DIM), np.nan)
     seconds = np.full(4, 2.0)
     with_silence = np.concatenate([voices, silent])
     assert assign_speakers(with_silence, np.full(5, 2.0), 2) == [0, 1, 0, 1, -1]
