@@ -18,13 +18,14 @@ from urllib.parse import unquote
 
 from pipeline.core.errors import MercError, UsageError
 
-__all__ = ["SCHEMES", "RemoteFolder", "output_url", "split_url", "url_of"]
+__all__ = ["SCHEMES", "RemoteFolder", "as_typed", "output_url", "split_url", "url_of"]
 
 SCHEMES = ("s3", "file")
 TRIES = 5  # of a request
 PAUSE = 0.2  # s before the second try; doubled each time
 INCOMING = ".incoming"  # folder of files that have no name yet
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.*)", re.DOTALL)
+_ONE_SLASH = re.compile(r"^([A-Za-z][\w+.\-]+:)(?:/(?!/)|$)")
 _OTHER_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:(/.*)?", re.DOTALL)
 _T = TypeVar("_T")
 
@@ -49,6 +50,15 @@ def url_of(path: str | Path) -> str | None:
     if "%" in rest and not Path(f"/{rest}").exists():
         rest = unquote(rest)  # as browsers and file managers write spaces
     return f"file:///{rest}"
+
+
+def as_typed(path: str | Path) -> str:
+    """Return a path or an address of the command line with the slashes that `Path` removed.
+
+    >>> as_typed(Path("http://host/a.mp4")), as_typed(Path("s3://")), as_typed(Path("talks/a.mp4"))
+    ('http://host/a.mp4', 's3://', 'talks/a.mp4')
+    """
+    return _ONE_SLASH.sub(r"\1//", str(path))
 
 
 def output_url(folder: str | Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import MercError
+from pipeline.core.remote import as_typed
 
 __all__ = [
     "CONTAINERS",
@@ -48,7 +49,6 @@ _MARKS = {
     "flv": (b"duration",),
 }
 _HEAD = 1 << 16  # bytes in which such a mark is looked for
-_ONE_SLASH = re.compile(r":/(?!/)")
 _NETWORK = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+:")
 
 
@@ -70,9 +70,8 @@ def check_local(path: str | Path) -> None:
         raise MediaError(f"{name!r}: cannot be accessed: {error}", "check the path") from error
     if not exists:
         if _NETWORK.match(name):
-            address = _ONE_SLASH.sub("://", name)  # a Path has lost the other one
             raise MediaError(
-                f"{address}: not a local file (merc opens no network addresses)",
+                f"{as_typed(name)}: not a local file (merc opens no network addresses)",
                 "download the recording and give the path of the file",
             )
         raise MediaError(f"{name}: no such file", "check the name and the current folder")

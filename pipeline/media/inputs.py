@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.failures import Failure, failure_of, printable
-from pipeline.core.remote import RemoteFolder, split_url, url_of
+from pipeline.core.remote import RemoteFolder, as_typed, split_url, url_of
 from pipeline.media.containers import MediaError, check_local
 
 __all__ = ["EXTENSIONS", "Input", "check_transcript", "find_media", "size_of"]
@@ -109,7 +109,7 @@ def find_media(paths: Sequence[Path], remote: bool = False) -> tuple[list[Input]
                     check_local(path)
                 inputs, unreadable = _walk(path) if path.is_dir() else ([Input(path)], [])
         except (MercError, OSError) as error:
-            failures.append(failure_of(printable(url_of(path) or path), "find", error))
+            failures.append(failure_of(printable(url_of(path) or as_typed(path)), "find", error))
             continue
         failures += unreadable
         if not inputs and not unreadable:
