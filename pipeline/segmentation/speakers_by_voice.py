@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import numpy as np
+import torch
 
 from extractors import voice
+from extractors.threads import one_thread, side_by_side
 from extractors.voice import load_voice
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import RATE, Media
@@ -38,18 +42,17 @@ def voice_vectors(media: Media, utterances: list[Utterance]) -> tuple[np.ndarray
     """
     vectors = np.full((len(utterances), voice.DIM), np.nan)
     seconds = np.array([min(u.end - u.start, MAX_SECONDS) for u in utterances])
-    encoder = load_voice()
-    for first in range(0, len(utterances), _BATCH):
-        rows: list[int] = []
-        sounds: list[np.ndarray] = []
-        for k in range(first, min(first + _BATCH, len(utterances))):
-            start = utterances[k].start
-            sound = media.sound(start, start + seconds[k])
-            if len(sound) >= voice.MIN_DURATION * RATE:
-                rows.append(k)
-                sounds.append(sound)
-        if rows:
-            vectors[rows] = encoder.vectors(sounds)
+    encoder, threads = load_voice(), torch.get_num_threads()
+    with one_thread(), side_by_side(threads) as pool:
+        for first in range(0, len(utterances), _BATCH):
+            found: dict[int, Future[np.ndarray]] = {}
+            for k in range(first, min(first + _BATCH, len(utterances))):
+                start = utterances[k].start
+                sound = media.sound(start, start + seconds[k])
+                if len(sound) >= voice.MIN_DURATION * RATE:
+                    found[k] = pool.submit(encoder.vectors, [sound])
+            for k, vector in found.items():
+                vectors[k] = vector.result()[0]
     return vectors, seconds
 
 
