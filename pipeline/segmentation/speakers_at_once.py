@@ -2,19 +2,22 @@
 
 An utterance has one speaker. Where the network hears two people at once, the other one is a voice
 of its window, followed to the neighbouring windows. It belongs to the speaker whose utterances
-cover the time in which it speaks alone. Where that is not clear, nobody is added: acted shouting
+cover the time in which it speaks alone, or to the one that the other voices leave; else, the sound
+must resemble one of the others clearly. Where none of this is so, nobody is added: acted shouting
 and weeping are two voices to the network now and then.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise, permutations
 
 import numpy as np
 
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import RATE, Media
+from pipeline.segmentation.speakers_by_voice import voice_vectors
 from pipeline.segmentation.talking import HOP, Talk, frame_of, runs, seconds_of, two_between
 from pipeline.segmentation.turns import WORDLESS
 
@@ -26,6 +29,10 @@ AGAIN = 0.5  # the same, in a window of its own
 ALONE = 0.5  # probability that a voice speaks alone
 LEAST = 1.0  # s that a voice must speak alone
 SHARE = 0.6  # of that time must be of one speaker
+REST = 0.5  # s during which the other voice of a pair leaves a speaker to this one
+EXAMPLES = 3  # longest utterances of each speaker with whose sound a part is compared
+HEARD = 0.5  # s; shorter parts are not compared
+CLEAR = 0.05  # cosine by which the most similar speaker must be ahead
 ACTIVE = 0.5  # probability that a voice speaks
 SAME = 0.7  # cosine of two voices of overlapping windows that are one
 COMMON = 20  # frames, 0.3 s, in which both speak
@@ -33,6 +40,7 @@ SHORTEST = 0.4  # s of an added utterance
 EXTENSION = 0.25, 1.0  # s; so much is added to a neighbouring utterance of the speaker instead
 NEAR = 0.3  # s between two such parts or utterances, at most
 
+Piece = tuple[int, int, int, list[int]]  # start and end in frames, speaker, two voices
 Part = tuple[float, float, int]  # start and end in seconds, number of the speaker
 
 
@@ -47,16 +55,28 @@ def with_second_speakers(media: Media, talk: Talk, utterances: list[Utterance]) 
     speaking = _speaking(utterances, names, len(talk.two))
     voices = _voices(talk)
     speaker_of = _speakers_of_voices(talk, voices, speaking, len(names))
+    stretches = {
+        (start, end): [
+            (first, last, int(speaking[first]), _pair(talk, voices, first, last))
+            for first, last in _constant(speaking, start, end)
+        ]
+        for start, end in runs(talk.two >= OFF)
+        if talk.two[start:end].max() >= ON
+    }
+    pieces = [piece for parts in stretches.values() for piece in parts]
+    speaker_of |= _speakers_of_the_rest(pieces, speaker_of, len(names))
+    examples = _Examples(media, utterances, names)
     parts: list[Part] = []
-    for start, end in runs(talk.two >= OFF):
-        if talk.two[start:end].max() < ON:
-            continue
+    for (start, end), inside in stretches.items():
         here = []
-        for first, last in _constant(speaking, start, end):
-            pair = [speaker_of.get(voice) for voice in _pair(talk, voices, first, last)]
-            second = _second(int(speaking[first]), pair, len(names))
+        for first, last, speaker, pair in inside:
+            known = [speaker_of.get(voice) for voice in pair]
+            part = seconds_of(first), seconds_of(last)
+            second = _second(speaker, known, len(names))
+            if second is None and speaker in known and None in known:
+                second = examples.most_similar(*part, speaker)
             if second is not None:
-                here.append((seconds_of(first), seconds_of(last), second))
+                here.append((*part, second))
         if here and two_between(media, seconds_of(start), seconds_of(end)) >= AGAIN:
             parts += here
     return _add(utterances, _join(parts), names)
@@ -105,6 +125,65 @@ def _speakers_of_voices(
         if len(named) * HOP / RATE >= LEAST and counts.max() >= SHARE * len(named):
             speakers[voice] = int(counts.argmax())
     return speakers
+
+
+def _speakers_of_the_rest(
+    pieces: list[Piece], speaker_of: dict[int, int], count: int
+) -> dict[int, int]:
+    """Return speakers of further voices: of a pair, one is known, and not who the utterance says.
+
+    >>> _speakers_of_the_rest([(0, 100, 1, [7, 8])], {7: 0}, 2)
+    {8: 1}
+    """
+    seconds: dict[int, np.ndarray] = {}
+    for start, end, speaker, pair in pieces:
+        for voice, other in (pair, pair[::-1]):
+            if voice not in speaker_of and speaker_of.get(other, speaker) != speaker:
+                left = seconds.setdefault(voice, np.zeros(count))
+                left[speaker] += (end - start) * HOP / RATE
+    return {
+        voice: int(left.argmax())
+        for voice, left in seconds.items()
+        if left.sum() >= REST and left.max() >= SHARE * left.sum()
+    }
+
+
+class _Examples:
+    """The voices of the speakers, to compare others with. Nothing is computed before it is asked.
+
+    names: of the speakers, by number.
+    """
+
+    def __init__(self, media: Media, utterances: list[Utterance], names: list[str]) -> None:
+        self.media, self.utterances, self.names = media, utterances, names
+
+    def most_similar(self, start: float, end: float, without: int) -> int | None:
+        """Return the speaker whose voice is the most similar to the sound between two times.
+
+        without: the number of a speaker who does not count. None where it is not clear.
+        """
+        if end - start < HEARD or len(self.names) < 3:
+            return None
+        vectors, _ = voice_vectors(self.media, [Utterance(start, end, WORDLESS)])
+        similar = _unit(self._voices) @ _unit(vectors)[0]
+        similar[without] = -np.inf
+        second, first = np.argsort(similar)[-2:]
+        clear = bool(similar[first] - similar[second] >= CLEAR)  # not with NaN
+        return int(first) if clear and np.isfinite(similar).sum() == len(similar) - 1 else None
+
+    @cached_property
+    def _voices(self) -> np.ndarray:
+        """One row per speaker: the mean of the longest utterances."""
+        rows = []
+        for name in self.names:
+            own = [u for u in self.utterances if u.speaker == name]
+            longest = sorted(own, key=lambda u: u.start - u.end)[:EXAMPLES]
+            rows.append(voice_vectors(self.media, longest)[0].mean(0))
+        return np.stack(rows)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _constant(speaking: np.ndarray, start: int, end: int) -> list[tuple[int, int]]:
