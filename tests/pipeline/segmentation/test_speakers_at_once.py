@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import RATE, open_media
-from pipeline.segmentation.speakers_at_once import with_second_speakers
+from pipeline.segmentation.speakers_at_once import _Examples, with_second_speakers
 from pipeline.segmentation.talking import listen
 from pipeline.segmentation.turns import WORDLESS
 
@@ -102,3 +102,23 @@ def test_noise_music_and_silence_add_nobody() -> None:
     for sound in (0.1 * rng.standard_normal(len(times)), 0.1 * chord, 0.3 * sweep, 0 * times):
         before = utterances("ABA")
         assert found(sound, before) == before
+
+
+def test_the_most_similar_of_the_other_voices(voices) -> None:
+    """The last part holds two voices: one is known, the other one is asked for."""
+    right = []
+    for a, b, c in ((0, 1, 2), (3, 4, 5), (1, 3, 5), (2, 4, 0)):
+        sounds = row(voices[a], voices[b], voices[c], voices[a] + voices[b])
+        examples = _Examples(Sound(sounds), utterances("ABC"), ["A", "B", "C"])
+        start, end = 3 * (LENGTH + 0.2) + 0.2, 4 * (LENGTH + 0.2)
+        asked = [examples.most_similar(start, end, without) for without in (0, 1)]
+        right += [
+            number == other
+            for number, other in zip(asked, (1, 0), strict=True)
+            if number is not None
+        ]
+        assert 0 != asked[0] and asked[1] != 1
+        assert examples.most_similar(start, start + 0.3, 0) is None  # too short
+        nobody = _Examples(Sound(sounds), utterances("ABA"), ["A", "B"])
+        assert nobody.most_similar(start, end, 0) is None  # two speakers are no choice
+    assert np.mean(right) >= 0.75
