@@ -69,6 +69,8 @@ def check_local(path: str | Path) -> None:
         # no permission on its folder, a name that is too long, a null byte
         raise MediaError(f"{name!r}: cannot be accessed: {error}", "check the path") from error
     if not exists:
+        if as_typed(name).endswith("://"):
+            raise MediaError(f"{as_typed(name)}: names no file", "add the bucket or the folder")
         if _NETWORK.match(name):
             raise MediaError(
                 f"{as_typed(name)}: not a local file (merc opens no network addresses)",

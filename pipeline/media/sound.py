@@ -22,7 +22,7 @@ RATES = (1000, 1_000_000)  # Hz; another sample rate is a damaged header
 LONGEST = 24 * 3600  # s of sound; bounds the temporary file to 5.5 GB
 _BLOCK = 1 << 20  # samples read at once: 4 MB
 _JITTER = 0.05  # s; timestamps may be off by this much
-_MAX_SAMPLE = 64  # full scale is 1; damaged floats reach 1e38
+_MAX_SAMPLE = 64  # full scale is 1; damaged floats reach 1e38, and count as silence
 
 
 def channels(frame: Any) -> np.ndarray:
@@ -52,8 +52,7 @@ def mix(samples: np.ndarray, weights: tuple[float, ...] | None = None) -> np.nda
         mixed = np.einsum("c,cn->n", np.array(weights), samples.astype(np.float64))
     else:
         mixed = samples.mean(axis=0, dtype=np.float64) if len(samples) > 1 else samples[0]
-    finite = np.nan_to_num(mixed, posinf=0, neginf=0)
-    return np.clip(finite, -_MAX_SAMPLE, _MAX_SAMPLE).astype(np.float32)
+    return np.where(np.abs(mixed) <= _MAX_SAMPLE, mixed, 0).astype(np.float32)
 
 
 class SoundFile:
@@ -115,6 +114,7 @@ class SoundWriter:
     channels, see `mix`.
 
     levels: of the channels. refused: a sample rate outside RATES, whose frames are left out.
+    damaged: how many samples are no numbers, or far beyond full scale.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class SoundWriter:
         self._written = 0.0  # s passed to the resamplers
         self.levels = Levels()
         self.refused: int | None = None
+        self.damaged = 0
 
     @property
     def full(self) -> bool:
@@ -161,6 +162,8 @@ class SoundWriter:
             samples = samples[:, round(-gap * rate) :]
         if self.full:
             return
+        if samples.dtype.kind == "f":
+            self.damaged += int((~(np.abs(samples) <= _MAX_SAMPLE)).sum())
         self.levels.add(samples, self._written, rate)
         self._push(mix(samples, self._weights))
 

@@ -184,6 +184,11 @@ def _warnings(writers: list[SoundWriter], offset: float) -> list[str]:
                 f"part of its sound has a sample rate of {writer.refused} Hz, a damaged header; "
                 "that part is ignored"
             )
+        if writer.damaged:
+            warnings.append(
+                f"{writer.damaged} samples of its sound are no numbers or far beyond full scale; "
+                "they count as silence"
+            )
         if writer.full:
             warnings.append(
                 f"its sound is longer than {LONGEST // 3600} hours; what follows is ignored. Split "

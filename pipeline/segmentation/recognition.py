@@ -33,7 +33,7 @@ from pipeline.segmentation.languages import (
     language_doubts,
 )
 from pipeline.segmentation.other_language import doubtful_spans
-from pipeline.segmentation.voice_activity import Speech, find_speech
+from pipeline.segmentation.voice_activity import Speech, find_speech, quietest
 from pipeline.segmentation.whisper_weights import (
     EMBEDDED,
     RecognitionError,
@@ -47,6 +47,7 @@ __all__ = ["EMBEDDED", "Recogniser", "Recognition", "RecognitionError"]
 
 THREADS = 4  # of larger models; tiny.en takes one, which costs no time beside the other stages
 LOOPING = 2.4  # gzip compression ratio of the text above which Whisper is repeating itself
+SHORTEST_PART = 2.0  # s of a long region in which Whisper repeats itself
 IMPLAUSIBLE = -1.3  # mean log probability below which the text does not match the sound
 UNCERTAIN = 0.6  # mean word probability below which a region is recognised again, alone
 REPEATED = 0.8  # share of a region's words that repeat the region before it; likewise
@@ -247,8 +248,9 @@ class Recogniser:
         words: list[Word] = []
         for segment in segments:
             looping = segment.compression_ratio > LOOPING
-            if looping and len(regions) > 1:  # shorter windows loop less
-                alone = [self._decode(media, [region], language) for region in regions]
+            shorter = _shorter(media, regions) if looping else []
+            if shorter:  # loops less
+                alone = [self._decode(media, [region], language) for region in shorter]
                 return [word for part in alone for word in part]
             if looping or segment.avg_logprob < IMPLAUSIBLE:
                 continue
@@ -276,6 +278,17 @@ class Recogniser:
             previous = _letters(inside)
             checked += inside
         return checked
+
+
+def _shorter(media: Media, regions: list[Region]) -> list[Region]:
+    """Return the regions, or the parts of a single long one; [] if there are none."""
+    if len(regions) > 1:
+        return regions
+    start, end = regions[0]
+    if end - start < 2 * SHORTEST_PART:
+        return []
+    middle = quietest(media, start + SHORTEST_PART, end - SHORTEST_PART)
+    return [(start, middle), (middle, end)]
 
 
 def _without_faint(words: list[Word], faint: list[Region]) -> list[Word]:

@@ -16,7 +16,11 @@ from pipeline.media.decode import Media
 from pipeline.media.frame_rate import frame_rate_of
 from pipeline.segmentation.alignment import align
 from pipeline.segmentation.recognition import Recogniser, Recognition, RecognitionError
-from pipeline.segmentation.speakers import assign_by_turns, assign_by_voice_and_face
+from pipeline.segmentation.speakers import (
+    assign_by_turns,
+    assign_by_voice_and_face,
+    with_other_turns,
+)
 from pipeline.segmentation.speakers_at_once import with_second_speakers
 from pipeline.segmentation.speakers_by_channel import (
     CHANNEL_METHOD,
@@ -49,7 +53,7 @@ __all__ = [
     "transcript_source",
 ]
 
-VERSION = 9  # of the rules of this package; part of every fingerprint
+VERSION = 10  # of the rules of this package; part of every fingerprint
 
 
 def segment(
@@ -88,6 +92,9 @@ def segment(
         run.source["recording"] = media.path.stem  # chooses the turns if there are several
         turns = read_rttm(path, media.path.stem, run.warnings)
         utterances = assign_by_turns(utterances, turns)
+        utterances, unused = with_other_turns(utterances, turns)
+        if unused:
+            run.warn(f"{unused} of {len(turns)} turns hold too little speech to use", path.name)
     if rttm or not utterances or any(utterance.speaker for utterance in utterances):
         run.source["speakers"] = {"method": "given"}
         unnamed = sum(not utterance.speaker for utterance in utterances)
@@ -257,7 +264,7 @@ class _Run:
             if text:
                 utterances.append(Utterance(start, end, text, words=tuple(turn)))
         certain = [(parts[0][0], parts[-1][1]) for parts in stretches(speech.certain)]
-        return with_wordless(utterances, certain)
+        return with_wordless(utterances, certain, change)
 
     def warn_of_wordless(self, utterances: list[Utterance]) -> None:
         """Warn of recognised speech without words, and of what may be speech."""
@@ -305,6 +312,9 @@ class _Run:
             if result.by_face:
                 text += f"; {result.by_face} short utterances by their faces"
             self.warn(text)
+        found = len({utterance.speaker for utterance in result.utterances} - {""})
+        if count and found != count:
+            self.warn(f"{found} of {count} speakers were found")
         return result.utterances
 
     def _recognise(self) -> Recognition:

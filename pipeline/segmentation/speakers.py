@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import Media
+from pipeline.segmentation.speakers_at_once import add_parts
 from pipeline.segmentation.speakers_by_face import by_faces
 from pipeline.segmentation.speakers_by_voice import (
     SHORTEST,
@@ -14,7 +15,7 @@ from pipeline.segmentation.speakers_by_voice import (
     voice_vectors,
 )
 
-__all__ = ["FoundSpeakers", "assign_by_turns", "assign_by_voice_and_face"]
+__all__ = ["FoundSpeakers", "assign_by_turns", "assign_by_voice_and_face", "with_other_turns"]
 
 TurnOfSpeaker = tuple[float, float, str]  # start and end in seconds, speaker
 
@@ -48,6 +49,39 @@ def assign_by_turns(utterances: list[Utterance], turns: list[TurnOfSpeaker]) -> 
             utterance = replace(utterance, speaker=speaker)
         named.append(utterance)
     return named
+
+
+def with_other_turns(
+    utterances: list[Utterance], turns: list[TurnOfSpeaker]
+) -> tuple[list[Utterance], int]:
+    """Add utterances with text "…" where turns hold none of their speaker.
+
+    utterances: in order of time, with the speakers of turns.
+
+    Returns:
+        The utterances, and how many turns no utterance of their speaker shares a moment with.
+
+    >>> hello = Utterance(0.0, 9.0, "Hello.", "anna")
+    >>> with_other_turns([hello], [(0.0, 9.0, "anna"), (3.0, 8.0, "ben"), (8.5, 8.7, "ben")])
+    ([Utterance(start=0.0, end=9.0, text='Hello.', speaker='anna'), \
+Utterance(start=3.0, end=8.0, text='…', speaker='ben')], 1)
+    """
+    names = sorted({name for _, _, name in turns})
+    parts = []
+    for start, end, name in turns:
+        own = [u for u in utterances if u.speaker == name and u.start < end and start < u.end]
+        edges = [start, *(time for u in own for time in (u.start, u.end)), end]
+        parts += [
+            (first, last, names.index(name))
+            for first, last in zip(edges[::2], edges[1::2], strict=True)
+            if first < last
+        ]
+    result = add_parts(utterances, parts, names)
+    unused = sum(
+        not any(u.speaker == name and u.start < end and start < u.end for u in result)
+        for start, end, name in turns
+    )
+    return result, unused
 
 
 def assign_by_voice_and_face(

@@ -21,7 +21,7 @@ from pipeline.segmentation.speakers_by_voice import voice_vectors
 from pipeline.segmentation.talking import HOP, Talk, frame_of, runs, seconds_of, two_between
 from pipeline.segmentation.turns import WORDLESS
 
-__all__ = ["with_second_speakers"]
+__all__ = ["add_parts", "with_second_speakers"]
 
 # Chosen on meetings that the network was trained on, and on CREMA-D; see docs/speakers.md.
 ON, OFF = 0.7, 0.4  # probability of two speakers at which a stretch of them begins and ends
@@ -79,7 +79,7 @@ def with_second_speakers(media: Media, talk: Talk, utterances: list[Utterance]) 
                 here.append((*part, second))
         if here and two_between(media, seconds_of(start), seconds_of(end)) >= AGAIN:
             parts += here
-    return _add(utterances, _join(parts), names)
+    return add_parts(utterances, _join(parts), names)
 
 
 def _speaking(utterances: list[Utterance], names: list[str], frames: int) -> np.ndarray:
@@ -233,8 +233,16 @@ def _join(parts: list[Part]) -> list[Part]:
     return sorted(part for of_speaker in joined.values() for part in of_speaker)
 
 
-def _add(utterances: list[Utterance], parts: list[Part], names: list[str]) -> list[Utterance]:
-    """Extend the neighbouring utterance of the speaker, or add one; those of one do not overlap."""
+def add_parts(utterances: list[Utterance], parts: list[Part], names: list[str]) -> list[Utterance]:
+    """Add utterances with text "…", or extend neighbouring ones of the speaker by short parts.
+
+    utterances: in order of time. parts: when somebody speaks beside them. names: of the speakers,
+    by number. Parts under 0.4 s that no utterance of the speaker is near are left out.
+
+    >>> add_parts([Utterance(0.0, 2.0, "Hi.", "A")], [(1.0, 2.0, 1), (2.0, 2.5, 0)], ["A", "B"])
+    [Utterance(start=0.0, end=2.5, text='Hi.', speaker='A'), \
+Utterance(start=1.0, end=2.0, text='…', speaker='B')]
+    """
     extended, added = list(utterances), []
     for start, end, number in parts:
         own = [k for k, u in enumerate(extended) if u.speaker == names[number]]

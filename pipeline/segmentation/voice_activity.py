@@ -40,6 +40,8 @@ PADDING = 0.1  # s added at both ends of speech
 MAX_REGION = 28.0  # s; fits the 30 s window of Whisper
 CONFIRMED = 0.25  # share of a stretch of the network's speech that Silero must hear, too
 MISSED = 1.0  # s; what the network alone takes for speech is read if it lasts as long
+QUIET = 0.1  # peak of full scale below which Silero hears sound amplified to five times as much
+_LEAST_PEAK = 1e-4  # of sound that is amplified
 _BLOCK = 300.0  # s handed to Silero at once: 20 MB of samples
 _SEAM = 0.5  # s; speech that ends so close to the end of a block may go on in the next one
 _FRAME = 0.03  # s over which the power of sound is averaged
@@ -140,7 +142,8 @@ def _silero(media: Media) -> list[Region]:
         if not len(samples):
             break
         length = len(samples) / RATE
-        block = detect(samples)
+        peak = float(np.abs(samples).max())
+        block = detect(samples * (5 * QUIET / peak) if _LEAST_PEAK < peak < QUIET else samples)
         next_start = start + length
         if block and length >= _BLOCK:
             last_start, last_end = block[-1]

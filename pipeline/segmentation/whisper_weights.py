@@ -27,7 +27,7 @@ class RecognitionError(MercError):
 
 def check_name(model: str, profile: str) -> None:
     """Raise RecognitionError if the profile does not allow this recogniser."""
-    if profile == "offline" and model not in _PACKAGED and not Path(model).is_dir():
+    if not model or (profile == "offline" and model not in _PACKAGED and not Path(model).is_dir()):
         raise RecognitionError(
             f"recogniser {model!r}: profile offline includes {EMBEDDED} and {_BASE} only",
             "name a folder that holds a CTranslate2 Whisper model; names on the Hugging Face hub "
