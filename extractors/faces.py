@@ -20,7 +20,7 @@ from extractors.tracks import MAX_MISSES, Track, match_tracks
 
 __all__ = ["LOOK_EVERY", "MIN_SIDE", "SEARCH_EVERY", "FaceTracker"]
 
-DETECTION_SIDE = 480  # pixels: frames are shrunk to this for the detector
+DETECTION_SIDE = 640  # pixels: frames are shrunk to this for the detector
 FOLLOWING_SIDE = 320  # pixels: and to this between detections
 MIN_SIDE = 20  # pixels of the longer side: a smaller crop shows no expression
 MAX_FACES = 8  # followed at once, the largest

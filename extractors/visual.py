@@ -48,7 +48,7 @@ VERSION = "2"
 # Raise when other faces or frames are chosen, because of a change here, in detectors.py, faces.py,
 # tracks.py, second_look.py, sharpness.py, face_span.py or speaking.py. Features in the store are
 # made again; models remain.
-FOLLOWING = "3"
+FOLLOWING = "2"
 BATCH = 16  # crops; what the network computes from them fits into the cache of a core
 MAX_HELD = 20_000  # crops, 46 MB, of utterances whose face is not chosen yet
 
