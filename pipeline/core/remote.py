@@ -72,7 +72,7 @@ def output_url(folder: str | Path) -> str:
     url = url_of(folder)
     if url is None and _OTHER_URL.fullmatch(str(folder)) and not Path(folder).exists():
         raise UsageError(
-            f"{folder}: no place for results",
+            f"{as_typed(folder)}: no place for results",
             "name a folder, or a URL: s3://BUCKET/..., file:///...",
         )
     return url or ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import Media
+from pipeline.segmentation.spans import uncovered
 from pipeline.segmentation.speakers_at_once import add_parts
 from pipeline.segmentation.speakers_by_face import by_faces
 from pipeline.segmentation.speakers_by_voice import (
@@ -69,13 +70,12 @@ Utterance(start=3.0, end=8.0, text='…', speaker='ben')], 1)
     names = sorted({name for _, _, name in turns})
     parts = []
     for start, end, name in turns:
-        own = [u for u in utterances if u.speaker == name and u.start < end and start < u.end]
-        edges = [start, *(time for u in own for time in (u.start, u.end)), end]
-        parts += [
-            (first, last, names.index(name))
-            for first, last in zip(edges[::2], edges[1::2], strict=True)
-            if first < last
+        own = [
+            (u.start, u.end)
+            for u in utterances
+            if u.speaker == name and u.start < end and start < u.end
         ]
+        parts += [(*part, names.index(name)) for part in uncovered(start, end, own)]
     result = add_parts(utterances, parts, names)
     unused = sum(
         not any(u.speaker == name and u.start < end and start < u.end for u in result)

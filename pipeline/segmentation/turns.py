@@ -6,11 +6,13 @@ A turn ends at the end of a sentence, at a pause, and where another voice begins
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
 from pipeline.core.dialogue import Utterance, Word
+from pipeline.segmentation.spans import Span, uncovered
 
 __all__ = ["WORDLESS", "Turn", "close_gaps", "join_short", "split_turns", "with_wordless"]
 
@@ -98,11 +100,10 @@ Utterance(start=3.0, end=4.0, text='…', speaker='')]
     """
     wordless = []
     for first, last in regions:
-        inside = [u for u in utterances if u.start < last and first < u.end]
-        edges = [first, *(time for u in inside for time in (u.start, u.end)), last]
+        inside = [(u.start, u.end) for u in utterances if u.start < last and first < u.end]
         wordless += [
             Utterance(one, other, WORDLESS)
-            for start, end in zip(edges[::2], edges[1::2], strict=True)
+            for start, end in uncovered(first, last, inside)
             if end - start >= APART
             for one, other in _cut_span(start, end, change)
         ]
@@ -198,15 +199,19 @@ def _cut_at_changes(turn: Turn, change: VoiceChange) -> list[Turn]:
     return [*_cut_at_changes(turn[:cut], change), *_cut_at_changes(turn[cut:], change)]
 
 
-def _cut_span(start: float, end: float, change: VoiceChange | None) -> list[tuple[float, float]]:
-    """Cut a span where the voice changes most and clearly, and its parts likewise."""
-    count = int((end - start - 2 * APART) / INSTANT)
-    times = [start + APART + k * INSTANT for k in range(count + 1)] if count >= 0 else []
-    changes = [change(start, time, end) for time in times] if change else []
-    if not changes or max(changes) <= CLEAR_CHANGE:
-        return [(start, end)]
-    cut = times[changes.index(max(changes))]
-    return [*_cut_span(start, cut, change), *_cut_span(cut, end, change)]
+def _cut_span(start: float, end: float, change: VoiceChange | None) -> list[Span]:
+    """Cut a span where the voice changes clearly, first where most; parts last `APART` or more."""
+    edges = [start, end]
+    count = int((end - start) / INSTANT) if change else 0
+    times = [start + k * INSTANT for k in range(1, count)]
+    changes = {time: change(start, time, end) for time in times} if change else {}
+    for time in sorted(changes, key=lambda time: -changes[time]):
+        if changes[time] <= CLEAR_CHANGE:
+            break
+        k = bisect(edges, time)
+        if min(time - edges[k - 1], edges[k] - time) >= APART:
+            edges.insert(k, time)
+    return list(pairwise(edges))
 
 
 def _join_fragments(turns: list[Turn]) -> list[Turn]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.core.weights import check_weights
 from pipeline.media.decode import RATE, Media
+from pipeline.segmentation.spans import uncovered
 from pipeline.segmentation.talking import Talk, heard
 
 __all__ = [
@@ -169,12 +170,8 @@ def _outside(regions: list[Region], others: list[Region]) -> list[Region]:
         last = first
         while last < len(others) and others[last][0] < end:
             last += 1
-        edges = [start, *(time for other in others[first:last] for time in other), end]
-        parts += [
-            (one, other)
-            for one, other in zip(edges[::2], edges[1::2], strict=True)
-            if other - one >= MISSED
-        ]
+        outside = uncovered(start, end, others[first:last])
+        parts += [(one, other) for one, other in outside if other - one >= MISSED]
     return parts
 
 
