@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import Media
-from pipeline.segmentation.spans import uncovered
+from pipeline.segmentation.spans import Span, uncovered
 from pipeline.segmentation.speakers_at_once import add_parts
 from pipeline.segmentation.speakers_by_face import by_faces
 from pipeline.segmentation.speakers_by_voice import (
@@ -38,16 +40,12 @@ def assign_by_turns(utterances: list[Utterance], turns: list[TurnOfSpeaker]) -> 
     >>> assign_by_turns([Utterance(0.0, 2.0, "Hello.")], [(0.0, 0.5, "anna"), (0.5, 3.0, "ben")])
     [Utterance(start=0.0, end=2.0, text='Hello.', speaker='ben')]
     """
-
-    def overlap(utterance: Utterance, turn: TurnOfSpeaker) -> float:
-        return min(utterance.end, turn[1]) - max(utterance.start, turn[0])
-
+    starts, ends = np.array([turn[:2] for turn in turns]).reshape(-1, 2).T
     named = []
     for utterance in utterances:
-        overlaps = [overlap(utterance, turn) for turn in turns]
-        if overlaps and max(overlaps) > 0:
-            speaker = turns[overlaps.index(max(overlaps))][2]
-            utterance = replace(utterance, speaker=speaker)
+        overlaps = np.minimum(utterance.end, ends) - np.maximum(utterance.start, starts)
+        if overlaps.max(initial=0.0) > 0:
+            utterance = replace(utterance, speaker=turns[int(overlaps.argmax())][2])
         named.append(utterance)
     return named
 
@@ -68,20 +66,29 @@ def with_other_turns(
 Utterance(start=3.0, end=8.0, text='…', speaker='ben')], 1)
     """
     names = sorted({name for _, _, name in turns})
+    spans = _spans_of_speakers(utterances, names)
     parts = []
     for start, end, name in turns:
-        own = [
-            (u.start, u.end)
-            for u in utterances
-            if u.speaker == name and u.start < end and start < u.end
-        ]
-        parts += [(*part, names.index(name)) for part in uncovered(start, end, own)]
+        own = _sharing(spans[name], start, end)
+        parts += [(*part, names.index(name)) for part in uncovered(start, end, own.tolist())]
     result = add_parts(utterances, parts, names)
-    unused = sum(
-        not any(u.speaker == name and u.start < end and start < u.end for u in result)
-        for start, end, name in turns
-    )
+    spans = _spans_of_speakers(result, names)
+    unused = sum(not len(_sharing(spans[name], start, end)) for start, end, name in turns)
     return result, unused
+
+
+def _spans_of_speakers(utterances: list[Utterance], names: list[str]) -> dict[str, np.ndarray]:
+    """Return speaker -> (n, 2), start and end of each utterance."""
+    spans: dict[str, list[Span]] = {name: [] for name in names}
+    for u in utterances:
+        if u.speaker in spans:
+            spans[u.speaker].append((u.start, u.end))
+    return {name: np.array(rows).reshape(-1, 2) for name, rows in spans.items()}
+
+
+def _sharing(spans: np.ndarray, start: float, end: float) -> np.ndarray:
+    """Return the spans (n, 2) that share a moment with another."""
+    return spans[(spans[:, 0] < end) & (start < spans[:, 1])]
 
 
 def assign_by_voice_and_face(

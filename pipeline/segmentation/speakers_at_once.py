@@ -244,8 +244,11 @@ def add_parts(utterances: list[Utterance], parts: list[Part], names: list[str]) 
 Utterance(start=1.0, end=2.0, text='…', speaker='B')]
     """
     extended, added = list(utterances), []
+    of_speaker: dict[str, list[int]] = {name: [] for name in names}
+    for k, utterance in enumerate(utterances):
+        of_speaker.setdefault(utterance.speaker, []).append(k)
     for start, end, number in parts:
-        own = [k for k, u in enumerate(extended) if u.speaker == names[number]]
+        own = of_speaker[names[number]]
         for k in own:  # the ends of parts are those of frames
             if extended[k].start <= start < extended[k].end:
                 start = extended[k].end
