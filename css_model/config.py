@@ -152,6 +152,8 @@ class CSSConfig(SpeakerConfig):
         ("parallel").
     gate: eq. 3 with a d×d matrix per gated modality ("matrix"), per ordered pair ("pair"), or with
         one number per gated modality ("scalar").
+    probe: True adds a linear map of the features to the logits of an utterance that has nothing but
+        this modality. The paper has none; training leaves it at zero, see `CSS`.
 
     Raises ValueError with the name of the field for values out of range.
 
@@ -184,6 +186,7 @@ class CSSConfig(SpeakerConfig):
     iae: bool = True
     iae_input: str = "serial"
     gate: str = "matrix"
+    probe: bool = False
 
 
 def _check_value(

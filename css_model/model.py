@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from css_model.batch import Batch
 from css_model.comparators import make_fusion
@@ -18,6 +19,9 @@ class CSS(EmotionModel):
     """Cross-Space Synergy (eqs. 1-10).
 
     `encoder` is the shared trunk θ of PGM; `fusion`, `classifier` and `heads` are task-specific.
+    `probes`, with `config.probe`, are linear classifiers of single modalities, whose evidence
+    counts where an utterance has no other modality. They start at zero and are not trained with the
+    model: whoever fits them sets their values.
 
     >>> import torch
     >>> config = CSSConfig(widths={"text": 4}, labels=("joy", "anger"), d=8, heads=2, hidden=8)
@@ -41,6 +45,9 @@ class CSS(EmotionModel):
         self.fusion = make_fusion(config)
         self.classifier = nn.Linear(config.d, len(config.labels))
         self.heads = nn.ModuleDict({name: _head(config) for name in config.modalities})
+        self.probes = nn.ModuleDict()
+        if config.probe:
+            self.probes.update({name: _probe(width, config) for name, width in config.widths})
 
     def forward(self, batch: Batch) -> Output:
         """Compute the logits of a batch.
@@ -50,9 +57,19 @@ class CSS(EmotionModel):
         present = self.present(batch)
         with recorded_calls() as calls:
             hidden = self.encoder(batch, present)
-        logits = self.classifier(self.fusion(hidden, present))
+        logits = self.classifier(self.fusion(hidden, present)) + self._probe(batch, present)
         unimodal = {name: head(hidden[name]) for name, head in self.heads.items()}
         return Output(logits, unimodal, hidden, present, calls=calls)
+
+    def _probe(self, batch: Batch, present: dict[str, Tensor]) -> Tensor | float:
+        """Return what the probes say, (N, c): zero where there are several modalities, or none."""
+        single = torch.stack(list(present.values())).sum(0) == 1
+        evidence: Tensor | float = 0.0
+        for name, probe in self.probes.items():
+            if name in batch.features:
+                alone = (present[name] & single)[:, None]
+                evidence = evidence + torch.where(alone, probe(batch.features[name]), 0)
+        return evidence
 
 
 def _head(config: CSSConfig) -> nn.Sequential:
@@ -60,3 +77,11 @@ def _head(config: CSSConfig) -> nn.Sequential:
     return nn.Sequential(
         nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.d, len(config.labels))
     )
+
+
+def _probe(width: int, config: CSSConfig) -> nn.Linear:
+    """Return a linear classifier of features (N, width) that says nothing yet."""
+    layer = nn.Linear(width, len(config.labels)).requires_grad_(False)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

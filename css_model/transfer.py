@@ -56,6 +56,10 @@ def transfer(
         for layer, trained in zip(output_layers(model), output_layers(old), strict=True):
             layer.weight.copy_(mix @ trained.weight)
             layer.bias.copy_(mix @ (trained.bias - old_prior) + prior)
+        for name, probe in model.probes.items():
+            assert isinstance(probe, nn.Linear)
+            probe.weight.copy_(mix @ old.get_parameter(f"probes.{name}.weight"))
+            probe.bias.copy_(mix @ old.get_parameter(f"probes.{name}.bias"))
     return model
 
 

@@ -15,7 +15,7 @@ __all__ = ["SHA256", "check_weights", "tiny_en_folder"]
 
 SHA256 = {
     # shipped with merc
-    "merc-offline": "93a55bbc06abbfe45821ced092bf021d9ca2df5985bd70f3c55c9834b99941e9",
+    "merc-offline": "62bf8c39810e1d7b22ccf8ce10cfcc9f0f98e9b5c1f3e4023e430a60b7cff082",
     "face network": "09c150582b5609745a0d987d29c60b94dd902438d3cf248d326ff66ccfe027ab",
     "voice encoder": "4b9550ce26b9aa4beec46ff804c9fbe92985a6ee73794092cd041971603d1228",
     "talking network": "8228e49b8591f9dec77e8d08464b0f9d5293c1ce948fab00c85af660e8bd86be",

@@ -14,7 +14,7 @@ from sklearn.metrics import recall_score
 
 from pipeline.core.dialogue import Dialogue
 from pipeline.corpora.meld_transcripts import EMOTIONS, Transcript
-from pipeline.recipes.acted_voices import VERSIONS
+from pipeline.recipes.acted_voices import VERSIONS, VoicePool
 from pipeline.recipes.other_words import TABLES
 from pipeline.recipes.paired import PairedCorpus, Rates, Words
 from pipeline.training.calibration import calibration_error
@@ -26,8 +26,11 @@ __all__ = [
     "calibration",
     "corpus_shows",
     "faces_alone",
+    "label_voices",
     "neutral_words",
+    "normalised_voices",
     "other_words_alone",
+    "recall",
     "text_alone",
     "together",
     "voices_alone",
@@ -99,26 +102,60 @@ def faces_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
 def voices_alone(model: Predictor, corpus: PairedCorpus) -> dict[str, Any]:
     """Return the unweighted average recall (UAR) per corpus of voices, for held-out speakers.
 
-    Every clip is a dialogue of one utterance; uniform prior; the prediction is one of the emotions
-    that the corpus has.
+    Of the model, with its interval, and of a logistic regression; see `label_voices`.
     """
     assert corpus.voices is not None
     voices = corpus.voices.only(corpus.held_out)
     result: dict[str, Any] = {}
     for name in dict.fromkeys(voices.corpora):
         part = voices.select(voices.corpora == name)
-        classes = np.unique(part.labels)
-        entry: dict[str, Any] = {"clips": len(part.labels), "emotions": len(classes)}
+        entry: dict[str, Any] = {"clips": len(part.labels), "emotions": len(set(part.labels))}
         result[str(name)] = entry
-        for k, version in enumerate(VERSIONS):
-            dialogues = [_single(model, "audio", row) for row in part.vectors[:, k]]
-            scores = np.stack([model.probabilities(d, "uniform")[0] for d in dialogues])
-            predicted = classes[scores[:, classes].argmax(1)]
+        for version, (predicted, regression) in label_voices(model, corpus, part).items():
             entry[version] = {
-                "uar": float(recall_score(part.labels, predicted, average="macro")),
+                "uar": recall(part.labels, predicted),
                 "interval": _bounds(_clip_bootstrap(part.labels, predicted)),
+                "logistic_regression": recall(part.labels, regression),
             }
     return result
+
+
+def label_voices(
+    model: Predictor, corpus: PairedCorpus, part: VoicePool
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Label clips of held-out speakers: by the model, and by logistic regression.
+
+    Every clip is a dialogue of one utterance; uniform prior. The regression reads what the model
+    reads, and is fitted to the single clips of all training speakers. Both choose among the
+    emotions that `part` has.
+
+    Returns:
+        version -> labels (n,) of the model, and of the regression.
+    """
+    assert corpus.voices is not None
+    classes = np.unique(part.labels)
+    train = corpus.voices.without(corpus.held_out)
+    train = train.select(np.isin(train.labels, classes))
+    versions = range(len(VERSIONS))
+    regression = probe(
+        np.concatenate([normalised_voices(model, train.vectors[:, k]) for k in versions]),
+        np.tile(train.labels, len(VERSIONS)),
+        {
+            version: normalised_voices(model, part.vectors[:, k])
+            for k, version in enumerate(VERSIONS)
+        },
+    )
+    result = {}
+    for k, version in enumerate(VERSIONS):
+        dialogues = [_single(model, "audio", row) for row in part.vectors[:, k]]
+        scores = np.stack([model.probabilities(d, "uniform")[0] for d in dialogues])
+        result[version] = classes[scores[:, classes].argmax(1)], regression[version]
+    return result
+
+
+def recall(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the unweighted average recall of labels (n,)."""
+    return float(recall_score(truth, predicted, average="macro"))
 
 
 def corpus_shows(model: Predictor, corpus: PairedCorpus) -> dict[str, float]:
@@ -136,11 +173,11 @@ def corpus_shows(model: Predictor, corpus: PairedCorpus) -> dict[str, float]:
         [rng.permutation(np.flatnonzero(numbers == k))[:least] for k in range(len(names))]
     )
     train = train.select(np.isin(np.arange(len(numbers)), chosen))
-    rows = [_normalised(model, train.vectors[:, k]) for k in range(len(VERSIONS))]
+    rows = [normalised_voices(model, train.vectors[:, k]) for k in range(len(VERSIONS))]
     guesses = probe(
         np.concatenate(rows),
         np.tile(train.corpora, len(VERSIONS)),
-        {name: _normalised(model, test.vectors[:, k]) for k, name in enumerate(VERSIONS)},
+        {name: normalised_voices(model, test.vectors[:, k]) for k, name in enumerate(VERSIONS)},
     )
     return {
         name: float(np.mean([(guess == c)[test.corpora == c].mean() for c in set(test.corpora)]))
@@ -213,7 +250,7 @@ def _single(model: Predictor, modality: str, row: np.ndarray) -> Dialogue:
     return Dialogue("0", "test", ["0"], ["one"], [""], np.array([-1]), features)
 
 
-def _normalised(model: Predictor, rows: np.ndarray) -> np.ndarray:
+def normalised_voices(model: Predictor, rows: np.ndarray) -> np.ndarray:
     """Return voice vectors (n, width) as the model reads them, each as a dialogue of its own."""
     normaliser = model.checkpoint.normaliser
     dialogues = (_single(model, "audio", row) for row in rows)

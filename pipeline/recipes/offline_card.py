@@ -29,6 +29,7 @@ from pipeline.recipes.measure_on_corpus import (
     voices_alone,
 )
 from pipeline.recipes.paired import PairedCorpus, Rates, load_paired
+from pipeline.recipes.voice_probe import with_voice_probe
 from pipeline.training.predictor import SHIPPED, Predictor
 
 __all__ = ["measure", "offline_card", "ship"]
@@ -42,7 +43,8 @@ Cross-Space Synergy, width {d}, {parameters:,} parameters, {megabytes:.1f} MB in
 For every utterance of a dialogue, the model reads up to three features and predicts one of MELD's
 seven emotions. The features are 384-d MiniLM of the text, fine-tuned on four corpora; 768-d
 statistics of the first layer of Whisper's encoder (tiny.en) of the voice; and 342-d FER+ DenseNet
-of the face. Any of them may be missing.
+of the face. Any of them may be missing. Where there is nothing but a voice, a linear classifier of
+the same features counts beside the network.
 
 **Training data:** the paired corpus. Utterances of MELD, EmoryNLP, DailyDialog and GoEmotions were
 given acted voices (EmoDB, TESS, CREMA-D, RAVDESS; clean and distorted) and posed faces (FER+). What
@@ -110,18 +112,20 @@ def ship(
     corpus = load_paired(data, report)
     best = Predictor.load(run)
     best.check(corpus.fingerprints)
+    report("fitting a linear classifier of voices")
+    checkpoint = with_voice_probe(best.checkpoint, corpus)
     with TemporaryDirectory(prefix="merc-ship-") as folder:
         # measure the weights as they ship, in half precision
         half = Path(folder) / "half.safetensors"
-        save_checkpoint(half, best.checkpoint, half=True)
+        save_checkpoint(half, checkpoint, half=True)
         shipped = Predictor.load(half)
         seeds = [Predictor.load(path) for path in paths]
         figures = measure(shipped, seeds, corpus, clips, jobs, report)
     target = out / f"{SHIPPED}.safetensors"
-    extra = best.checkpoint.extra | {"model": SHIPPED}
-    save_checkpoint(target, replace(best.checkpoint, extra=extra), half=True)
+    extra = checkpoint.extra | {"model": SHIPPED}
+    save_checkpoint(target, replace(checkpoint, extra=extra), half=True)
     figures |= {
-        "d": best.checkpoint.config.d,
+        "d": checkpoint.config.to_dict()["d"],
         "parameters": shipped.model.parameter_count(),
         "megabytes": target.stat().st_size / 1e6,
     }
@@ -266,9 +270,11 @@ def _voice_table(voices: dict[str, Any]) -> str:
     rows = [
         [name, str(scores["clips"]), str(scores["emotions"])]
         + [_with_interval(scores[version], "uar") for version in ("clean", "changed")]
+        + [" / ".join(f"{scores[v]['logistic_regression']:.3f}" for v in ("clean", "changed"))]
         for name, scores in sorted(voices.items())
     ]
-    return markdown_table(["corpus", "clips", "emotions", "clean", "distorted"], rows)
+    header = ["corpus", "clips", "emotions", "clean", "distorted", "logistic regression"]
+    return markdown_table(header, rows)
 
 
 def _confusion_table(shares: list[list[float]]) -> str:

@@ -206,6 +206,18 @@ class PairedCorpus(Corpus):
         voices = self._voices_of(split)
         return pair(self.words[split], voices, self.faces[split], rates or self.rates, rng, split)
 
+    def holding_out(self, speakers: tuple[str, ...]) -> PairedCorpus:
+        """Return the corpus with more speakers that training does not use, drawn anew."""
+        assert self.voices is not None
+        held_out = (*self.held_out, *speakers)
+        directions = {"audio": corpus_directions(self.voices.without(held_out))}
+        corpus = replace(self, held_out=held_out, directions=directions)
+        dialogues = corpus.epoch(0, 0)
+        for split in ("valid", "test"):
+            rng = np.random.default_rng(0)
+            dialogues += corpus.draw(split, rng) + corpus.neutral_sessions(split, 150, rng)
+        return replace(corpus, dialogues=dialogues)
+
     def _voices_of(self, split: str) -> VoicePool:
         assert self.voices is not None
         if split == "train":
@@ -259,13 +271,8 @@ def load_paired(data: Path | None = None, report: Report = lambda message: None)
         faces={"train": train_faces, "valid": valid_faces, "test": valid_faces},
         voices=voices,
         sentences=_neutral_words(words.select(~in_test), extractors["text"]),
-        directions={"audio": corpus_directions(voices.without(HELD_OUT))},
     )
-    dialogues = corpus.epoch(0, 0)
-    for split in ("valid", "test"):
-        rng = np.random.default_rng(0)
-        dialogues += corpus.draw(split, rng) + corpus.neutral_sessions(split, 150, rng)
-    return replace(corpus, dialogues=dialogues)
+    return corpus.holding_out(())
 
 
 def corpus_directions(voices: VoicePool) -> np.ndarray:

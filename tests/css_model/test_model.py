@@ -239,3 +239,23 @@ def test_dimensions_out_of_range_are_refused(fields: dict, config) -> None:
     with pytest.raises(ValueError):
         config(**fields)
     assert CSSConfig.from_dict(config().to_dict()) == config()
+
+
+def test_a_probe_counts_where_there_is_nothing_else(config, dialogue) -> None:
+    """Its evidence is added to those logits and to no others; training leaves it alone."""
+    model = CSS(config(probe=True)).eval()
+    batch = collate([dialogue(1, 12, missing=0.5), dialogue(2, 9, missing=0.8)])
+    single = torch.stack(list(batch.present.values())).sum(0) == 1
+    audio = batch.present["audio"] & single
+    assert 0 < audio.sum() < len(audio)
+    before = model(batch).logits
+    probe = model.probes["audio"]
+    with torch.no_grad():
+        probe.weight.normal_()
+        probe.bias.normal_()
+    after = model(batch).logits
+    added = (after - before)[audio]
+    assert torch.equal(after[~audio], before[~audio])
+    assert torch.allclose(added, probe(batch.features["audio"])[audio], atol=1e-5)
+    sum(losses(model(batch), batch)).backward()
+    assert all(p.grad is None for p in model.probes.parameters())

@@ -14,7 +14,10 @@ from css_model.transfer import output_layers
 def start(config, dialogue) -> Checkpoint:
     torch.manual_seed(3)
     prior = np.log(np.array([0.1, 0.2, 0.3, 0.4]))
-    return Checkpoint(config(), CSS(config()).state_dict(), Normaliser(), None, prior)
+    model = CSS(config(probe=True))
+    for parameter in model.probes.parameters():
+        torch.nn.init.normal_(parameter)
+    return Checkpoint(model.config, model.state_dict(), Normaliser(), None, prior)
 
 
 def test_the_same_classes_and_prior_give_the_same_model(start: Checkpoint, dialogue) -> None:

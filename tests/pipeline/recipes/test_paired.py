@@ -10,12 +10,16 @@ import pytest
 from sklearn.metrics import accuracy_score
 from sklearn.tree import DecisionTreeClassifier
 
+from css_model import CSS, Checkpoint, CSSConfig, Normaliser
 from pipeline.core.errors import MercError
 from pipeline.corpora.meld_transcripts import EMOTIONS, Transcript, read_meld_csv
 from pipeline.recipes.acted_voices import VoicePool
+from pipeline.recipes.measure_on_corpus import label_voices, recall
 from pipeline.recipes.other_words import TABLES
 from pipeline.recipes.paired import PairedCorpus, Rates, Words, corpus_directions, load_paired
 from pipeline.recipes.posed_faces import FacePool
+from pipeline.recipes.voice_probe import with_voice_probe
+from pipeline.training.predictor import Predictor, modality_sets
 
 SENTENCE = 9.0  # the text vector of neutral words
 SURPRISE = EMOTIONS.index("surprise")
@@ -95,6 +99,34 @@ def test_the_corpus_does_not_show_in_voices_of_the_same_emotion(corpus: PairedCo
     assert directions.shape == (1, 10)
     expected = 5 * (offset[1] - offset[0])
     assert np.allclose(directions[0], expected * np.sign(directions[0] @ expected), atol=0.2)
+
+
+def test_a_probe_tells_voices_and_changes_nothing_else(corpus: PairedCorpus):
+    """Of an untrained network, which labels the voices of held-out speakers by chance."""
+    assert corpus.voices is not None
+    rows = np.eye(7, dtype=np.float32)[corpus.voices.labels][:, None].repeat(2, 1)
+    rows += np.random.default_rng(0).normal(0, 0.2, rows.shape).astype(np.float32)
+    voices = replace(corpus.voices, vectors=rows)
+    heard = replace(corpus, voices=voices, widths=corpus.widths | {"audio": 7}, directions={})
+    train, valid = heard.epoch(0, 0), heard.draw("valid", np.random.default_rng(0))
+    heard = replace(heard, dialogues=train + [replace(d, split="valid") for d in valid])
+    config = CSSConfig(heard.widths, EMOTIONS, d=8, heads=2, hidden=8)
+    prior = np.log(np.full(7, 1 / 7))
+    network = Checkpoint(config, CSS(config).state_dict(), Normaliser().fit(train), None, prior)
+    network.temperatures |= {"audio": 2.0, "text": 3.0}
+    probed = with_voice_probe(network, heard)
+    part = voices.only(heard.held_out)
+    scores = {}
+    for name, checkpoint in (("network", network), ("probed", probed)):
+        labels, _ = label_voices(Predictor(checkpoint, name), heard, part)["clean"]
+        scores[name] = recall(part.labels, labels)
+    assert scores["network"] < 0.5 and scores["probed"] > 0.8
+    assert probed.temperatures["text"] == 3.0 and probed.temperatures["audio"] != 2.0
+    before, after = (Predictor(checkpoint, "") for checkpoint in (network, probed))
+    for dialogue in valid:
+        alone = [present == "audio" for present in modality_sets(dialogue)]
+        change = after.probabilities(dialogue) - before.probabilities(dialogue)
+        assert (change[~np.array(alone)] == 0).all()
 
 
 def joined(dialogues: list, modality: str) -> np.ndarray:
