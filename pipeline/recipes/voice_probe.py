@@ -47,7 +47,7 @@ def with_voice_probe(checkpoint: Checkpoint, corpus: PairedCorpus) -> Checkpoint
     regression = LogisticRegression(C=STRENGTH, max_iter=400).fit(rows, labels)
     # without how frequent emotions are in the clips; all of MELD's occur
     bias = regression.intercept_ - np.log(np.bincount(labels) / len(labels))
-    # the sum is divided by the temperature once more
+    # up to a constant, network / temperature * (1 - SHARE) + regression * SHARE
     factor = SHARE / (1 - SHARE) * checkpoint.temperatures.get("audio", 1.0)
     config = replace(checkpoint.config, probe=True)
     probes = {
