@@ -57,14 +57,16 @@ class CSS(EmotionModel):
         present = self.present(batch)
         with recorded_calls() as calls:
             hidden = self.encoder(batch, present)
-        logits = self.classifier(self.fusion(hidden, present)) + self._probe(batch, present)
+        logits = self.classifier(self.fusion(hidden, present))
+        if self.probes:
+            logits = logits + self._evidence_of_probes(batch, present)
         unimodal = {name: head(hidden[name]) for name, head in self.heads.items()}
         return Output(logits, unimodal, hidden, present, calls=calls)
 
-    def _probe(self, batch: Batch, present: dict[str, Tensor]) -> Tensor | float:
+    def _evidence_of_probes(self, batch: Batch, present: dict[str, Tensor]) -> Tensor:
         """Return what the probes say, (N, c): zero where there are several modalities, or none."""
         single = torch.stack(list(present.values())).sum(0) == 1
-        evidence: Tensor | float = 0.0
+        evidence = torch.zeros((), device=single.device)
         for name, probe in self.probes.items():
             if name in batch.features:
                 alone = (present[name] & single)[:, None]
