@@ -31,12 +31,14 @@ audit: .venv/ready
 		echo "NOT AUDITED: api.osv.dev cannot be reached, so the dependencies were not checked"; \
 	fi
 
-# written last, so that an interrupted installation is begun again; uv installs in a minute what takes
-# pip ten, but does not read pip's settings, so where it fails, pip tries
+# written last, so that an interrupted installation is begun again; uv installs in two minutes what takes
+# pip ten, but does not read pip's settings, so where it fails, pip tries.  Both compile all modules: where
+# Python may not write bytecode later, each start of merc would compile torch, which takes twice as long
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]' \
-		|| $(BIN)/pip install --quiet --no-compile --editable '.[dev]'
+	$(BIN)/pip install --quiet uv && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python \
+		--editable '.[dev]' || $(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m compileall -q css_model extractors pipeline
 	touch $@
 
 clean:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from extractors.sound import MAX_DURATION, RATE, describe_sound, prepare_sound
-from extractors.threads import forget_mkl_threads
+from extractors.threads import load_beside_torch
 from extractors.whisper_encoder import load_encoder
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import package_version, sha256_of
@@ -110,9 +110,13 @@ class SpeechExtractor:
     def _encoder(self) -> Any:
         assert self._weights  # checks the file before it is parsed
         # one thread: each number of threads sums products in another order
-        forget_mkl_threads()
-        encoder = load_encoder(
-            encoder_folder(), self.layers, device="cpu", compute_type="float32", intra_threads=1
+        encoder = load_beside_torch(
+            load_encoder,
+            encoder_folder(),
+            self.layers,
+            device="cpu",
+            compute_type="float32",
+            intra_threads=1,
         )
         release_memory()
         return encoder

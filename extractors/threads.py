@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["forget_mkl_threads", "one_thread", "side_by_side"]
+__all__ = ["load_beside_torch", "one_thread", "read_ahead", "side_by_side"]
+
+AHEAD = 4  # items, such as frames, that are in memory before they are needed
+T = TypeVar("T")
 
 
 @contextmanager
@@ -47,9 +51,33 @@ class _AtOnce(Executor):
         return future
 
 
-def forget_mkl_threads() -> None:
-    """Let the number of threads that CTranslate2 is told count: call this before its first use.
+def read_ahead(items: Iterable[T], threads: int) -> Iterator[T]:
+    """Yield the items; with several threads, the next ones are made on one of them meanwhile.
 
-    Its MKL obeys $MKL_NUM_THREADS instead, and reads that once. torch keeps what it has read.
+    >>> list(read_ahead(iter("abc"), 2))
+    ['a', 'b', 'c']
+    """
+    if threads < 2:
+        yield from items
+        return
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, iterator, end) for _ in range(AHEAD))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(pool.submit(next, iterator, end))
+                yield item  # type: ignore[misc]  # not the end
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def load_beside_torch(model: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Call a class of CTranslate2 so that its number of threads and torch's are independent.
+
+    It gives the thread that loads a model its own number of OpenMP threads, which torch would take
+    over: so it is loaded in another one. Its MKL obeys $MKL_NUM_THREADS, and reads that once, so
+    the variable is removed; torch keeps what it has read.
     """
     os.environ.pop("MKL_NUM_THREADS", None)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(model, *arguments, **options).result()

@@ -4,8 +4,8 @@ Faces are detected and followed, the one that speaks is chosen, and its embeddin
 sharp ones with more weight.
 This takes one pass over the frames of a recording of any length. Only the faces of utterances that
 are in progress stay in memory, as small grey crops, at most 100 per face. The network runs on the
-chosen face only, and of every two neighbouring frames on the sharper one; with several threads, it
-runs beside the search for faces. No value depends on that.
+chosen face only, and of every two neighbouring frames on the sharper one; with several threads,
+decoding, the search for faces and the network run beside each other. No value depends on that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from extractors.frame_scanner import FrameScanner
 from extractors.precision import full_precision
 from extractors.sharpness import sharpest, sharpness
 from extractors.speaking import choose_speaker
-from extractors.threads import one_thread, side_by_side
+from extractors.threads import one_thread, read_ahead, side_by_side
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.weights import check_weights
@@ -168,8 +168,9 @@ class VisualExtractor:
                 found = averages.pop(span.index).result()
                 readings[span.index] = self._reading(span, [face], confidence, found)
 
-        with full_precision(), side_by_side(torch.get_num_threads()) as pool:
-            self._follow(frames, waiting, scanner, finish)
+        threads = torch.get_num_threads()
+        with full_precision(), side_by_side(threads) as pool:
+            self._follow(read_ahead(frames, threads), waiting, scanner, finish)
             if contest is not None:
                 decide(contest.resolve(len(contest.open)))
         turned = scanner.tracker.orientation.turned

@@ -32,6 +32,7 @@ THREADS = (  # how many threads a library starts, read when it is loaded
     "OPENCV_FOR_THREADS_NUM",
     "RAYON_NUM_THREADS",  # tokenizers
 )
+IDLE = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(eq=False)
@@ -65,15 +66,16 @@ def start_worker(work: Work | bytes, threads: int) -> Worker:
     """Start a worker. work: or its pickle.
 
     Each library gets so many threads, unless the environment says otherwise. Threads of several
-    workers on one core would wait for each other. Threads of OpenMP that have nothing to do sleep:
-    by default they keep a core busy for a while, which the other stages need.
+    workers on one core would wait for each other. Threads that have nothing to do must not keep a
+    core busy, which the other stages need: those of OpenMP sleep, and numpy, whose products are
+    small, has none.
     """
     context = multiprocessing.get_context("spawn")  # a fork of torch's or OpenMP's threads hangs
     ours, theirs = context.Pipe()
     # bytes, so that the worker watches its parent before it imports what `work` needs
     pickled = work if isinstance(work, bytes) else bytes(ForkingPickler.dumps(work))
     process = context.Process(target=_serve, args=(pickled, theirs), daemon=True)
-    settings = dict.fromkeys(THREADS, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
+    settings = dict.fromkeys(THREADS, str(threads)) | IDLE
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update({name: settings[name] for name, value in before.items() if value is None})
     try:

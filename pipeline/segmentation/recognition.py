@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from extractors.threads import forget_mkl_threads
+from extractors.threads import load_beside_torch
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import package_version
@@ -131,8 +131,8 @@ class Recogniser:
         try:
             # a fixed number: each thread count sums products in another order
             threads = 1 if self.model == EMBEDDED else THREADS
-            forget_mkl_threads()
-            whisper = WhisperModel(
+            whisper = load_beside_torch(
+                WhisperModel,
                 str(self.folder),
                 device="cpu",
                 compute_type="int8",
@@ -159,7 +159,10 @@ class Recogniser:
         Memory does not grow with the length of the recording.
         """
         language = language or self.language
-        speech = find_speech(media)
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(lambda: self._whisper)  # mostly reads and checks its file
+            speech = find_speech(media)
+            loading.result()
         regions = speech.regions
         if not regions:
             return Recognition([], speech, language, [])

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from extractors.talking import CENTRE, HOP, SECONDS, load_talking
-from extractors.threads import one_thread
+from extractors.threads import one_thread, side_by_side
 from pipeline.media.decode import RATE, Media
 
 __all__ = [
@@ -219,16 +219,17 @@ def two_between(media: Media, start: float, end: float) -> float:
 
 
 def _hear(samples: np.ndarray, starts: list[int]) -> np.ndarray:
-    network = load_talking()
-    rows = []
-    with torch.inference_mode(), one_thread():
-        for first in range(0, len(starts), _BATCH):
-            batch = [
-                samples[start * HOP : start * HOP + _WIDTH]
-                for start in starts[first : first + _BATCH]
-            ]
-            rows.append(network(torch.from_numpy(np.stack(batch))).numpy())
-    return np.concatenate(rows)
+    network, threads = load_talking(), torch.get_num_threads()
+
+    @torch.inference_mode()
+    def hear(first: int) -> np.ndarray:
+        batch = [
+            samples[start * HOP : start * HOP + _WIDTH] for start in starts[first : first + _BATCH]
+        ]
+        return network(torch.from_numpy(np.stack(batch))).numpy()
+
+    with one_thread(), side_by_side(threads) as pool:
+        return np.concatenate(list(pool.map(hear, range(0, len(starts), _BATCH))))
 
 
 def runs(true: np.ndarray) -> list[tuple[int, int]]:
