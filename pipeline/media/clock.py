@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -149,10 +150,11 @@ class Clock:
     def corrected(self, packets: Iterator[Any]) -> Iterator[Any]:
         """Yield packets with their times moved to the one timeline."""
         counts: dict[int, int] = {}
+        bases: dict[int, Fraction] = {}
         for packet in packets:
             index = packet.stream.index
             if packet.size:
-                _repair(packet)
+                _repair(packet, bases.setdefault(index, packet.stream.time_base))
                 number = counts.get(index, 0)
                 counts[index] = number + 1
                 offset = self.offset(index, number) if self.breaks.get(index) else 0.0
@@ -170,25 +172,31 @@ def read_clock(path: Path, indices: list[int]) -> Clock:
     streams = {index: PacketTimes() for index in indices}
     with open_container(path) as container:
         chosen = [container.streams[index] for index in indices]
+        bases = {stream.index: stream.time_base for stream in chosen}
         for order, packet in enumerate(packets(container, chosen, [])):
             if packet.size:
-                _repair(packet)
-                base = packet.time_base
+                base = bases[packet.stream.index]
+                _repair(packet, base)
                 streams[packet.stream.index].add(
                     order,
-                    math.nan if packet.dts is None else float(packet.dts * base),
-                    math.nan if packet.pts is None else float(packet.pts * base),
-                    float((packet.duration or 0) * base),
+                    math.nan if packet.dts is None else _seconds(packet.dts, base),
+                    math.nan if packet.pts is None else _seconds(packet.pts, base),
+                    _seconds(packet.duration or 0, base),
                 )
         names = container.format.name.split(",")
     ahead = min((AHEAD[name] for name in names if name in AHEAD), default=AHEAD_IN_FILES)
     return Clock(streams, find_breaks(streams, ahead))
 
 
-def _repair(packet: Any) -> None:
+def _seconds(ticks: int, base: Fraction) -> float:
+    """Return float(ticks * base), in a tenth of the time."""
+    return ticks * base.numerator / base.denominator
+
+
+def _repair(packet: Any, base: Fraction) -> None:
     """Show a packet when it is decoded if its own time is far from that."""
     if packet.pts is not None and packet.dts is not None:
-        if abs(packet.pts - packet.dts) * packet.time_base > LONGEST_DELAY:
+        if _seconds(abs(packet.pts - packet.dts), base) > LONGEST_DELAY:
             packet.pts = packet.dts
 
 
