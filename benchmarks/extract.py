@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from material import join
-from measure import ROOT, THREADS
+from measure import COMPILED, ROOT, THREADS
 from stages import find_clips
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli.app import main; main()", "extract"]
@@ -40,7 +40,7 @@ def make(clips: list[Path], folder: Path, number: int, seconds: float) -> Path:
 
 def run(recordings: Path, store: Path, jobs: int, threads: int | None) -> dict[str, float]:
     """Extract a folder; return wall and CPU seconds, and the load of the machine before."""
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | COMPILED | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     for name in NAMES:
         environment.pop(name, None)
         if threads:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+# where this is set, each start would compile all modules that the user has no bytecode of
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 def peak_memory() -> float:
@@ -47,7 +49,7 @@ def in_child(script: str, *arguments: str | Path) -> dict[str, float]:
     child = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, **THREADS, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, **THREADS, **COMPILED, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE,
         text=True,
     )

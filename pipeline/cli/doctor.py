@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ def examine() -> dict[str, Any]:
             "offline": {"ready": not offline, "lacks": offline},
             "roberta": {"ready": not roberta, "lacks": roberta},
         },
+        "slow": _what_is_slow(),
     }
 
 
@@ -104,6 +106,18 @@ def _detector() -> tuple[str | None, str]:
         return find_detector().name, ""
     except (ImportError, OSError, ValueError) as error:
         return None, str(error)
+
+
+def _what_is_slow() -> list[dict[str, str]]:
+    """Return what makes merc slower than it has to be, with remedies."""
+    torch = importlib.util.find_spec("torch")
+    if torch is None or torch.origin is None:
+        return []
+    bytecode = Path(importlib.util.cache_from_source(torch.origin))
+    if bytecode.exists() or not sys.dont_write_bytecode:
+        return []
+    what = "each start compiles all modules, for seconds: PYTHONDONTWRITEBYTECODE is set"
+    return [{"what": what, "remedy": f"python -m compileall -q {Path(torch.origin).parents[1]}"}]
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -134,6 +148,8 @@ def _show(report: dict[str, Any]) -> None:
         console.print(f"profile {name}: {ready}")
         for part in profile["lacks"]:
             console.print(f"  missing: {escape(part['what'])}: {escape(part['remedy'])}")
+    for part in report["slow"]:
+        console.print(f"[yellow]slow[/yellow]: {escape(part['what'])}: {escape(part['remedy'])}")
 
 
 def _version(name: str) -> str | None:

@@ -47,8 +47,9 @@ def url_of(path: str | Path) -> str | None:
     rest = match[2].rstrip("/")
     if scheme != "file":
         return f"{scheme}://{rest}"
-    if "%" in rest and not Path(f"/{rest}").exists():
-        rest = unquote(rest)  # as browsers and file managers write spaces
+    if not Path(f"/{rest}").exists():
+        # as browsers and file managers write this machine, and spaces
+        rest = unquote(rest.removeprefix("localhost/"))
     return f"file:///{rest}"
 
 
@@ -134,7 +135,8 @@ class RemoteFolder:
         """Return name -> bytes of all files in a folder and below it; empty if there is none."""
         place = self._place(folder) if folder else self._root
         try:
-            found = self._request(lambda: self._fs.find(place, detail=True), f"list {folder}")
+            what = f"list {folder or 'its files'}"
+            found = self._request(lambda: self._fs.find(place, detail=True), what)
         except FileNotFoundError:
             return {}
         files = {path[len(self._root) + 1 :]: int(about["size"]) for path, about in found.items()}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 from pipeline import __version__
 from pipeline.cli.app import app
+from pipeline.cli.doctor import examine
 
 COMMANDS = [
     ["label"],
@@ -82,3 +86,14 @@ def test_unusable_arguments_exit_with_2(arguments, message, tmp_path, monkeypatc
     assert result.exit_code == 2
     assert message in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_doctor_says_if_every_start_compiles_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))  # no bytecode there
+    for kept, count in ((False, 0), (True, 1)):
+        monkeypatch.setattr(sys, "dont_write_bytecode", kept)
+        assert len(examine()["slow"]) == count
+    (part,) = examine()["slow"]
+    assert "python -m compileall" in part["remedy"]

@@ -26,6 +26,7 @@ def s3() -> Iterator[Proxy]:
         ("s3://bucket/talks/", "s3://bucket/talks"),
         (Path("file:///tmp/x"), "file:///tmp/x"),
         (Path("file:///tmp/a%20b/c"), "file:///tmp/a b/c"),
+        (Path("file://localhost/tmp/c"), "file:///tmp/c"),
         (Path("http://example.org/x.mp4"), None),
         (Path("concat:a.mp4"), None),
         (Path("talks"), None),
