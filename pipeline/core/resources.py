@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.core.errors import UsageError
@@ -13,6 +14,7 @@ from pipeline.core.errors import UsageError
 __all__ = [
     "WORKER_MEMORY",
     "default_jobs",
+    "large_blocks_kept",
     "limit_kernel_cache",
     "limit_memory_pools",
     "memory_limit",
@@ -27,7 +29,7 @@ WORKER_MEMORY = 2.0  # GiB that a worker takes at most with the models of profil
 MEMORY_SHARE = 0.9  # of the free memory that all workers may take; $MERC_MEMORY_LIMIT replaces it
 KERNELS = 64  # of oneDNN; with 16 or 1,024, features take the same CPU time
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1  # malloc.h
-_KEPT, _FREE = 64 << 20, 512 << 20  # bytes: of a block that is kept for reuse, and of all of them
+_OWN: list[bool] = []  # not empty where `limit_memory_pools` was called
 _CGROUP = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 
@@ -122,19 +124,36 @@ def limit_kernel_cache() -> None:
 def limit_memory_pools() -> None:
     """Let glibc serve all threads from one pool: call this in a process of merc's own.
 
-    Otherwise each thread keeps freed memory in a pool of its own. Blocks as large as Whisper's
-    attention, 54 MB, are kept there, too: to get them from the system for each layer of each window
-    takes a seventh of the time of recognition. $MALLOC_ARENA_MAX and the other variables of glibc
-    win.
+    Otherwise each thread keeps freed memory in a pool of its own. What is large comes from the
+    system anyway, so threads do not wait for each other. $MALLOC_ARENA_MAX wins.
     """
-    for name, option, value in (
-        ("MALLOC_ARENA_MAX", _M_ARENA_MAX, 1),
-        ("MALLOC_MMAP_THRESHOLD_", _M_MMAP_THRESHOLD, _KEPT),
-        ("MALLOC_TRIM_THRESHOLD_", _M_TRIM_THRESHOLD, _FREE),
-    ):
-        if not os.environ.get(name):
-            with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
-                ctypes.CDLL(None).mallopt(option, value)
+    _OWN.append(True)
+    if not os.environ.get("MALLOC_ARENA_MAX"):
+        _mallopt(_M_ARENA_MAX, 1)
+
+
+@contextlib.contextmanager
+def large_blocks_kept() -> Iterator[None]:
+    """Let glibc keep freed blocks of up to 64 MB while the block runs, in a process of merc's own.
+
+    Whisper needs 54 MB for the attention of each layer. To get them from the system each time takes
+    a seventh of the time of recognition. $MALLOC_MMAP_THRESHOLD_ wins.
+    """
+    if not _OWN or os.environ.get("MALLOC_MMAP_THRESHOLD_"):
+        yield
+        return
+    _mallopt(_M_MMAP_THRESHOLD, 64 << 20)
+    _mallopt(_M_TRIM_THRESHOLD, 512 << 20)
+    try:
+        yield
+    finally:
+        _mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # what glibc comes to by itself
+        _mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+
+
+def _mallopt(option: int, value: int) -> None:
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).mallopt(option, value)
 
 
 def release_memory() -> None:

@@ -23,7 +23,7 @@ from extractors.threads import load_beside_torch
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import package_version
-from pipeline.core.resources import release_memory
+from pipeline.core.resources import large_blocks_kept, release_memory
 from pipeline.media.decode import Media
 from pipeline.segmentation.languages import (
     check_language,
@@ -176,14 +176,15 @@ class Recogniser:
             spoken, main, texts = self._languages(media, windows)
         words: list[Word] = []
         pool = ThreadPoolExecutor(self._at_once)
-        try:
-            decode = partial(self._decode, media)
-            for window, decoded in zip(windows, pool.map(decode, windows, spoken), strict=True):
-                words += decoded
-                if progress:
-                    progress(min(1.0, window[-1][1] / media.duration))
-        finally:
-            pool.shutdown(cancel_futures=True)  # when it is interrupted, what waits is not begun
+        with large_blocks_kept():
+            try:
+                decode = partial(self._decode, media)
+                for window, decoded in zip(windows, pool.map(decode, windows, spoken), strict=True):
+                    words += decoded
+                    if progress:
+                        progress(min(1.0, window[-1][1] / media.duration))
+            finally:
+                pool.shutdown(cancel_futures=True)  # if interrupted, what waits is not begun
         release_memory()
         words = _without_faint(words, speech.faint)
         texts += self._doubts(words, language, english_only)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +105,40 @@ def test_threads_share_one_pool_of_memory(tmp_path: Path) -> None:
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
         pools[mode] = file.read_text().count("<heap nr=")
     assert pools["limited"] == 1 < pools["as it is"]
+
+
+BLOCKS = """
+import ctypes, resource, sys
+from pipeline.core.resources import large_blocks_kept, limit_memory_pools, release_memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+if sys.argv[1] == "own":
+    limit_memory_pools()
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        block = ctypes.c_void_p(libc.malloc(48 << 20))
+        libc.memset(block, 1, ctypes.c_size_t(48 << 20))
+        libc.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+with large_blocks_kept():
+    inside = pages()
+release_memory()
+print(inside, pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep none")
+def test_large_blocks_are_kept_meanwhile_in_a_process_of_merc() -> None:
+    environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+    found = {}
+    for whose in ("own", "other"):
+        run = [sys.executable, "-c", BLOCKS, whose]
+        output = subprocess.check_output(run, env=environment, cwd=ROOT, text=True)
+        found[whose] = [int(word) for word in output.split()]
+    block = (48 << 20) // resource.getpagesize()
+    assert found["own"][0] < 2 * block
+    assert all(count >= 5 * block for count in [found["own"][1], *found["other"]])
