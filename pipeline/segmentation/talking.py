@@ -49,6 +49,7 @@ _WIDTH = round(SECONDS * RATE)
 _EDGE = 60  # frames, 1 s, at the ends of a window that count less: what surrounds them is unknown
 _BLOCK = 32  # windows whose sound is in memory at once
 _BATCH = 4  # windows in the network at once: 80 MB
+_AT_ONCE = 2  # batches, on threads
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def _hear(samples: np.ndarray, starts: list[int]) -> np.ndarray:
         ]
         return network(torch.from_numpy(np.stack(batch))).numpy()
 
-    with one_thread(), side_by_side(threads) as pool:
+    with one_thread(), side_by_side(min(threads, _AT_ONCE)) as pool:
         return np.concatenate(list(pool.map(hear, range(0, len(starts), _BATCH))))
 
 
