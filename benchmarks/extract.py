@@ -13,20 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from material import join
-from measure import COMPILED, ROOT, THREADS
+from measure import THREADS, measured_merc
 from stages import find_clips
 
-COMMAND = [sys.executable, "-c", "from pipeline.cli.app import main; main()", "extract"]
 NAMES = (*THREADS, "OPENCV_FOR_THREADS_NUM", "RAYON_NUM_THREADS")
 
 
@@ -40,27 +35,10 @@ def make(clips: list[Path], folder: Path, number: int, seconds: float) -> Path:
 
 def run(recordings: Path, store: Path, jobs: int, threads: int | None) -> dict[str, float]:
     """Extract a folder; return wall and CPU seconds, and the load of the machine before."""
-    environment = os.environ | COMPILED | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    for name in NAMES:
-        environment.pop(name, None)
-        if threads:
-            environment[name] = str(threads)
-    load = os.getloadavg()[0]
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    options = ["--profile", "offline", "--out", str(store), "--jobs", str(jobs)]
-    subprocess.run(
-        [*COMMAND, str(recordings), *options],
-        check=True,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = sum(getattr(after, name) - getattr(before, name) for name in ("ru_utime", "ru_stime"))
-    return {
-        "wall_s": round(time.perf_counter() - start, 1),
-        "cpu_s": round(cpu, 1),
-        "load": round(load, 1),
-    }
+    load = round(os.getloadavg()[0], 1)
+    options = ["--profile", "offline", "--out", store, "--jobs", str(jobs)]
+    environment = dict.fromkeys(NAMES, str(threads) if threads else None)
+    return {**measured_merc("extract", recordings, *options, **environment), "load": load}
 
 
 def contents(store: Path) -> dict[str, bytes]:

@@ -11,35 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
-from measure import COMPILED, ROOT
-
-COMMAND = [sys.executable, "-c", "from pipeline.cli.app import main; main()", "label"]
-
-
-def run(root: Path, recording: Path) -> dict[str, Any]:
-    """Label a recording with the merc in a folder; return wall and CPU seconds."""
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    with tempfile.TemporaryDirectory() as out:
-        subprocess.run(
-            [*COMMAND, str(recording), "--out", out],
-            cwd=root,  # comes before all else on the path of `python -c`
-            env=os.environ | COMPILED | {"HF_HUB_OFFLINE": "1"},
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    wall = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = sum(getattr(after, name) - getattr(before, name) for name in ("ru_utime", "ru_stime"))
-    return {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1)}
+from measure import ROOT, measured_merc
 
 
 def main() -> None:
@@ -56,7 +31,8 @@ def main() -> None:
     walls: dict[str, list[float]] = {name: [] for name in versions}
     for number in range(-1, options.runs):
         for name, root in versions.items():
-            row = run(root, recording)
+            with tempfile.TemporaryDirectory() as out:
+                row = measured_merc("label", recording, "--out", out, root=root)
             if number >= 0:
                 walls[name].append(row["wall_s"])
                 load = round(os.getloadavg()[0], 1)

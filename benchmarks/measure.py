@@ -41,6 +41,27 @@ def measured(work: Callable[[], object]) -> dict[str, float]:
     }
 
 
+def measured_merc(
+    *arguments: str | Path, root: Path = ROOT, **environment: str | None
+) -> dict[str, float]:
+    """Run the command of the merc in a folder; return wall and CPU seconds of all its processes.
+
+    environment: variables to set, or to remove (None).
+    """
+    variables = {**os.environ, **COMPILED, "HF_HUB_OFFLINE": "1", **environment}
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli.app import main; main()", *map(str, arguments)],
+        cwd=root,  # comes before all else on the path of `python -c`
+        env={name: value for name, value in variables.items() if value is not None},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = sum(getattr(after, name) - getattr(before, name) for name in ("ru_utime", "ru_stime"))
+    return {"wall_s": round(time.perf_counter() - start, 1), "cpu_s": round(cpu, 1)}
+
+
 def in_child(script: str, *arguments: str | Path) -> dict[str, float]:
     """Run `python script arguments` with one thread per library.
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["load_beside_torch", "one_thread", "read_ahead", "side_by_side"]
+__all__ = ["cancelling_pool", "load_beside_torch", "one_thread", "read_ahead", "side_by_side"]
 
 AHEAD = 4  # items, such as frames, that are in memory before they are needed
 T = TypeVar("T")
@@ -51,6 +51,16 @@ class _AtOnce(Executor):
         return future
 
 
+@contextmanager
+def cancelling_pool(threads: int) -> Iterator[Executor]:
+    """Provide so many threads; when the block ends or is interrupted, what waits is not begun."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def read_ahead(items: Iterable[T], threads: int) -> Iterator[T]:
     """Yield the items; with several threads, the next ones are made on one of them meanwhile.
 
@@ -61,14 +71,11 @@ def read_ahead(items: Iterable[T], threads: int) -> Iterator[T]:
         yield from items
         return
     iterator, end = iter(items), object()
-    with ThreadPoolExecutor(1) as pool:
+    with cancelling_pool(1) as pool:
         waiting = deque(pool.submit(next, iterator, end) for _ in range(AHEAD))
-        try:
-            while (item := waiting.popleft().result()) is not end:
-                waiting.append(pool.submit(next, iterator, end))
-                yield item  # type: ignore[misc]  # not the end
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, iterator, end))
+            yield item  # type: ignore[misc]  # not the end
 
 
 def load_beside_torch(model: Callable[..., T], *arguments: Any, **options: Any) -> T:

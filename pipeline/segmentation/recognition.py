@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from extractors.threads import load_beside_torch
+from extractors.threads import cancelling_pool, load_beside_torch
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import package_version
@@ -175,16 +175,12 @@ class Recogniser:
         else:
             spoken, main, texts = self._languages(media, windows)
         words: list[Word] = []
-        pool = ThreadPoolExecutor(self._at_once)
-        with large_blocks_kept():
-            try:
-                decode = partial(self._decode, media)
-                for window, decoded in zip(windows, pool.map(decode, windows, spoken), strict=True):
-                    words += decoded
-                    if progress:
-                        progress(min(1.0, window[-1][1] / media.duration))
-            finally:
-                pool.shutdown(cancel_futures=True)  # if interrupted, what waits is not begun
+        with large_blocks_kept(), cancelling_pool(self._at_once) as pool:
+            decode = partial(self._decode, media)
+            for window, decoded in zip(windows, pool.map(decode, windows, spoken), strict=True):
+                words += decoded
+                if progress:
+                    progress(min(1.0, window[-1][1] / media.duration))
         release_memory()
         words = _without_faint(words, speech.faint)
         texts += self._doubts(words, language, english_only)

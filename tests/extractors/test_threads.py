@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from support.threads import with_threads
 
 from extractors import VisualExtractor
 from extractors.speech import SpeechExtractor
@@ -16,19 +16,6 @@ from extractors.threads import AHEAD, read_ahead
 from pipeline.media.decode import open_media
 from pipeline.segmentation.recognition import Recogniser
 from pipeline.segmentation.talking import listen
-
-
-def with_threads(compute: Callable[[], bytes]) -> list[bytes]:
-    """Return what is computed with one, two and three threads of torch."""
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(compute())
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-    return results
 
 
 @pytest.mark.parametrize("threads", [1, 2])

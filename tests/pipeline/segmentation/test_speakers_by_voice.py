@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from support.threads import with_threads
 
 from extractors.voice import load_voice, voiced
 from pipeline.core.dialogue import Utterance
@@ -95,15 +95,8 @@ def test_a_voice_does_not_depend_on_level_pauses_or_batch(media: Path) -> None:
 
 def test_vectors_are_the_same_bits_with_any_number_of_threads(media: Path) -> None:
     parts = [Utterance(start, start + 1.5, "x") for start in (0.3, 2.0, 5.4)]
-    before, results = torch.get_num_threads(), []
-    try:
-        with open_media(media / "jfk.flac") as opened:
-            for threads in (1, 2, 3):
-                torch.set_num_threads(threads)
-                results.append(voice_vectors(opened, parts)[0].tobytes())
-                assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
+    with open_media(media / "jfk.flac") as opened:
+        results = with_threads(lambda: voice_vectors(opened, parts)[0].tobytes())
     assert len(set(results)) == 1
 
 
