@@ -31,7 +31,7 @@ audit: .venv/ready
 		echo "NOT AUDITED: api.osv.dev cannot be reached, so the dependencies were not checked"; \
 	fi
 
-# written last, so that an interrupted installation is begun again; uv installs in two minutes what takes
+# written last, so that an interrupted installation is begun again; uv installs in a minute what takes
 # pip ten, but does not read pip's settings, so where it fails, pip tries.  Both compile all modules: where
 # Python may not write bytecode later, each start of merc would compile torch, which takes twice as long
 .venv/ready: pyproject.toml

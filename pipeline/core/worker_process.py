@@ -67,8 +67,8 @@ def start_worker(work: Work | bytes, threads: int) -> Worker:
 
     Each library gets so many threads, unless the environment says otherwise. Threads of several
     workers on one core would wait for each other. Threads that have nothing to do must not keep a
-    core busy, which the other stages need: those of OpenMP sleep, and numpy, whose products are
-    small, has none.
+    core busy that other stages need: those of OpenMP sleep, and numpy, whose products are small,
+    has one thread only.
     """
     context = multiprocessing.get_context("spawn")  # a fork of torch's or OpenMP's threads hangs
     ours, theirs = context.Pipe()
