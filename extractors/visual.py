@@ -4,7 +4,7 @@ Faces are detected and followed, the one that speaks is chosen, and its embeddin
 sharp ones with more weight.
 This takes one pass over the frames of a recording of any length. Only the faces of utterances that
 are in progress stay in memory, as small grey crops, at most 100 per face. The network runs on the
-chosen face only, and of every two neighbouring frames on the sharper one; with several threads,
+chosen face only, and of every four neighbouring frames on the sharpest; with several threads,
 decoding, the search for faces and the network run beside each other. No value depends on that.
 """
 
@@ -48,7 +48,7 @@ VERSION = "2"
 # Raise when other faces or frames are chosen, because of a change here, in detectors.py, faces.py,
 # tracks.py, second_look.py, sharpness.py, face_span.py or speaking.py. Features in the store are
 # made again; models remain.
-FOLLOWING = "2"
+FOLLOWING = "3"
 BATCH = 16  # crops; what the network computes from them fits into the cache of a core
 MAX_HELD = 20_000  # crops, 46 MB, of utterances whose face is not chosen yet
 

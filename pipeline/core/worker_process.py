@@ -29,10 +29,14 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 THREADS = (  # how many threads a library starts, read when it is loaded
     "OMP_NUM_THREADS",  # torch and its MKL, the face detector
     "OPENBLAS_NUM_THREADS",  # numpy
-    "OPENCV_FOR_THREADS_NUM",
     "RAYON_NUM_THREADS",  # tokenizers
 )
-IDLE = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+# threads that would wait busily for small parts of work
+IDLE = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+}
 
 
 @dataclass(eq=False)

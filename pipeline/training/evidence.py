@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+import torch
 
 from pipeline.core.counts import utterances_at
 from pipeline.core.dialogue import Dialogue
@@ -53,7 +53,7 @@ def weigh(predictor: Predictor, dialogue: Dialogue, prior: str = "auto") -> Evid
     ['audio', 'text', 'visual']
     """
     classes = len(predictor.labels)
-    trained = softmax(np.asarray(predictor.checkpoint.log_prior, np.float64))
+    trained = torch.tensor(predictor.checkpoint.log_prior, dtype=torch.float64).softmax(0).numpy()
     priors = {
         modality: trained
         if prior == "train" or (prior == "auto" and modality == "text")

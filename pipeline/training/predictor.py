@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from css_model import EmotionModel, Normaliser, load_checkpoint, make_model
 from css_model.batch import number_speakers
@@ -319,7 +318,8 @@ class Predictor:
         scores[[not modalities for modalities in present]] = log_prior
         wordless = np.array(["text" not in modalities.split("+") for modalities in present])
         uniform = prior == "uniform" or (prior == "auto" and wordless[:, None])
-        return softmax(np.where(uniform, scores - log_prior, scores), axis=1)
+        scores = np.where(uniform, scores - log_prior, scores)
+        return torch.from_numpy(scores).softmax(1).numpy()
 
 
 def _check_origin(name: str, fingerprints: dict[str, dict[str, Any]]) -> None:

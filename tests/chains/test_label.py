@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,13 @@ def example(labeller):
 
 def run_label(*arguments):
     return CliRunner().invoke(app, ["label", *map(str, arguments)])
+
+
+def test_the_models_are_loaded_without_scipy():
+    """To import it would take half a second of each start."""
+    code = "import sys, merc; merc.Labeller(); print('scipy' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout == "False\n", answer.stderr
 
 
 def test_example_dialogue(example):

