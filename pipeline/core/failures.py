@@ -19,7 +19,7 @@ from pipeline.core.errors import MercError
 from pipeline.core.os_errors import os_error
 from pipeline.core.progress import NoProgress, Progress, Stage
 from pipeline.core.ray_engine import Cluster
-from pipeline.core.resources import default_jobs, memory_limit, no_collection, positive_number
+from pipeline.core.resources import default_jobs, memory_limit, positive_number
 from pipeline.core.workers import WorkerDied, map_items
 
 __all__ = ["Failure", "Later", "failure_of", "printable", "run_each"]
@@ -249,8 +249,7 @@ class _Guarded:
 
     def _try_check(self) -> _Unusable | None:
         try:
-            with no_collection():
-                self.check()
+            self.check()
         except MercError as error:
             return _Unusable(error)
         except Exception as error:  # of a library; it may not survive pickling

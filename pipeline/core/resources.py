@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import math
 import os
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ __all__ = [
     "limit_memory_pools",
     "memory_limit",
     "memory_of",
-    "no_collection",
     "positive_number",
     "release_memory",
     "usable_cores",
@@ -151,22 +149,6 @@ def large_blocks_kept() -> Iterator[None]:
     finally:
         _mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # what glibc comes to by itself
         _mallopt(_M_TRIM_THRESHOLD, 64 << 20)
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Switch Python's garbage collector off while the block runs.
-
-    To import torch makes 200,000 objects, none of which is garbage; to look for it takes a tenth of
-    the time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _mallopt(option: int, value: int) -> None:
