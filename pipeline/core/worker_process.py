@@ -116,6 +116,7 @@ def _serve(pickled: bytes, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, _exit_on_signal)  # by exception: temporary files are removed
     _end_with_parent()
     limit_memory_pools()
+    _take_no_semaphore()
     try:
         _work_on_items(pickled, pipe)
         _end(0)
@@ -130,6 +131,18 @@ def _work_on_items(pickled: bytes, pipe: Connection) -> None:
         while True:
             item = pipe.recv()
             pipe.send(("result", work(item, send)))
+
+
+def _take_no_semaphore() -> None:
+    """Give tqdm, which libraries use, a lock of this process.
+
+    Its own lock takes a named semaphore, which stays behind when the process is killed, and Python
+    then warns of it on the terminal.
+    """
+    with contextlib.suppress(ImportError):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())
 
 
 def _end(code: int) -> NoReturn:

@@ -135,6 +135,13 @@ def die_once(item, send):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_with_a_bar(item, send):
+    from tqdm import tqdm
+
+    tqdm(disable=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def hang(item, send):
     send.allow(60.0)
     if item == "hang":
@@ -160,6 +167,21 @@ def test_an_item_whose_worker_dies_is_tried_again_after_the_others(tmp_path):
     assert {index for index, _ in results[-2:]} == {0, 3}
     always = dict(map_items(work, ["kill", "a", "b"], 2, tries=2))
     assert always[0] == WorkerDied(-signal.SIGKILL) and always[1][0] == "a"
+
+
+def test_python_does_not_warn_of_what_a_killed_worker_leaves_behind(tmp_path):
+    """The warning comes when the parent ends."""
+    script = tmp_path / "parent.py"
+    paths = [str(path) for path in (Path(__file__).parent, ROOT, ROOT / "tests")]
+    script.write_text(
+        f"import sys; sys.path[:0] = {paths!r}\n"
+        "from test_workers import die_with_a_bar\n"
+        "from pipeline.core.workers import map_items\n"
+        "if __name__ == '__main__':\n"
+        "    print(dict(map_items(die_with_a_bar, ['a', 'b'], 2))[0])\n"
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert "-9" in ended.stdout and ended.stderr == ""
 
 
 def test_a_worker_that_hangs_is_stopped():
