@@ -1,10 +1,9 @@
 """Follow faces through a stream of frames.
 
-The detector searches the whole frame when a shot begins. About once a second, less often while
-there is nothing new, it searches a smaller picture, and the whole frame again if that shows an
-unknown face. In between it looks at the places of the known faces only, and from frame to frame a
-box moves to where the face's own image matches best. A new face is looked at twice before it is
-followed.
+The detector searches the whole frame when a shot begins and then about once a second, less often
+while it finds nothing new. In between it looks at the places of the known faces only, and from
+frame to frame a box moves to where the face's own image matches best. A new face is looked at twice
+before it is followed.
 """
 
 from __future__ import annotations
@@ -17,17 +16,16 @@ import numpy as np
 from extractors.detectors import LIKELY, SURE, Box, Detection, Detector
 from extractors.orientation import OrientationCheck
 from extractors.second_look import CERTAIN, is_face, look_closer, overlap
-from extractors.tracks import CONTINUED, MAX_MISSES, Track, match_tracks
+from extractors.tracks import MAX_MISSES, Track, match_tracks
 
 __all__ = ["LOOK_EVERY", "MIN_SIDE", "SEARCH_EVERY", "FaceTracker"]
 
 DETECTION_SIDE = 640  # pixels: frames are shrunk to this for the detector
-GLANCE_SIDE = 400  # pixels: to this for a search for unknown faces beside the known ones
 FOLLOWING_SIDE = 320  # pixels: and to this between detections
 MIN_SIDE = 20  # pixels of the longer side: a smaller crop shows no expression
 MAX_FACES = 8  # followed at once, the largest
 LOOK_EVERY = 3  # frames between two looks at the known faces
-SEARCH_EVERY = 9  # frames between two searches
+SEARCH_EVERY = 9  # frames between two searches of the whole frame
 SEARCH_STEADY = 18  # frames, the same if the latest search found nothing new
 MAX_LOOKS = 3  # faces; with more, a search costs no more than looks
 MAX_GAP = 10  # frames after which a face that comes back is a new track
@@ -74,11 +72,9 @@ class FaceTracker:
         for track in self._hidden:
             track.gap += 1
         followed = [track.follow(small, scale) for track in self._tracks]
-        if self._search_is_due(all(followed)):
-            known = all(followed) and self._nothing_new(rgb) and self._look(rgb, small, scale)
-        else:
-            known = self._since_look < LOOK_EVERY or self._look(rgb, small, scale)
-        if not known:
+        if self._search_is_due(all(followed)) or (
+            self._since_look >= LOOK_EVERY and not self._look(rgb, small, scale)
+        ):
             self._search(rgb, small, scale)
         return list(self._tracks)
 
@@ -87,19 +83,6 @@ class FaceTracker:
             return True
         few = 0 < len(self._tracks) <= MAX_LOOKS
         return not few and self._since_search >= LOOK_EVERY
-
-    def _nothing_new(self, rgb: np.ndarray) -> bool:
-        """Search a small picture of a frame whose faces are known: whether it shows no other."""
-        few = 0 < len(self._tracks) <= MAX_LOOKS
-        sure = self._interval and few and not self._hidden and self.orientation.clear
-        if not sure or max(rgb.shape[:2]) <= GLANCE_SIDE:
-            return False
-        for face in self._detect(rgb, GLANCE_SIDE)[0]:
-            known = any(overlap(face.box, track.box) >= CONTINUED for track in self._tracks)
-            if not known and face.score >= LIKELY and max(face.box[2:]) >= MIN_SIDE:
-                return False
-        self._interval, self._since_search = SEARCH_STEADY, 0
-        return True
 
     def _look(self, rgb: np.ndarray, small: np.ndarray, scale: float) -> bool:
         """Look at the places of the known faces; return whether all are still there."""
@@ -151,7 +134,12 @@ class FaceTracker:
 
     def _usable_detections(self, rgb: np.ndarray) -> list[Detection]:
         """Return likely faces of at least MIN_SIDE pixels, and count those that are smaller."""
-        detections, image = self._detect(rgb, DETECTION_SIDE)
+        shrink = min(1.0, DETECTION_SIDE / max(rgb.shape[:2]))
+        detections = []
+        image = np.ascontiguousarray(_shrink(rgb, shrink))
+        for face in self.detector.detect(image):
+            x, y, width, height = (value / shrink for value in face.box)
+            detections.append(Detection((x, y, width, height), face.score, face.eyes))
         usable = [
             face for face in detections if max(face.box[2:]) >= MIN_SIDE and face.score >= LIKELY
         ]
@@ -159,19 +147,6 @@ class FaceTracker:
         score = max((face.score for face in detections), default=0.0)
         self.orientation.add(self._frames, image, score)
         return usable
-
-    def _detect(self, rgb: np.ndarray, side: int) -> tuple[list[Detection], np.ndarray]:
-        """Search a frame shrunk to `side` pixels; return faces in its own pixels, and the picture.
-
-        The eyes stay in pixels of the picture: only their angle matters.
-        """
-        shrink = min(1.0, side / max(rgb.shape[:2]))
-        image = np.ascontiguousarray(_shrink(rgb, shrink))
-        detections = []
-        for face in self.detector.detect(image):
-            x, y, width, height = (value / shrink for value in face.box)
-            detections.append(Detection((x, y, width, height), face.score, face.eyes))
-        return detections, image
 
 
 def _count_sure(detections: Sequence[Detection]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from extractors.detectors import Box, Detection
 from extractors.second_look import overlap
 
-__all__ = ["CONTINUED", "MAX_MISSES", "Track", "match_tracks"]
+__all__ = ["MAX_MISSES", "Track", "match_tracks"]
 
 MAX_MISSES = 2  # detections in a row that may miss a face which still matches its image
 MIN_MATCH = 0.6  # correlation of a face with its image; below, the detector runs
