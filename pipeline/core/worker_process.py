@@ -28,13 +28,12 @@ SECONDS_TO_STOP = 3.0  # for workers to remove their temporary files; then they 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 THREADS = (  # how many threads a library starts, read when it is loaded
     "OMP_NUM_THREADS",  # torch and its MKL, the face detector
-    "OPENBLAS_NUM_THREADS",  # numpy
     "RAYON_NUM_THREADS",  # tokenizers
 )
 # threads that would wait busily for small parts of work
 IDLE = {
     "OMP_WAIT_POLICY": "PASSIVE",
-    "OPENBLAS_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # numpy
     "OPENCV_FOR_THREADS_NUM": "1",
 }
 
@@ -71,8 +70,8 @@ def start_worker(work: Work | bytes, threads: int) -> Worker:
 
     Each library gets so many threads, unless the environment says otherwise. Threads of several
     workers on one core would wait for each other. Threads that have nothing to do must not keep a
-    core busy that other stages need: those of OpenMP sleep, and numpy, whose products are small,
-    has one thread only.
+    core busy that other stages need: those of OpenMP sleep, and numpy and OpenCV, whose work comes
+    in small parts, have one thread only.
     """
     context = multiprocessing.get_context("spawn")  # a fork of torch's or OpenMP's threads hangs
     ours, theirs = context.Pipe()
