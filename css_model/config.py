@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
-from css_model.batch import SPEAKER_ROWS
+from css_model.speakers import SPEAKER_ROWS
 
 __all__ = ["BaseConfig", "CSSConfig", "SpeakerConfig"]
 

@@ -197,12 +197,15 @@ class Encoder(nn.Module):
             # gives h̃ a root mean square of about 1, which SPF's initialisation assumes
             nn.init.normal_(weight, std=width**-0.5)
 
-    def forward(self, batch: Batch, present: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self, batch: Batch, present: dict[str, Tensor], layout: Layout | None = None
+    ) -> dict[str, Tensor]:
         """Return modality -> h̃ (N, d), zero where the feature is missing.
 
-        present: modality -> (N,) bool. The mask applies after the bias of eq. 6.
+        present: modality -> (N,) bool. The mask applies after the bias of eq. 6. layout: default:
+        that of `batch.lengths`.
         """
-        layout = Layout(batch.lengths, batch.speakers.device)
+        layout = layout or Layout(batch.lengths, batch.speakers.device)
         extra = self.speaker.with_positions(batch)
         inputs, contexts = {}, {}
         for name in self.project:

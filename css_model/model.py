@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from css_model.batch import Batch
 from css_model.comparators import make_fusion
 from css_model.config import CSSConfig
-from css_model.encoder import Encoder
+from css_model.encoder import Encoder, Layout
 from css_model.interface import EmotionModel, Output
 from css_model.linear import recorded_calls
 
@@ -49,14 +49,14 @@ class CSS(EmotionModel):
         if config.probe:
             self.probes.update({name: _probe(width, config) for name, width in config.widths})
 
-    def forward(self, batch: Batch) -> Output:
-        """Compute the logits of a batch.
+    def forward(self, batch: Batch, layout: Layout | None = None) -> Output:
+        """Compute the logits of a batch. layout: see `Encoder`.
 
         Raises ValueError for features of another width than the model's.
         """
         present = self.present(batch)
         with recorded_calls() as calls:
-            hidden = self.encoder(batch, present)
+            hidden = self.encoder(batch, present, layout)
         logits = self.classifier(self.fusion(hidden, present))
         if self.probes:
             logits = logits + self._evidence_of_probes(batch, present)

@@ -7,34 +7,33 @@ and B (out, rank) in half precision.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from pipeline.core.errors import MercError
 from pipeline.core.schemas import UpdateAbout, parse_json
 
-__all__ = ["apply_delta", "pack_delta", "read_delta"]
+__all__ = ["pack_delta", "read_delta", "read_updates"]
 
 FIELDS = ("base", "weights", "pooling", "cleaning", "scale")
 
 
-def pack_delta(layers: dict[str, tuple[Tensor, Tensor]], about: dict[str, Any]) -> bytes:
+def pack_delta(layers: dict[str, tuple[np.ndarray, np.ndarray]], about: dict[str, Any]) -> bytes:
     """Return low-rank updates as the bytes of a safetensors file.
 
     layers: layer -> (A, B). about: the fields `FIELDS`, which say what the updates belong to.
     """
-    tensors = {
-        f"{name}.{letter}": part.detach().half().contiguous()
+    arrays = {
+        f"{name}.{letter}": np.ascontiguousarray(part, np.float16)
         for name, pair in layers.items()
         for letter, part in zip("AB", pair, strict=True)
     }
-    return save(tensors, {"merc": json.dumps({key: about[key] for key in FIELDS}, sort_keys=True)})
+    return save(arrays, {"merc": json.dumps({key: about[key] for key in FIELDS}, sort_keys=True)})
 
 
 def read_delta(path: Path) -> dict[str, Any]:
@@ -48,26 +47,39 @@ def read_delta(path: Path) -> dict[str, Any]:
         )
     remedy = "use delta.safetensors of `merc finetune text`, or the folder of a whole encoder"
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "np") as file:
             header = (file.metadata() or {}).get("merc", "{}")
     except SafetensorError as error:
         raise MercError(f"{path}: not a safetensors file ({error})", remedy) from error
     return parse_json(header, UpdateAbout, f"{path}: not an update of an encoder", remedy)
 
 
-def apply_delta(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Add the updates to the weights of an encoder, by name, in float32.
+def read_updates(path: Path, weights: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and update, scale B A, of each weight of an encoder that changes, in float32.
+
+    weights: those of the encoder, arrays or tensors.
 
     Raises MercError if a layer does not exist or has another shape.
     """
-    scale = float(read_delta(path)["scale"])
-    with safe_open(path, "pt") as file, torch.no_grad():
-        for name in sorted({key.rpartition(".")[0] for key in file.keys()}):
-            a, b = (file.get_tensor(f"{name}.{letter}").float() for letter in "AB")
-            try:
-                weights[f"{name}.weight"].add_(scale * (b @ a))
-            except (KeyError, RuntimeError) as error:
+    scale = np.float32(read_delta(path)["scale"])
+    with safe_open(path, "np") as file:
+        for layer in sorted({key.rpartition(".")[0] for key in file.keys()}):
+            a, b = (file.get_tensor(f"{layer}.{letter}").astype(np.float32) for letter in "AB")
+            name = f"{layer}.weight"
+            shape = tuple(weights[name].shape) if name in weights else None
+            if (
+                a.ndim != 2
+                or b.ndim != 2
+                or a.shape[0] != b.shape[1]
+                or shape
+                != (
+                    len(b),
+                    a.shape[1],
+                )
+            ):
                 raise MercError(
-                    f"{path}: its update of {name} does not fit this encoder ({error})",
+                    f"{path}: its update of {layer} does not fit this encoder ({a.shape} and "
+                    f"{b.shape} for a weight of {shape})",
                     "use the update with the encoder that it was trained from",
-                ) from error
+                )
+            yield name, scale * (b @ a)

@@ -11,7 +11,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save
 from timm.models.densenet import DenseBlock, DenseNet
 from torch import Tensor, nn
@@ -20,16 +22,17 @@ from extractors.face_weights import (
     DIM,
     EMOTIONS,
     FaceNetConfig,
-    prepare_faces,
     read_face_weights,
     unusable_weights,
 )
+from extractors.precision import full_precision
 
 __all__ = [
     "DIM",
     "EMOTIONS",
     "FaceNet",
     "FaceNetConfig",
+    "FaceNetOnDevice",
     "load_face_net",
     "pack_face_net",
 ]
@@ -59,7 +62,14 @@ class FaceNet(nn.Module):
 
     def prepare(self, faces: Tensor, size: int | None = None) -> Tensor:
         """Resize and normalise (n, h, w) uint8 grey faces to (n, 1, size, size) float32."""
-        return prepare_faces(faces, self.config, size)
+        side = size or self.config.size
+        images = faces.unsqueeze(1).float() / 255
+        if images.shape[-2:] != (side, side):
+            images = F.interpolate(
+                images, (side, side), mode="bilinear", align_corners=False, antialias=True
+            )
+        images = (images - self.config.mean) / self.config.std
+        return images.contiguous(memory_format=torch.channels_last)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the (n, 342) features of prepared images, pooled after the last ReLU."""
@@ -103,7 +113,8 @@ def load_face_net(path: Path) -> FaceNet:
 
     Raises MercError if the file holds no such weights.
     """
-    config, state = read_face_weights(path)
+    config, arrays = read_face_weights(path)
+    state = {name: torch.from_numpy(value) for name, value in arrays.items()}
     net = FaceNet(config)
     try:
         keys = net.load_state_dict(state, strict=False)
@@ -115,3 +126,23 @@ def load_face_net(path: Path) -> FaceNet:
             path, f"missing {missing[:3]}, unexpected {keys.unexpected_keys[:3]}"
         )
     return net.eval()
+
+
+class FaceNetOnDevice:
+    """The network on a GPU, called as `face_network.FaceNetwork` is."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        self.device, self._net = device, load_face_net(path).to(device)
+
+    @torch.inference_mode()
+    def features(self, faces: np.ndarray) -> np.ndarray:
+        """Return (n, 342) float32 features of (n, h, w) uint8 grey faces."""
+        images = self._net.prepare(torch.from_numpy(np.ascontiguousarray(faces)).to(self.device))
+        with full_precision():
+            return self._net.features(images).cpu().numpy()
+
+    @torch.inference_mode()
+    def emotions(self, features: np.ndarray) -> np.ndarray:
+        """Return (n, 8) probabilities, in FER+ order, of (n, 342) features."""
+        rows = torch.from_numpy(features).to(self.device)
+        return self._net.head(rows).softmax(1).cpu().numpy()

@@ -1,18 +1,12 @@
-"""The file format of the face network, and the input that the network takes.
-
-Apart from the network's layers, so that whoever only reads faces need not import timm, which takes
-two seconds.
-"""
+"""The file format of the face network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from pipeline.core.errors import MercError
 from pipeline.core.schemas import FaceNetAbout, parse_json
@@ -21,7 +15,6 @@ __all__ = [
     "DIM",
     "EMOTIONS",
     "FaceNetConfig",
-    "prepare_faces",
     "read_face_weights",
     "unusable_weights",
 ]
@@ -41,13 +34,13 @@ class FaceNetConfig:
     std: float = 0.25
 
 
-def read_face_weights(path: Path) -> tuple[FaceNetConfig, dict[str, Tensor]]:
+def read_face_weights(path: Path) -> tuple[FaceNetConfig, dict[str, np.ndarray]]:
     """Read a file written by `merc pretrain visual`: its configuration and its arrays by name.
 
     Raises MercError if the file is none.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "np") as file:
             header = (file.metadata() or {}).get("merc", "")
             about = parse_json(header, FaceNetAbout, f"{path}: its header", REMEDY)
             return FaceNetConfig(**about), {name: file.get_tensor(name) for name in file.keys()}
@@ -58,15 +51,3 @@ def read_face_weights(path: Path) -> tuple[FaceNetConfig, dict[str, Tensor]]:
 def unusable_weights(path: Path, reason: object) -> MercError:
     """Return the error for a file whose arrays are not those of the face network."""
     return MercError(f"{path}: not the weights of merc's face network ({reason})", REMEDY)
-
-
-def prepare_faces(faces: Tensor, config: FaceNetConfig, size: int | None = None) -> Tensor:
-    """Resize and normalise (n, h, w) uint8 grey faces to (n, 1, size, size) float32."""
-    side = size or config.size
-    images = faces.unsqueeze(1).float() / 255
-    if images.shape[-2:] != (side, side):
-        images = F.interpolate(
-            images, (side, side), mode="bilinear", align_corners=False, antialias=True
-        )
-    images = (images - config.mean) / config.std
-    return images.contiguous(memory_format=torch.channels_last)

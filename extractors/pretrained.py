@@ -11,16 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from extractors.delta import apply_delta
+from extractors.delta import read_updates
+from extractors.token_batches import pad, pool
 from pipeline.core.errors import MercError
 from pipeline.core.schemas import read_json
 
-__all__ = ["Pretrained", "load_model", "read_checkpoint"]
+__all__ = ["Pretrained", "add_updates", "load_model", "read_checkpoint"]
+
+# Batches below this many tokens run on one thread. Up to 10 tokens, the number of threads was
+# observed to change the result.
+SMALL_BATCH = 512
 
 OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
@@ -29,13 +34,19 @@ class Pretrained:
     """An encoder that transformers knows: the tokens of texts, and their states.
 
     updates: file of `extractors.delta`, or None. width: numbers per state. longest: tokens that the
-    encoder can read. start, padding: the tokens before a text and after a shorter one.
+    encoder can read. start: the token before a text. padding: the one after a shorter text.
+    at_once: batches to embed at the same time; torch uses several threads for each. precision: see
+    `TextExtractor`.
 
     Raises MercError as `read_checkpoint` does.
     """
 
-    def __init__(self, folder: Path, updates: Path | None, device: str) -> None:
-        self.folder, self.updates, self.device = folder, updates, device
+    at_once = 1
+
+    def __init__(
+        self, folder: Path, updates: Path | None, device: str, precision: str = "float32"
+    ) -> None:
+        self.folder, self.updates, self.device, self.precision = folder, updates, device, precision
         self.config, self.tokenizer = read_checkpoint(folder)
         self.width = int(self.config.hidden_size)
         self.longest = _max_tokens(self.tokenizer, self.config)
@@ -53,10 +64,22 @@ class Pretrained:
             return ids, False
         return self.tokenizer(text, truncation=True, max_length=self.longest)["input_ids"], True
 
-    def states(self, ids: Tensor, mask: Tensor, layers: int) -> list[Tensor]:
-        """Return the states of the last layers, each (n, tokens, width)."""
-        output = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=layers > 1)
-        return [output.last_hidden_state] if layers == 1 else list(output.hidden_states[-layers:])
+    @torch.inference_mode()
+    def embed(self, rows: list[list[int]], layers: str, pooling: str) -> np.ndarray:
+        """Return the features of rows of tokens; see `TextExtractor`."""
+        batch = {name: value.to(self.device) for name, value in pad(rows, self.padding).items()}
+        mask = batch["attention_mask"]
+        autocast = torch.autocast(
+            torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+        with _one_thread(mask.numel() < SMALL_BATCH), autocast:
+            output = self._model(**batch, output_hidden_states=layers != "last")
+        if layers == "last":
+            states = output.last_hidden_state.float()
+        else:
+            last = [state.float() for state in output.hidden_states[-4:]]
+            states = torch.cat(last[::-1], -1) if layers == "four" else torch.stack(last).mean(0)
+        return pool(states, mask, pooling).cpu().numpy()
 
 
 def read_checkpoint(folder: Path) -> tuple[Any, Any]:
@@ -111,8 +134,34 @@ def load_model(folder: Path, config: Any, updates: Path | None = None) -> Any:
             "save the model again",
         )
     if updates:
-        apply_delta(dict(model.named_parameters()), updates)
+        add_updates(model, updates)
     return model.eval()
+
+
+def add_updates(model: Any, path: Path) -> None:
+    """Add the updates of a file of `extractors.delta` to the weights of a model.
+
+    Raises MercError if they do not fit.
+    """
+    weights = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, update in read_updates(path, weights):
+            weights[name].add_(torch.from_numpy(update))
+
+
+@contextmanager
+def _one_thread(enabled: bool) -> Iterator[None]:
+    """Run the block with one torch thread, so that its results do not depend on the thread count.
+
+    Several threads sum small products in another order, which changes the last bits.
+    """
+    before = torch.get_num_threads()
+    if enabled:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _max_tokens(tokenizer: Any, config: Any) -> int:

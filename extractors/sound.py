@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-import torchaudio.functional
 
 from pipeline.core.errors import MercError
+from pipeline.core.sinc import resample
 
 __all__ = ["MAX_DURATION", "RATE", "describe_sound", "is_silent", "prepare_sound"]
 
@@ -50,8 +49,7 @@ def prepare_sound(waveform: np.ndarray, rate: int) -> np.ndarray:
     if not np.isfinite(signal).all():
         raise MercError("sound has NaN or infinite samples", "decode it again")
     if rate != RATE:
-        samples = torch.from_numpy(signal)
-        signal = torchaudio.functional.resample(samples, int(rate), RATE).numpy()
+        signal = resample(signal, int(rate), RATE)
     return np.clip(signal, -1.0, MAX_SAMPLE)
 
 

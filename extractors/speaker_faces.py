@@ -7,18 +7,21 @@ their track, or else by a small picture and their place in the frame.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 
 import numpy as np
-import torch
 
 from extractors.speaking import OFF_SCREEN
+from pipeline.core.softmax import softmax
 
 __all__ = ["FaceIdentities", "Sighting", "choose_faces"]
 
 SAME_FACE = 0.6  # squared distance of two sightings below which they show one face
 PLACE = 3.0  # weight of one frame width in it; two pictures without correlation differ by 2
+MOST_TRIED = 1000  # ways to pair faces; beyond, scipy, which takes a third of a second to import
 DOUBT = 0.1  # probability that an utterance has another speaker than its name says
 
 
@@ -102,7 +105,7 @@ def choose_faces(
         if speaker:
             others = totals[speaker] - values
             visible = others[[face.identity for face in faces]]
-            prior = _softmax(visible)
+            prior = softmax(visible)
             scores[:-1] += np.log((1 - DOUBT) * prior * len(faces) + DOUBT)
         best = int(scores[:-1].argmax())
         chosen.append((best, float(np.exp(scores[best] - np.logaddexp.reduce(scores)))))
@@ -115,7 +118,7 @@ def _evidence(faces: Sequence[Sighting], count: int) -> np.ndarray:
     A face that is not in the frame counts as one whose mouth says nothing.
     """
     scores = np.array([*(face.evidence for face in faces), 0.0])
-    probability = _softmax(scores) * (len(faces) + 1)
+    probability = softmax(scores) * (len(faces) + 1)
     values = np.full(count, probability[-1])
     values[[face.identity for face in faces]] = probability[:-1]
     return np.log((1 - DOUBT) * values + DOUBT)
@@ -123,13 +126,12 @@ def _evidence(faces: Sequence[Sighting], count: int) -> np.ndarray:
 
 def _pairs(distances: np.ndarray) -> list[tuple[int, int]]:
     """Return (row, column) of the pairs with the least sum of distances, each used once."""
-    if min(distances.shape) == 1:  # nearly always: scipy takes a third of a second to import
-        row, column = np.unravel_index(distances.argmin(), distances.shape)
-        return [(int(row), int(column))]
+    rows, columns = distances.shape
+    if rows > columns:
+        return [(row, column) for column, row in _pairs(distances.T)]
+    if math.perm(columns, rows) <= MOST_TRIED:
+        ways = permutations(range(columns), rows)
+        return list(enumerate(min(ways, key=lambda way: distances[range(rows), list(way)].sum())))
     from scipy.optimize import linear_sum_assignment
 
     return list(zip(*linear_sum_assignment(distances), strict=True))
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    return torch.from_numpy(scores).softmax(0).numpy()

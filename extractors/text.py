@@ -11,28 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from extractors import encoders
 from extractors.encoders import CLEANINGS, DELTAS, PACKAGED
 from extractors.minilm import MiniLM
-from extractors.threads import one_thread
+from extractors.threads import side_by_side
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.weights import check_weights
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from extractors.pretrained import Pretrained
 
-__all__ = ["TextExtractor", "clean_text", "pool"]
+__all__ = ["TextExtractor", "clean_text"]
 
 LAYERS = ("last", "last4", "four")
 PRECISIONS = ("float32", "bfloat16")
 VERSION = "1"  # raise when the same weights give other features, because of a change of this file
-# Batches below this many tokens run on one thread. Up to 10 tokens, the number of threads was
-# observed to change the result.
-SMALL_BATCH = 512
+BLOCK = 1 << 20  # texts x tokens x tokens in a batch: 12 heads' attention takes 50 MB
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 _QUOTES = str.maketrans(
     dict.fromkeys("‘’‚‛\x91\x92", "'")
@@ -110,7 +108,7 @@ class TextExtractor:
         self.layers, self.device, self.batch = layers, device, batch
         self.cleaning, self.precision = cleaning, precision
         self.pooling = about.get("pooling", "mean" if base == PACKAGED else "first")
-        self._source = _open(folder, base, delta[0] if delta else None, device)
+        self._source = _open(folder, base, delta[0] if delta else None, device, precision)
         self.dim = self._source.width * (4 if layers == "four" else 1)
         self.longest = self._source.longest
         if self.pooling == "first" and self._encode("a")[0] != self._source.start:
@@ -160,13 +158,11 @@ class TextExtractor:
         """Return the token ids of each text, cleaned and truncated. Raises as `extract` does."""
         return [self._encode(text, index) for index, text in enumerate(texts)]
 
-    def pad(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:
+    def pad(self, rows: list[list[int]]) -> dict[str, Tensor]:
         """Return rows of `tokens` as padded tensors input_ids and attention_mask."""
-        ids = [torch.tensor(row) for row in rows]
-        return {
-            "input_ids": pad_sequence(ids, True, self._source.padding),
-            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], True),
-        }
+        from extractors.token_batches import pad
+
+        return pad(rows, self._source.padding)
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write the files of the tokenizer into a folder."""
@@ -174,7 +170,6 @@ class TextExtractor:
 
         read_checkpoint(self._source.folder)[1].save_pretrained(folder)
 
-    @torch.inference_mode()
     def extract(self, texts: list[str]) -> np.ndarray:
         """Return the (n, dim) float32 features of n texts.
 
@@ -185,13 +180,15 @@ class TextExtractor:
         if isinstance(texts, str):
             raise MercError("texts is one string", "pass a list of texts")
         rows = self.tokens(texts)
-        # batches of similar length: padding all texts to the longest takes 4.5 times as long
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+
+        def embed(part: list[int]) -> np.ndarray:
+            return self._source.embed([rows[k] for k in part], self.layers, self.pooling)
+
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
-        for start in range(0, len(order), self.batch):
-            part = order[start : start + self.batch]
-            with one_thread(len(part) * len(rows[part[-1]]) < SMALL_BATCH):
-                vectors[part] = self._embed([rows[index] for index in part])
+        parts = _batches(list(map(len, rows)), self.batch)
+        with side_by_side(min(self._source.at_once, len(parts))) as pool:
+            for part, values in zip(parts, pool.map(embed, parts), strict=True):
+                vectors[part] = values
         return vectors
 
     def truncated(self, texts: list[str]) -> list[bool]:
@@ -207,36 +204,33 @@ class TextExtractor:
             )
         return self._source.tokens(cleaned)[0]
 
-    def _embed(self, rows: list[list[int]]) -> np.ndarray:
-        padded = self.pad(rows)
-        ids, mask = (padded[name].to(self.device) for name in ("input_ids", "attention_mask"))
-        device_type = torch.device(self.device).type
-        with torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            layers = self._source.states(ids, mask, 1 if self.layers == "last" else 4)
-        layers = [layer.float() for layer in layers]
-        states = (
-            torch.cat(layers[::-1], -1) if self.layers == "four" else torch.stack(layers).mean(0)
-        )
-        return pool(states, mask, self.pooling).cpu().numpy()
+
+def _open(
+    folder: Path, base: str, updates: Path | None, device: str, precision: str
+) -> MiniLM | Pretrained:
+    if base == PACKAGED and device == "cpu" and precision == "float32":
+        return MiniLM(folder, updates)
+    from extractors.pretrained import Pretrained  # takes six seconds
+
+    return Pretrained(folder, updates, device, precision)
 
 
-def _open(folder: Path, base: str, updates: Path | None, device: str) -> MiniLM | Pretrained:
-    if base == PACKAGED:
-        return MiniLM(folder, updates, device)
-    from extractors.pretrained import Pretrained  # takes four seconds
+def _batches(lengths: list[int], size: int) -> list[list[int]]:
+    """Return batches of the indices of texts, by numbers of tokens.
 
-    return Pretrained(folder, updates, device)
+    Texts of similar length are together: padding all to the longest takes 4.5 times as long. No
+    batch exceeds `BLOCK`, if it has more than one text.
 
-
-def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Reduce states (n, tokens, d) to (n, d).
-
-    mask: (n, tokens), 0 for padding. pooling: "first" takes the first token, "mean" averages.
+    >>> _batches([3, 900, 4, 901], 32)
+    [[0, 2], [1], [3]]
     """
-    if pooling == "first":
-        return states[:, 0]
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(1) / weights.sum(1)
+    batches: list[list[int]] = []
+    for k in sorted(range(len(lengths)), key=lengths.__getitem__):
+        largest = (len(batches[-1]) + 1) * lengths[k] ** 2 if batches else 0
+        if not batches or len(batches[-1]) == size or largest > BLOCK:
+            batches.append([])
+        batches[-1].append(k)
+    return batches
 
 
 def _check(option: str, value: str, known: tuple[str, ...]) -> None:

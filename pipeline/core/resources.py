@@ -21,6 +21,7 @@ __all__ = [
     "memory_of",
     "positive_number",
     "release_memory",
+    "threads_of_process",
     "usable_cores",
     "usable_memory",
 ]
@@ -56,6 +57,12 @@ def usable_cores() -> int:
         if quota != "max":
             count = min(count, math.ceil(int(quota) / int(period)))
     return max(1, count)
+
+
+def threads_of_process() -> int:
+    """Return on how many threads this process may work: $OMP_NUM_THREADS, else one per core."""
+    named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is for nested threads
+    return int(named) if named.isdigit() and int(named) else usable_cores()
 
 
 def usable_memory() -> int | None:

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from extractors.text import TextExtractor, pool
+from extractors.text import TextExtractor
+from extractors.token_batches import pool
 from pipeline.core.errors import MercError
 from pipeline.finetuning.config import FinetuneConfig, LoraConfig
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from extractors.delta import apply_delta, pack_delta
+from extractors.delta import pack_delta
 from extractors.encoders import ABOUT, DELTAS
+from extractors.pretrained import add_updates
 from extractors.text import TextExtractor
 from pipeline.core.files import write_bytes, write_text
 from pipeline.finetuning.classifier import quiet
@@ -49,7 +51,7 @@ def write_encoder(
             "scale": lora.alpha / lora.rank,
         }
         write_bytes(folder / DELTA, pack_delta(_lora_layers(trained), delta))
-        apply_delta(dict(encoder.named_parameters()), folder / DELTA)
+        add_updates(encoder, folder / DELTA)
         if name in (*DELTAS, "delta", "folder"):  # others do not have this encoder
             (folder / DELTA).unlink()
     else:
@@ -72,14 +74,15 @@ def _under(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _lora_layers(weights: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+def _lora_layers(weights: dict[str, Tensor]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return layer -> (A, B), from peft's names."""
     start, end = "encoder.base_model.model.", ".lora_A.default.weight"
     layers = {}
     for name in weights:
         if name.endswith(end):
             layer = name.removeprefix(start).removesuffix(end)
-            layers[layer] = (weights[name], weights[name.replace("lora_A", "lora_B")])
+            a, b = weights[name], weights[name.replace("lora_A", "lora_B")]
+            layers[layer] = a.numpy(), b.numpy()
     return layers
 
 

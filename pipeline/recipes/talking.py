@@ -1,4 +1,4 @@
-"""Convert the weights of pyannote/segmentation-3.0 for `extractors.talking`.
+"""The layers of pyannote/segmentation-3.0, and its weights for `extractors.talking`.
 
     python -m pipeline.recipes.talking pytorch_model.bin
 
@@ -13,17 +13,57 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
-from extractors.talking import WEIGHTS, TalkingNetwork
+from extractors.talking import WEIGHTS
 from extractors.weight_files import save_weights
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 
-__all__ = ["SHA256", "band_filters", "convert"]
+__all__ = ["SHA256", "TalkingLayers", "band_filters", "convert"]
 
 SHA256 = "da85c29829d4002daedd676e012936488234d9255e65e86dfab9bec6b1729298"
 LOWEST = 50.0  # Hz; of an edge and of a width
 RATE = 16_000
+SETS = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2))  # who speaks, for each class
+SPEAKERS = 3
+_FILTERS, _CHANNELS, _HIDDEN = 80, 60, 128
+
+
+class TalkingLayers(nn.Module):
+    """The layers of `extractors.talking.TalkingNetwork`."""
+
+    sets: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.samples = nn.InstanceNorm1d(1, affine=True)
+        self.filters = nn.Conv1d(1, _FILTERS, 251, stride=10, bias=False)
+        self.convolutions = nn.ModuleList(
+            [nn.Conv1d(_FILTERS, _CHANNELS, 5), nn.Conv1d(_CHANNELS, _CHANNELS, 5)]
+        )
+        self.norms = nn.ModuleList(
+            nn.InstanceNorm1d(size, affine=True) for size in (_FILTERS, _CHANNELS, _CHANNELS)
+        )
+        self.lstm = nn.LSTM(_CHANNELS, _HIDDEN, 4, batch_first=True, bidirectional=True)
+        self.linear = nn.ModuleList([nn.Linear(2 * _HIDDEN, _HIDDEN), nn.Linear(_HIDDEN, _HIDDEN)])
+        self.classifier = nn.Linear(_HIDDEN, len(SETS))
+        sets = torch.tensor(
+            [[*(who in members for who in range(SPEAKERS)), len(members) > 1] for members in SETS],
+            dtype=torch.float32,
+        )
+        self.register_buffer("sets", sets, persistent=False)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        x = self.filters(self.samples(samples[:, None])).abs()
+        x = F.leaky_relu(self.norms[0](F.max_pool1d(x, 3)))
+        for convolution, norm in zip(self.convolutions, self.norms[1:], strict=True):
+            x = F.leaky_relu(norm(F.max_pool1d(convolution(x), 3)))
+        x = self.lstm(x.transpose(1, 2))[0]
+        for layer in self.linear:
+            x = F.leaky_relu(layer(x))
+        return torch.softmax(self.classifier(x), 2) @ self.sets
 
 
 def band_filters(
@@ -78,9 +118,11 @@ def convert(path: Path, target: Path = WEIGHTS) -> None:
         for name, value in state.items():
             if name.startswith(old + "."):
                 weights[new + name.removeprefix(old)] = value
-    TalkingNetwork().load_state_dict(weights)  # every weight is there, with its shape
+    TalkingLayers().load_state_dict(weights)  # every weight is there, with its shape
     # what the layers read from each other; what they remember needs more precision
-    save_weights(weights, target, eight_bits="weight_ih")
+    save_weights(
+        {name: value.numpy() for name, value in weights.items()}, target, eight_bits="weight_ih"
+    )
 
 
 def _load(path: Path) -> dict[str, Any]:

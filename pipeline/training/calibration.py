@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 
 from css_model import EmotionModel
 from pipeline.core.dialogue import MODALITIES, Dialogue
+from pipeline.training.graph_model import GraphModel
 from pipeline.training.predictor import (
     apply_temperature,
     compute_logits,
@@ -28,7 +29,7 @@ RANGE = (0.2, 10.0)
 
 
 def fit_temperatures(
-    model: EmotionModel, dialogues: list[Dialogue], log_prior: np.ndarray
+    model: EmotionModel | GraphModel, dialogues: list[Dialogue], log_prior: np.ndarray
 ) -> dict[str, float]:
     """Return the best temperature for each set of modalities, such as "text+audio".
 
@@ -77,7 +78,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def _labelled_logits(
-    model: EmotionModel, dialogues: list[Dialogue], modalities: str
+    model: EmotionModel | GraphModel, dialogues: list[Dialogue], modalities: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return logits and labels of the labelled utterances that have exactly these modalities."""
     logits, labels = [], []

@@ -8,11 +8,11 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.core.counts import utterances_at
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.errors import MercWarning
+from pipeline.core.softmax import softmax
 from pipeline.training.predictor import Predictor, keep_modalities, prepare
 
 __all__ = ["Evidence", "conflicts", "describe", "weigh"]
@@ -53,7 +53,7 @@ def weigh(predictor: Predictor, dialogue: Dialogue, prior: str = "auto") -> Evid
     ['audio', 'text', 'visual']
     """
     classes = len(predictor.labels)
-    trained = torch.tensor(predictor.checkpoint.log_prior, dtype=torch.float64).softmax(0).numpy()
+    trained = softmax(np.asarray(predictor.checkpoint.log_prior, np.float64))
     priors = {
         modality: trained
         if prior == "train" or (prior == "auto" and modality == "text")

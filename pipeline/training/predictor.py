@@ -8,17 +8,22 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from css_model import EmotionModel, Normaliser, load_checkpoint, make_model
-from css_model.batch import number_speakers
+from css_model.normalise import Normaliser
+from css_model.speakers import number_speakers
+from css_model.stored import Checkpoint, read_checkpoint
 from pipeline.core.dialogue import MODALITIES, Dialogue
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.fingerprints import profile_of, sha256_of
+from pipeline.core.softmax import softmax
 from pipeline.core.weights import check_weights
+from pipeline.training.graph_model import GraphModel
+
+if TYPE_CHECKING:
+    from css_model import EmotionModel
 
 __all__ = [
     "PRIORS",
@@ -37,7 +42,6 @@ __all__ = [
 
 PRIORS = ("auto", "train", "uniform")
 SHIPPED = "merc-offline"
-MAX_UTTERANCES = 2048  # per forward pass; limits memory, does not change results
 # utterances that the model sees at once; the longest dialogue of IEMOCAP has 110, of MELD 33
 WINDOW = 128
 
@@ -96,15 +100,13 @@ def modality_sets(dialogue: Dialogue) -> list[str]:
     ]
 
 
-@torch.inference_mode()
-def compute_logits(model: EmotionModel, dialogues: list[Dialogue]) -> list[np.ndarray]:
+def compute_logits(model: EmotionModel | GraphModel, dialogues: list[Dialogue]) -> list[np.ndarray]:
     """Return the (n, classes) float64 logits of each prepared dialogue.
 
     A dialogue of more than `WINDOW` utterances is read in windows of so many that overlap by half.
-    Each utterance is taken from the window in whose middle it is. The model is in eval mode
+    Each utterance is taken from the window in whose middle it is. A model in torch is in eval mode
     afterwards.
     """
-    model.eval()
     spans = [windows(len(dialogue.utterances)) for dialogue in dialogues]
     parts = [
         dialogue.part(span.start, span.end) if len(own) > 1 else dialogue
@@ -148,23 +150,12 @@ Window(start=4, end=10, first=6, last=10)]
     ]
 
 
-def _logits_of(model: EmotionModel, dialogues: list[Dialogue]) -> list[np.ndarray]:
-    device = next(model.parameters()).device
-    result: list[np.ndarray] = [np.zeros((0, len(model.config.labels)))] * len(dialogues)
-    # batches of dialogues of similar length, the longest first
-    lengths = [len(dialogue.utterances) for dialogue in dialogues]
-    remaining = sorted((k for k, length in enumerate(lengths) if length), key=lengths.__getitem__)
-    while remaining:
-        batch = [remaining.pop()]
-        size = lengths[batch[0]]
-        while remaining and size + lengths[remaining[-1]] <= MAX_UTTERANCES:
-            batch.append(remaining.pop())
-            size += lengths[batch[-1]]
-        logits = model(model.collate(dialogues[k] for k in batch).to(device)).logits
-        ends = np.cumsum([lengths[k] for k in batch])[:-1]
-        for k, rows in zip(batch, np.split(logits.double().cpu().numpy(), ends), strict=True):
-            result[k] = rows
-    return result
+def _logits_of(model: EmotionModel | GraphModel, dialogues: list[Dialogue]) -> list[np.ndarray]:
+    if isinstance(model, GraphModel):
+        return [model.logits(dialogue) for dialogue in dialogues]
+    from pipeline.training.torch_logits import torch_logits  # imports torch
+
+    return torch_logits(model, dialogues)
 
 
 def apply_temperature(
@@ -183,11 +174,19 @@ def apply_temperature(
 class Predictor:
     """A trained model with its normaliser, prior and temperatures.
 
+    model: default: that of the checkpoint, in torch.
+
     >>> Predictor.load("merc-offline").profile
     'offline'
     """
 
-    def __init__(self, checkpoint: Any, name: str, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        name: str,
+        device: str = "cpu",
+        model: EmotionModel | GraphModel | None = None,
+    ) -> None:
         self.name = name
         self.checkpoint = checkpoint
         self.labels: tuple[str, ...] = tuple(checkpoint.config.labels)
@@ -196,13 +195,13 @@ class Predictor:
         self.fingerprints: dict[str, dict[str, Any]] | None = checkpoint.fingerprints
         self.profile = profile_of(self.fingerprints)
         self.speaker_rows: str = getattr(checkpoint.config, "speaker_rows", "appearance")
-        self.model = make_model(checkpoint.config)
-        self.model.load_state_dict(checkpoint.state)
-        self.model.to(device).eval()
+        self.model = model or checkpoint.model().to(device)
 
     @classmethod
     def load(cls, source: str | Path, device: str = "cpu") -> Predictor:
         """Load a run folder, a model file, or the model that ships, "merc-offline".
+
+        On the CPU, the model that ships is an ONNX graph. Every other model needs torch.
 
         Raises MercError if there is no such model, ValueError if its file is damaged.
         """
@@ -221,14 +220,20 @@ class Predictor:
                     "name the folder of a finished run of merc train (it has model.safetensors), "
                     f"a model file, or {SHIPPED}",
                 )
-            if name == SHIPPED and path != Path(source):
+            shipped = name == SHIPPED and path != Path(source)
+            if shipped:
                 check_weights(SHIPPED, path)
+            name = f"{name}@{sha256_of(path)[:12]}"
             try:
-                checkpoint = load_checkpoint(path)
+                if shipped and device == "cpu":
+                    checkpoint = read_checkpoint(path)
+                    return cls(checkpoint, name, model=GraphModel(checkpoint))
+                from css_model.checkpoint import load_checkpoint  # imports torch
+
+                return cls(load_checkpoint(path), name, device)
             except ValueError as error:
                 reason, _, _ = str(error).partition(". Train it again")
                 raise MercError(reason, "train it again, or use another copy") from error
-            return cls(checkpoint, f"{name}@{sha256_of(path)[:12]}", device)
 
     def check(self, fingerprints: dict[str, dict[str, Any]] | None, *, known: bool = True) -> None:
         """Refuse features that this model was not trained on.
@@ -319,7 +324,7 @@ class Predictor:
         wordless = np.array(["text" not in modalities.split("+") for modalities in present])
         uniform = prior == "uniform" or (prior == "auto" and wordless[:, None])
         scores = np.where(uniform, scores - log_prior, scores)
-        return torch.from_numpy(scores).softmax(1).numpy()
+        return softmax(scores)
 
 
 def _check_origin(name: str, fingerprints: dict[str, dict[str, Any]]) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from css_model import CSS, Checkpoint, Normaliser, collate, load_checkpoint, save_checkpoint
+from css_model.stored import read_checkpoint
 
 
 @pytest.fixture
@@ -185,3 +187,30 @@ def test_a_deeply_nested_header_is_refused(checkpoint: Checkpoint, tmp_path: Pat
     save_file(load_file(path), path, metadata={"merc": "[" * 100_000})
     with pytest.raises(ValueError):
         load_checkpoint(path)
+
+
+def test_arrays_and_tensors_make_the_same_model(
+    checkpoint: Checkpoint, tmp_path: Path, dialogue
+) -> None:
+    path = tmp_path / "model.safetensors"
+    for half in (False, True):
+        save_checkpoint(path, checkpoint, half)
+        arrays, tensors = read_checkpoint(path), load_checkpoint(path)
+        assert {value.dtype for value in arrays.state.values()} == {np.dtype(np.float32)}
+        batch = collate([dialogue(5, 12)])
+        assert torch.equal(arrays.model()(batch).logits, tensors.model()(batch).logits)
+        save_checkpoint(tmp_path / "again", arrays, half)
+        assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_tensors_of_another_type_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, checkpoint)
+    for dtype in (torch.bfloat16, torch.float64, torch.int32):
+        changed = load_file(path) | {"model.classifier.bias": torch.zeros(4, dtype=dtype)}
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        save_file(changed, tmp_path / "other", metadata=metadata)
+        for read in (load_checkpoint, read_checkpoint):
+            with pytest.raises(ValueError, match=r"classifier\.bias is not of finite float16"):
+                read(tmp_path / "other")

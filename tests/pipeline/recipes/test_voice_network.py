@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from extractors.voice import _Layer
 from pipeline.core.errors import MercError
-from pipeline.recipes.voice_network import _layer, convert_network
+from pipeline.recipes.voice_network import _Layer, _layer, convert_network
 
 
 class Published(nn.Module):

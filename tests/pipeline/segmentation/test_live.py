@@ -51,7 +51,7 @@ def voices():
     """Voice vectors of three clearly different speakers, in turn."""
     from extractors.voice import load_voice
 
-    scale = np.sqrt(load_voice().between.numpy())
+    scale = np.sqrt(load_voice().between)
     rng = np.random.default_rng(0)
     means = 3 * scale * rng.choice([-1, 1], (3, len(scale)))
     order = [0, 1, 0, 2, 1, 0, 2, 2, 1, 0]

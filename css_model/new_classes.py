@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from css_model.checkpoint import Checkpoint
 from css_model.config import CSSConfig
 from css_model.model import CSS
+from css_model.stored import Checkpoint
 
 __all__ = ["freeze_trunk", "output_layers", "transfer"]
 

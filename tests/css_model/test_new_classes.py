@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from css_model import CSS, Checkpoint, Normaliser, collate, freeze_trunk, transfer
-from css_model.transfer import output_layers
+from css_model.new_classes import output_layers
 
 
 @pytest.fixture
