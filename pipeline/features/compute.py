@@ -6,15 +6,16 @@ A feature that cannot be made is missing: a row of NaN and a reason, never a zer
 from __future__ import annotations
 
 import threading
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from extractors.threads import side_by_side
 from pipeline.core.dialogue import Segmentation
 from pipeline.core.progress import Stage, no_stage
+from pipeline.core.resources import threads_of_process
 from pipeline.features.overlap import note_overlaps
 from pipeline.media.decode import RATE, Media
 
@@ -93,25 +94,27 @@ def compute_features(
 def _read(
     media: Media, segmentation: Segmentation, extractors: dict[str, Any], stage: Stage
 ) -> dict[str, Rows]:
-    """Return the features of every modality: voices beside text and faces, on a thread.
+    """Return the features of every modality.
 
-    What reads voices takes one thread, and does so outside Python.
+    With several threads, texts and voices are read beside faces: they take less time, most of it
+    outside Python.
     """
-    readings, stop = {}, threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        voices = partial(_audio, media, segmentation, stop=stop)
-        heard = pool.submit(voices, extractors["audio"]) if "audio" in extractors else None
+    readings, waiting, stop = {}, {}, threading.Event()
+    with side_by_side(threads_of_process()) as pool:
         try:
-            for modality in [name for name in extractors if name != "audio"]:
+            for modality, extractor in extractors.items():
                 stage(modality)
-                readings[modality] = READ[modality](media, segmentation, extractors[modality])
-            if heard:
-                stage("audio")
-                readings["audio"] = heard.result()
-                # not on the thread above: torch's number of threads is that of the process
-                note_overlaps(media, segmentation, readings["audio"][1], extractors["audio"])
+                if modality == "visual":
+                    readings[modality] = _visual(media, segmentation, extractor)
+                elif modality == "audio":
+                    waiting[modality] = pool.submit(_audio, media, segmentation, extractor, stop)
+                else:
+                    waiting[modality] = pool.submit(_text, media, segmentation, extractor)
+            readings |= {modality: rows.result() for modality, rows in waiting.items()}
         finally:
             stop.set()
+    if "audio" in readings:
+        note_overlaps(media, segmentation, readings["audio"][1], extractors["audio"])
     return readings
 
 
@@ -191,6 +194,3 @@ def _visual(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
 
 def _missing(reason: str) -> dict[str, Any]:
     return {"present": False, "reason": reason}
-
-
-READ = {"text": _text, "visual": _visual}
