@@ -45,7 +45,9 @@ class FaceNetwork:
             for face in faces
         ]
         images = (np.stack(resized)[:, None] - self.config.mean) / self.config.std
-        return self._graph(images=images.astype(np.float32))[0]
+        # one at a time: what the network computes then fits into the cache of a core
+        rows = [self._graph(images=image[None])[0] for image in images.astype(np.float32)]
+        return np.concatenate(rows)
 
     def emotions(self, features: np.ndarray) -> np.ndarray:
         """Return (n, 8) probabilities, in FER+ order, of (n, 342) features."""

@@ -51,7 +51,7 @@ VERSION = "2"
 # tracks.py, second_look.py, sharpness.py, face_span.py or speaking.py. Features in the store are
 # made again; models remain.
 FOLLOWING = "3"
-BATCH = 4  # crops; what the network computes from them fits into the cache of a core
+BATCH = 16  # crops
 MAX_HELD = 20_000  # crops, 46 MB, of utterances whose face is not chosen yet
 
 Frames = Iterable[tuple[float, np.ndarray]]
