@@ -112,11 +112,22 @@ def connect() -> Any:
 
 
 def _ray() -> Any:
+    # read when Ray is imported. Without it, Ray sends no token to a cluster that has an address
+    if os.environ.get("RAY_ADDRESS") and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
         raise UsageError("--engine ray: Ray is not installed", "pip install 'merc[ray]'") from error
     return ray
+
+
+def _has_token() -> bool:
+    """Whether there is a token, for which a cluster asks by default."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
+    return Path(named).expanduser().is_file()
 
 
 def _check_answers(address: str) -> None:

@@ -1,10 +1,14 @@
 """`--engine ray` on a real cluster: the results of a local run, also if a node is lost."""
 
+import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from disturbances import contents
@@ -179,3 +183,40 @@ def test_no_ray_and_no_cluster(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'merc\[ray\]'"):
         check_engine("ray")
+
+
+def test_a_cluster_that_asks_for_a_token_is_joined():
+    """`ray start` makes a cluster ask for the token that it finds."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")
+    } | {"RAY_ADDRESS": address, "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    ray = [str(Path(sys.executable).with_name("ray"))]
+    ip, _, port = address.partition(":")
+    start = ["start", "--head", "--node-ip-address", ip, "--port", port, "--num-cpus", "3"]
+    start += ["--disable-usage-stats", "--block"]
+    code = (
+        "from pipeline.core.ray_engine import check_engine, connect\n"
+        "check_engine('ray')\n"
+        "print(connect().cluster_resources())"
+    )
+    node = subprocess.Popen([*ray, *start], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(120):
+            with contextlib.suppress(UsageError):
+                _check_answers(address)
+                break
+            time.sleep(0.5)
+        output = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        assert "'CPU': 3.0" in output.stdout, output.stderr[-2000:]
+    finally:
+        node.terminate()
+        node.wait()
