@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 # CPU seconds for a second of recording (docs/scale.md)
-STAGES = {"open": 0.0115, "utterances": 0.134, "text": 0.0021, "audio": 0.0163, "visual": 0.1646}
+STAGES = {"open": 0.0068, "utterances": 0.1437, "text": 0.0026, "audio": 0.0054, "visual": 0.1082}
 ON_GPU = ("text", "visual")
-START = 6.0  # s to start a worker and load its models
+START = 2.5  # s to start a worker and load its models
 
 
 @dataclass(frozen=True)
