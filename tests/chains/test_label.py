@@ -39,6 +39,18 @@ def run_label(*arguments):
     return CliRunner().invoke(app, ["label", *map(str, arguments)])
 
 
+def test_labelling_imports_no_torch():
+    code = (
+        "import sys; from pipeline.labelling import Labeller\n"
+        f"print(len(Labeller().label({str(EXAMPLE)!r}).utterances))\n"
+        "print({'torch', 'scipy', 'transformers', 'onnx'} & set(sys.modules))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert output.splitlines() == [str(len(TRUTH)), "set()"]
+
+
 def test_the_models_are_loaded_without_scipy():
     """To import it would take half a second of each start."""
     code = "import sys, merc; merc.Labeller(); print('scipy' in sys.modules)"

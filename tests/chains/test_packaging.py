@@ -74,10 +74,11 @@ def test_wheel_holds_weights_and_settings_but_no_tests(tmp_path):
     assert any(name.endswith("LICENSE-WEIGHTS.md") for name in names)
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]
     assert not [name for name in names if Path(name).name.startswith("test_")]
-    # every module that the tree has
-    modules = {
+    # every module and every graph that the tree has
+    files = {
         str(path.relative_to(ROOT))
         for package in ("pipeline", "extractors", "css_model")
-        for path in (ROOT / package).rglob("*.py")
+        for kind in ("*.py", "*.onnx")
+        for path in (ROOT / package).rglob(kind)
     }
-    assert modules <= set(names)
+    assert files <= set(names)
