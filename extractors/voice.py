@@ -95,8 +95,7 @@ def voice_mels(sound: np.ndarray) -> np.ndarray:
     Kaldi's, without dither. A sound under half a second is repeated.
     """
     sound = np.tile(sound, -(-_SHORTEST // len(sound))) if len(sound) < _SHORTEST else sound
-    # Kaldi's samples are integers: below, its floor of energies would be audible
-    mels = kaldi_mels(32768 * sound.astype(np.float32))
+    mels = kaldi_mels(sound)
     return mels - mels.mean(0)
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from support.threads import with_threads
+from torchaudio.compliance.kaldi import fbank
 
-from extractors.voice import load_voice, voiced
+from extractors.voice import load_voice, voice_mels, voiced
 from pipeline.core.dialogue import Utterance
 from pipeline.media.decode import open_media
 from pipeline.recipes.voice_encoder import discriminants
@@ -91,6 +93,13 @@ def test_a_voice_does_not_depend_on_level_pauses_or_batch(media: Path) -> None:
     assert np.square(encoder.vectors([paused])[0] - vector).mean() < 0.3
     with pytest.raises(ValueError, match="100 ms"):
         encoder.vectors([sound[:1500]])
+
+
+def test_digital_silence_has_the_energy_of_kaldis_floor(media: Path) -> None:
+    with open_media(media / "jfk.flac") as opened:
+        sound = np.concatenate([np.zeros(8000, np.float32), opened.sound(0.3, 2.2)])
+    mels = fbank(32768 * torch.from_numpy(sound)[None], num_mel_bins=80, sample_frequency=16_000.0)
+    np.testing.assert_allclose(voice_mels(sound), mels - mels.mean(0), atol=0.02)
 
 
 def test_vectors_are_the_same_bits_with_any_number_of_threads(media: Path) -> None:
