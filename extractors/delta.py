@@ -67,16 +67,7 @@ def read_updates(path: Path, weights: Mapping[str, Any]) -> Iterator[tuple[str, 
             a, b = (file.get_tensor(f"{layer}.{letter}").astype(np.float32) for letter in "AB")
             name = f"{layer}.weight"
             shape = tuple(weights[name].shape) if name in weights else None
-            if (
-                a.ndim != 2
-                or b.ndim != 2
-                or a.shape[0] != b.shape[1]
-                or shape
-                != (
-                    len(b),
-                    a.shape[1],
-                )
-            ):
+            if shape != b.shape[:1] + a.shape[1:] or a.shape[:1] != b.shape[1:]:
                 raise MercError(
                     f"{path}: its update of {layer} does not fit this encoder ({a.shape} and "
                     f"{b.shape} for a weight of {shape})",

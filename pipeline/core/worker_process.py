@@ -27,7 +27,7 @@ FOREVER = float("inf")
 SECONDS_TO_STOP = 3.0  # for workers to remove their temporary files; then they are killed
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 THREADS = (  # how many threads a library starts, read when it is loaded
-    "OMP_NUM_THREADS",  # torch and its MKL, the face detector
+    "OMP_NUM_THREADS",  # merc's own, torch and its MKL, the face detector
     "RAYON_NUM_THREADS",  # tokenizers
 )
 # threads that would wait busily for small parts of work

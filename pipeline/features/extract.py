@@ -26,7 +26,7 @@ from pipeline.features.store_format import FORMAT_FILE, check_format, migrate
 from pipeline.media.decode import Media, open_media
 from pipeline.media.inputs import Input, check_transcript, find_media
 
-# what workers need is imported there: it takes torch, and seconds
+# what workers need is imported there: it takes a second, and several with profile roberta
 if TYPE_CHECKING:
     from pipeline.segmentation.recognition import Recogniser
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.core.dialogue import Segmentation
 from pipeline.media.decode import Media
+from pipeline.segmentation.talking import STEP, heard, listen
 
 __all__ = ["LIKELY", "note_overlaps"]
 
@@ -29,8 +30,6 @@ def note_overlaps(
     voiced = [k for k, about in enumerate(quality) if about["present"]]
     if not voiced or not isinstance(extractor, SpeechExtractor):
         return
-    from pipeline.segmentation.talking import STEP, heard, listen  # loads torch
-
     # a transcript with times: nothing has been heard so far, and less will do
     talk = heard(media) if "recogniser" in segmentation.source else listen(media, 2 * STEP)
     for k in voiced:
