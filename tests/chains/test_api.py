@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 
-from support.paths import ROOT
+from support.imports import run_alone
 
 import merc
 
 
 def test_import_is_light():
-    code = (
-        "import merc, sys\n"
-        "heavy = {'torch', 'pandas', 'transformers', 'av', 'cv2', 'sklearn'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    heavy = {"torch", "pandas", "transformers", "av", "cv2", "sklearn"}
+    assert not heavy & run_alone("import merc")[1]
 
 
 def test_results_show_themselves_in_a_notebook():

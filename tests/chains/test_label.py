@@ -3,14 +3,13 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.asserts import assert_distribution
 from support.clips import join
+from support.imports import run_alone
 from support.paths import ROOT
 from support.s3 import s3_server
 from typer.testing import CliRunner
@@ -40,22 +39,17 @@ def run_label(*arguments):
 
 
 def test_labelling_imports_no_torch():
-    code = (
-        "import sys; from pipeline.labelling import Labeller\n"
-        f"print(len(Labeller().label({str(EXAMPLE)!r}).utterances))\n"
-        "print({'torch', 'scipy', 'transformers', 'onnx'} & set(sys.modules))"
+    lines, modules = run_alone(
+        "from pipeline.labelling import Labeller\n"
+        f"print(len(Labeller().label({str(EXAMPLE)!r}).utterances))"
     )
-    output = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert output.splitlines() == [str(len(TRUTH)), "set()"]
+    assert lines == [str(len(TRUTH))]
+    assert not {"torch", "scipy", "transformers", "onnx"} & modules
 
 
 def test_the_models_are_loaded_without_scipy():
     """To import it would take half a second of each start."""
-    code = "import sys, merc; merc.Labeller(); print('scipy' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert answer.stdout == "False\n", answer.stderr
+    assert "scipy" not in run_alone("import merc; merc.Labeller()")[1]
 
 
 def test_example_dialogue(example):

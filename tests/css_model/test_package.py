@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from support.imports import run_alone
 
 import css_model
 
-WITHOUT_TORCH = """
-import sys
+WEIGHTS = Path(css_model.__file__).parent / "weights" / "merc-offline.safetensors"
+READING = f"""
 import css_model
 from css_model import BaseConfig, Checkpoint, CSSConfig, Normaliser
 from css_model.rows import feature_rows
 from css_model.stored import read_checkpoint
-checkpoint = read_checkpoint(sys.argv[1])
+checkpoint = read_checkpoint({str(WEIGHTS)!r})
 assert checkpoint.config.MODEL == "css" and checkpoint.state
-assert "torch" not in sys.modules
 """
 
 
 def test_reading_a_checkpoint_needs_no_torch() -> None:
-    weights = Path(css_model.__file__).parent / "weights" / "merc-offline.safetensors"
-    subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(weights)], check=True)
+    assert "torch" not in run_alone(READING)[1]
 
 
 def test_names_are_those_of_their_modules() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.imports import run_alone
 from support.releases import build_meld
 
 from pipeline.core.errors import MercError, UsageError
@@ -25,16 +24,12 @@ def test_options_are_named_as_on_the_command_line() -> None:
 
 def test_a_table_is_loaded_without_decoders_and_extractors(tmp_path: Path) -> None:
     save_table(make_synthetic(2, 1, 1, 4), tmp_path / "table")
-    code = (
-        "import sys; from pipeline.loading import load_corpus; "
+    _, modules = run_alone(
+        "from pipeline.loading import load_corpus; "
         f"corpus = load_corpus({str(tmp_path / 'table')!r}); "
-        "assert corpus.settings.endswith('table') and len(corpus.dialogues) == 4; "
-        "loaded = {'av', 'torch', 'transformers', 'extractors', 'pipeline.features'}; "
-        "print(sorted(loaded & set(sys.modules)))"
+        "assert corpus.settings.endswith('table') and len(corpus.dialogues) == 4"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout == "[]\n"
+    assert not {"av", "torch", "transformers", "extractors", "pipeline.features"} & modules
 
 
 def test_options_of_releases_are_refused_for_other_sources() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.imports import run_alone
 
 import css_model
 from css_model import load_checkpoint
@@ -22,8 +21,7 @@ WEIGHTS = Path(css_model.__file__).parent / "weights" / "merc-offline.safetensor
 GRAPH = Predictor.load("merc-offline")
 TORCH = Predictor(load_checkpoint(WEIGHTS), GRAPH.name)
 
-WITHOUT_TORCH = """
-import sys
+PREDICTION = """
 import numpy as np
 from pipeline.core.dialogue import Dialogue
 from pipeline.training.evidence import weigh
@@ -32,12 +30,11 @@ predictor = Predictor.load("merc-offline")
 features = {name: np.zeros((2, width), np.float32) for name, width in predictor.widths.items()}
 dialogue = Dialogue("x", "test", ["0", "1"], ["A", "B"], [""] * 2, np.full(2, -1), features)
 assert np.isfinite(weigh(predictor, dialogue).probabilities).all()
-assert not {"torch", "scipy"} & set(sys.modules)
 """
 
 
 def test_predicting_imports_neither_torch_nor_scipy() -> None:
-    subprocess.run([sys.executable, "-c", WITHOUT_TORCH], check=True)
+    assert not {"torch", "scipy"} & run_alone(PREDICTION)[1]
 
 
 def random_dialogue(
