@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -286,19 +286,27 @@ class _Reporter:
     factor: float
     again: bool  # the item was put off before
     current: str = "start"
+    account: str = "start"  # which costs are charged to: the stage, or a sum with others
     costs: dict[str, float] = field(default_factory=dict)
     since: float = field(default_factory=time.process_time)
 
     def __call__(self, name: str, done: float | None = None) -> None:
         self.charge()
-        self.current = name
+        self.current = self.account = name
         self.send(name, done)
 
     def charge(self) -> None:
-        """Charge the CPU seconds since the last call to the current stage."""
+        """Charge the CPU seconds since the last call."""
         now = time.process_time()
-        self.costs[self.current] = self.costs.get(self.current, 0.0) + now - self.since
+        self.costs[self.account] = self.costs.get(self.account, 0.0) + now - self.since
         self.since = now
+
+    def add(self, names: Iterable[str]) -> None:
+        """Replace the costs of these stages, the current one among them, by their sum."""
+        self.charge()
+        costs = {name: self.costs.pop(name) for name in names}
+        self.account = " + ".join(costs)
+        self.costs[self.account] = self.costs.get(self.account, 0.0) + sum(costs.values())
 
     def allow(self, seconds: float) -> None:
         self.send.allow(self.factor * (START_SECONDS + seconds))

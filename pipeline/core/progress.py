@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pipeline.core.failures import Failure
 
-__all__ = ["NoProgress", "Progress", "Stage", "allow_time", "no_stage"]
+__all__ = ["NoProgress", "Progress", "Stage", "add_costs", "allow_time", "no_stage"]
 
 
 class Stage(Protocol):
@@ -26,6 +27,13 @@ def allow_time(stage: Stage, seconds: float) -> None:
     allow = getattr(stage, "allow", None)
     if allow is not None:
         allow(seconds)
+
+
+def add_costs(stage: Stage, names: Iterable[str]) -> None:
+    """Say that the work of these stages was done side by side: only their sum is known."""
+    add = getattr(stage, "add", None)
+    if add is not None:
+        add(names)
 
 
 class Progress(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 
 from extractors.threads import side_by_side
 from pipeline.core.dialogue import Segmentation
-from pipeline.core.progress import Stage, no_stage
+from pipeline.core.progress import Stage, add_costs, no_stage
 from pipeline.core.resources import threads_of_process
 from pipeline.features.overlap import note_overlaps
 from pipeline.media.decode import RATE, Media
@@ -100,7 +100,8 @@ def _read(
     outside Python.
     """
     readings, waiting, stop = {}, {}, threading.Event()
-    with side_by_side(threads_of_process()) as pool:
+    threads = threads_of_process()
+    with side_by_side(threads) as pool:
         try:
             for modality, extractor in extractors.items():
                 stage(modality)
@@ -110,11 +111,15 @@ def _read(
                     waiting[modality] = pool.submit(_audio, media, segmentation, extractor, stop)
                 else:
                     waiting[modality] = pool.submit(_text, media, segmentation, extractor)
-            readings |= {modality: rows.result() for modality, rows in waiting.items()}
+            for modality, rows in waiting.items():
+                stage(modality)  # in which it fails, if it does
+                readings[modality] = rows.result()
         finally:
             stop.set()
     if "audio" in readings:
         note_overlaps(media, segmentation, readings["audio"][1], extractors["audio"])
+    if threads > 1:
+        add_costs(stage, extractors)
     return readings
 
 

@@ -205,7 +205,7 @@ def test_recordings_and_results_at_urls(media, labeller, tmp_path, monkeypatch):
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert done.exit_code == 0 and {event["event"] for event in events[1:-2]} == {"stage"}
     assert [events[k]["event"] for k in (0, -2, -1)] == ["start", "finished", "summary"]
-    assert events[-1]["files"] == 1 and {"visual", "write"} <= events[-1]["costs"].keys()
+    assert events[-1]["files"] == 1 and {"utterances", "write"} <= events[-1]["costs"].keys()
     with s3_server():
         bucket = RemoteFolder("s3://bucket")
         for name in ("a b.mpg", "a b.csv"):

@@ -14,7 +14,7 @@ from support.paths import ROOT
 
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.failures import Failure, Later, failure_of, run_each
-from pipeline.core.progress import allow_time
+from pipeline.core.progress import add_costs, allow_time
 
 
 def work(item, stage):
@@ -78,6 +78,30 @@ def test_progress(jobs):
         (0, "a", None),
         (1, "bad", failures[0]),
     ]
+
+
+def burn(seconds):
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+def burn_side_by_side(item, stage):
+    for name in ("open", "text", "visual"):
+        stage(name)
+        burn(0.1)
+    add_costs(stage, ["text", "visual"])
+    stage("write")
+    burn(0.1)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_costs_are_by_stage_and_added_where_stages_ran_side_by_side(jobs):
+    costs = {}
+    run_each(["a", "b"], burn_side_by_side, jobs=jobs, costs=costs)
+    assert list(costs) == ["start", "open", "text + visual", "write"]
+    assert costs["start"] < 0.1 and 0.2 <= costs["open"] < 0.4 and 0.2 <= costs["write"] < 0.4
+    assert 0.4 <= costs["text + visual"] < 0.8
 
 
 def test_a_dying_process_costs_one_item():
