@@ -70,7 +70,7 @@ def read_transcript(
         )
     if source.is_blank:
         raise NothingInItError(f"{path}: the file is empty", "write it again, or remove it")
-    utterances = _with_times(reader(source), source)
+    utterances = _without_copies(_with_times(reader(source), source), source)
     if not utterances:
         reasons = "; ".join(source.reasons())
         error = TranscriptError if reasons else NothingInItError
@@ -91,3 +91,16 @@ def _with_times(utterances: list[Utterance], source: Source) -> list[Utterance]:
         if not math.isfinite(utterance.start):
             source.leave_out("they have no times", utterance.text)
     return timed
+
+
+def _without_copies(utterances: list[Utterance], source: Source) -> list[Utterance]:
+    """Leave out utterances that the file has twice, as after two subtitle files were joined."""
+    seen, result = set(), []
+    for utterance in utterances:
+        key = (utterance.start, utterance.end, utterance.speaker, utterance.text)
+        if key in seen and math.isfinite(utterance.end):
+            source.leave_out("in the file twice, with the same times and words", utterance.text)
+        else:
+            seen.add(key)
+            result.append(utterance)
+    return result

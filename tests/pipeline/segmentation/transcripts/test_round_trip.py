@@ -35,9 +35,12 @@ def key(start: float, end: float, speaker: str, text: str) -> tuple[int, int, st
 
 
 def wanted(content: dict) -> Counter:
+    """Return each utterance once, however often it is there."""
     return Counter(
-        key(u["start"], u["end"], line(u["speaker"]), line(u["text"]))
-        for u in content["utterances"]
+        {
+            key(u["start"], u["end"], line(u["speaker"]), line(u["text"])): 1
+            for u in content["utterances"]
+        }
     )
 
 

@@ -186,6 +186,21 @@ def test_real_turns_of_an_rttm(media: Path) -> None:
     assert {speaker for *_, speaker in turns} == {"speaker90", "speaker91"}
 
 
+def test_what_a_file_has_twice_is_read_once_and_said(tmp_path: Path) -> None:
+    cues = [(1, 2, "Yes."), (1, 2, "No."), (1.5, 2, "Yes."), (3, 4, "Yes.")]
+    block = "{0}\n00:00:0{1},000 --> 00:00:0{2},000\n{3}\n\n"
+    blocks = [block.format(k, int(start), end, text) for k, (start, end, text) in enumerate(cues)]
+    blocks[2] = blocks[2].replace("01,000", "01,500")
+    path = tmp_path / "x.srt"
+    path.write_text("".join(blocks * 2))
+    warnings: list[MercWarning] = []
+    utterances = read_transcript(path, warnings)
+    assert [(u.start, u.end, u.text) for u in utterances] == cues
+    assert [w.text for w in warnings if "twice" in w.text and "4 lines left out" in w.text]
+    (tmp_path / "x.txt").write_text("A: Yes.\nB: No.\nA: Yes.\n")
+    assert len(read_transcript(tmp_path / "x.txt")) == 3
+
+
 def test_bad_times_are_repaired_with_a_warning(tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "x.wav", [tone(10, 8000)], 8000)
     (tmp_path / "x.csv").write_text(
