@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -22,6 +24,7 @@ __all__ = [
     "Span",
     "columns",
     "confidence_of",
+    "fields_of_row",
     "flat_rows",
     "head_of",
     "is_uncertain",
@@ -188,8 +191,8 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         about = {m: utterance["modalities"].get(m, {}) for m in MODALITIES}
         row = {key: utterance[key] for key in PLAIN} | {"confidence": confidence_of(utterance)}
         row |= {f"p_{label}": utterance["probabilities"].get(label) for label in result["labels"]}
-        row |= {f"has_{m}": about[m].get("present", False) for m in MODALITIES}
-        row["uncertain"] = is_uncertain(utterance)
+        row |= {f"has_{m}": about[m].get("present") for m in MODALITIES}
+        row["uncertain"] = is_uncertain(utterance) if "uncertain" in utterance else None
         row["agree"] = utterance.get("agree")
         row["decisive"] = "+".join(utterance.get("decisive", []))
         row |= {f"emotion_{m}": about[m].get("emotion") for m in MODALITIES}
@@ -199,3 +202,44 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         row["edited"] = "+".join(_edited(utterance))
         rows.append(row)
     return rows
+
+
+def fields_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row of `flat_rows`, of a CSV file perhaps, says of its utterance's label.
+
+    >>> fields_of_row({"p_joy": "0.9", "has_text": "True", "uncertain": "False", "decisive": ""})
+    {'probabilities': {'joy': 0.9}, 'modalities': {'text': {'present': True}}, 'uncertain': False}
+    """
+    fields: dict[str, Any] = {"confidence": _number(row.get("confidence"))}
+    fields["probabilities"] = {
+        name.removeprefix("p_"): number
+        for name in row
+        if name.startswith("p_") and (number := _number(row[name])) is not None
+    }
+    about: dict[str, dict[str, Any]] = {}
+    for modality in MODALITIES:
+        found = {
+            "present": _truth(row.get(f"has_{modality}")),
+            "emotion": row.get(f"emotion_{modality}") or None,
+            "shift": _number(row.get(f"shift_{modality}")),
+        }
+        if modality == "visual":
+            found["confidence"] = _number(row.get("face_confidence"))
+        about[modality] = {name: value for name, value in found.items() if value is not None}
+    fields["modalities"] = {modality: known for modality, known in about.items() if known}
+    fields |= {name: _truth(row.get(name)) for name in ("uncertain", "agree")}
+    fields["decisive"] = [name for name in str(row.get("decisive") or "").split("+") if name]
+    fields["edited"] = {name: True for name in str(row.get("edited") or "").split("+") if name}
+    return {name: value for name, value in fields.items() if value not in (None, {}, [])}
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _truth(value: Any) -> bool | None:
+    return {"true": True, "false": False}.get(str(value).strip().lower())

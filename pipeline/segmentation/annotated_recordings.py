@@ -138,7 +138,9 @@ def _choose(
         return
     annotations = sorted(annotations, key=_rank)
     path, content = annotations[0]
-    of_merc = [other for _, other in annotations if _is_merc(other) and not other.get("edited")]
+    of_merc = [
+        other for path_, other in annotations if _is_merc(path_, other) and not other.get("edited")
+    ]
     unchanged = _rank(annotations[0])[0] >= 2 and any(
         _labels(content) == _labels(other) for other in of_merc
     )
@@ -157,16 +159,16 @@ def _choose(
 def _rank(annotation: tuple[Path, dict[str, Any]]) -> tuple[int, int, str]:
     """Return where an annotation stands among those of its recording; smaller is better."""
     path, content = annotation
-    if _is_merc(content):
+    if _is_merc(path, content):
         kind = 0 if content.get("edited") else 3
     else:
         kind = 2 if path.stem.endswith(".merc") else 1
     return kind, SUFFIXES.index(path.suffix.lower()), path.name
 
 
-def _is_merc(content: dict[str, Any]) -> bool:
+def _is_merc(path: Path, content: dict[str, Any]) -> bool:
     """Whether this is a JSON file of merc, corrected or not."""
-    return bool(content["model"])
+    return path.suffix.lower() == ".json" and bool(content["model"])
 
 
 def _labels(content: dict[str, Any]) -> list[tuple[float, float, str, str]]:

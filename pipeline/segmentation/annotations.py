@@ -13,11 +13,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.core.dialogue import Utterance
 from pipeline.core.errors import MercError, MercWarning
-from pipeline.core.schemas import read_json
+from pipeline.core.schemas import check_json, read_json
+from pipeline.exports.rows import UNCERTAIN, label_of
 from pipeline.media.inputs import EXTENSIONS
 from pipeline.segmentation.empty_annotations import holds_no_utterances
-from pipeline.segmentation.labels import READERS, labels_of
+from pipeline.segmentation.labels import READERS, LabelSpan, spans_of
 from pipeline.segmentation.transcripts import read_transcript
 from pipeline.segmentation.transcripts.source import NothingInItError, Source
 
@@ -37,6 +39,9 @@ class NoAnnotationError(MercError):
     """A file has no emotions or no times: a transcript, for instance, or an empty file of merc."""
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class _Schema(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -47,16 +52,25 @@ class _Utterance(_Schema):
     speaker: str = ""
     text: str = ""
     emotion: str = ""
-    confidence: float | None = None
-    probabilities: dict[str, float] = {}
+    confidence: Finite | None = None
+    probabilities: dict[str, Finite] = {}
     modalities: dict[str, dict[str, Any]] = {}
+
+
+class _Evidence(_Utterance):
+    """What an utterance may have besides; it has no default."""
+
+    uncertain: bool = False
+    agree: bool | None = None
+    decisive: list[str] = []
+    edited: dict[str, Any] = {}
 
 
 class _Result(_Schema):
     media: str = ""
     labels: list[str] = []
     warnings: list[str] = []
-    utterances: list[_Utterance]
+    utterances: list[_Evidence]
 
 
 def read_annotation(path: Path) -> dict[str, Any]:
@@ -81,7 +95,7 @@ def read_annotation(path: Path) -> dict[str, Any]:
                 f"{utterance['start']} s",
                 "correct its times",
             )
-    if utterances and all(utterance["emotion"] == UNLABELLED for utterance in utterances):
+    if utterances and all(label_of(utterance) == UNLABELLED for utterance in utterances):
         raise NoAnnotationError(
             f"{path}: no emotions in this file",
             "give a result of `merc label`, or a table with the columns start, end, speaker, "
@@ -127,7 +141,8 @@ def _from_json(path: Path) -> dict[str, Any]:
 def _from_transcript(path: Path) -> dict[str, Any]:
     warnings: list[MercWarning] = []
     try:
-        spoken = read_transcript(path, warnings)
+        # the emotions of copies may differ
+        spoken = read_transcript(path, warnings, copies=True)
     except NothingInItError as error:
         if path.suffix.lower() in BLANK:
             raise NoAnnotationError(error.reason, error.remedy) from error
@@ -141,20 +156,9 @@ def _from_transcript(path: Path) -> dict[str, Any]:
         spans = reader(Source(path)) if reader else []
     except (ValueError, ET.ParseError, StopIteration, RuntimeError, struct.error) as error:
         raise MercError(f"{path}: its emotions cannot be read: {error}", "save it again") from error
-    utterances: list[dict[str, Any]] = [
-        {
-            "start": utterance.start,
-            "end": utterance.end,
-            "speaker": utterance.speaker,
-            "text": utterance.text,
-            "emotion": label or UNLABELLED,
-            "confidence": None,
-            "probabilities": {},
-            "modalities": {},
-        }
-        for utterance, label in zip(spoken, labels_of(spoken, spans), strict=True)
-    ]
-    return {
+    pairs = list(zip(spoken, spans_of(spoken, spans), strict=True))
+    utterances = [_labelled(utterance, span) for utterance, span in pairs]
+    content: dict[str, Any] = {
         "media": stem_of(path),
         "model": "",
         "profile": "",
@@ -162,4 +166,32 @@ def _from_transcript(path: Path) -> dict[str, Any]:
         # the emotions are used here
         "warnings": [str(w) for w in warnings if "emotion" not in w.text],
         "utterances": utterances,
+    }
+    content |= next((span.file for _, span in pairs if span), {})
+    check_json(content, _Result, str(path), "correct it, or give the JSON file of `merc label`")
+    names = (name for utterance in utterances for name in utterance["probabilities"])
+    content["labels"] = list(dict.fromkeys(names))
+    for utterance in utterances:
+        likely = utterance["probabilities"]
+        chosen = likely.get(utterance["emotion"], 0.0)
+        if likely and utterance["emotion"] != UNLABELLED and chosen < max(likely.values()):
+            # by a person, who has changed this cell of the table only
+            utterance["edited"] = utterance.get("edited", {}) | {"emotion": True}
+    return content
+
+
+def _labelled(utterance: Utterance, span: LabelSpan | None) -> dict[str, Any]:
+    """Return an utterance with its label, and what else a table of merc says of it."""
+    content: dict[str, Any] = {"confidence": None, "probabilities": {}, "modalities": {}}
+    label = span.label if span else UNLABELLED
+    if span:
+        content |= span.fields
+    if label == UNCERTAIN:  # written in place of the emotion
+        label, content["uncertain"] = UNLABELLED, True
+    return content | {
+        "start": utterance.start,
+        "end": utterance.end,
+        "speaker": utterance.speaker,
+        "text": utterance.text,
+        "emotion": label,
     }

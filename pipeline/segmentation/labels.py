@@ -14,22 +14,23 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.core.dialogue import Utterance
 from pipeline.exports.escapes import speaker_named, unescape
-from pipeline.exports.rows import line, speaker_of_tier
+from pipeline.exports.rows import fields_of_row, line, speaker_of_tier
 from pipeline.segmentation.transcripts.clock import FrameRateNeeded, seconds
 from pipeline.segmentation.transcripts.cue import find_times
 from pipeline.segmentation.transcripts.markup import plain
 from pipeline.segmentation.transcripts.source import Source
 from pipeline.segmentation.transcripts.textgrid import read_tiers
 
-__all__ = ["COLUMNS", "READERS", "LabelSpan", "labels_of"]
+__all__ = ["COLUMNS", "READERS", "LabelSpan", "spans_of"]
 
 TIER = "emotion@"
 COLUMNS = ("emotion", "label")  # of a table, by preference
+OF_FILE = ("media", "model", "profile")  # which each line of merc's JSON Lines repeats
 # a label that merc writes has a word joiner between a space and a bracket, so " [" starts another
 _HEAD = re.compile(
     r"(?P<speaker>.{1,200}?) "
@@ -41,42 +42,48 @@ _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]+([^<>]+)>")
 
 @dataclass(frozen=True)
 class LabelSpan:
-    """An emotion with its time in seconds. speaker: None if the file does not say."""
+    """An emotion with its time in seconds.
+
+    speaker: None if the file does not say. fields: what else it says of the utterance, as the JSON
+    file of `merc label` has it. file: what it says of all utterances: media, model, profile.
+    """
 
     start: float
     end: float
     speaker: str | None
     label: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    file: dict[str, str] = field(default_factory=dict)
 
 
-def labels_of(utterances: list[Utterance], spans: list[LabelSpan]) -> list[str]:
-    """Return the label of each utterance, "" for none.
+def spans_of(utterances: list[Utterance], spans: list[LabelSpan]) -> list[LabelSpan | None]:
+    """Return the labelled span of each utterance, None for none.
 
-    It is that of the span of the same times and speaker, or else of the span that covers most of
-    the utterance, if it covers half of it.
+    It is the one of the same times and speaker, or else the one that covers most of the utterance,
+    if it covers half of it.
     """
-    exact: dict[tuple[int, int, str | None], list[str]] = {}
+    exact: dict[tuple[int, int, str | None], list[LabelSpan]] = {}
     for span in spans:
-        exact.setdefault(_key(span.start, span.end, span.speaker), []).append(span.label)
+        exact.setdefault(_key(span.start, span.end, span.speaker), []).append(span)
     ordered = sorted(spans, key=lambda span: span.start)
     longest = max((span.end - span.start for span in spans), default=0.0)
-    labels = []
+    found: list[tuple[int, LabelSpan | None]] = []
     first = 0
     for index in sorted(range(len(utterances)), key=lambda k: utterances[k].start):
         utterance = utterances[index]
         while first < len(ordered) and ordered[first].start < utterance.start - longest:
             first += 1
-        best, most = "", 0.5 * (utterance.end - utterance.start)
+        best, most = None, 0.5 * (utterance.end - utterance.start)
         for span in ordered[first:]:
             if span.start >= utterance.end:
                 break
             shared = min(span.end, utterance.end) - max(span.start, utterance.start)
             if shared >= most and span.speaker in (None, utterance.speaker):
-                best, most = span.label, shared
-        # utterances of the same times and speaker take their labels in turn
+                best, most = span, shared
+        # utterances of the same times and speaker take theirs in turn
         same = exact.get(_key(utterance.start, utterance.end, utterance.speaker))
-        labels.append((index, same.pop(0) if same else best))
-    return [label for _, label in sorted(labels)]
+        found.append((index, same.pop(0) if same else best))
+    return [span for _, span in sorted(found, key=lambda pair: pair[0])]
 
 
 def _key(start: float, end: float, speaker: str | None) -> tuple[int, int, str | None]:
@@ -174,10 +181,13 @@ def _parquet(source: Source) -> list[LabelSpan]:
 
 def _jsonl(source: Source) -> list[LabelSpan]:
     rows = [json.loads(text) for text in source.text.split("\n") if text.strip()]
-    return _rows(row for row in rows if isinstance(row, dict))
+    return _rows((row for row in rows if isinstance(row, dict)), fields_of=dict)
 
 
-def _rows(rows: Iterable[Mapping[str, Any]]) -> list[LabelSpan]:
+def _rows(
+    rows: Iterable[Mapping[str, Any]],
+    fields_of: Callable[[Mapping[str, Any]], dict[str, Any]] = fields_of_row,
+) -> list[LabelSpan]:
     spans = []
     for row in rows:
         by_name = {str(name).strip().lower(): value for name, value in row.items()}
@@ -188,7 +198,9 @@ def _rows(rows: Iterable[Mapping[str, Any]]) -> list[LabelSpan]:
             continue
         if label and math.isfinite(start) and math.isfinite(end):
             speaker = by_name.get("speaker")
-            spans.append(LabelSpan(start, end, line(speaker or ""), line(str(label))))
+            file = {name: row[name] for name in OF_FILE if isinstance(row.get(name), str)}
+            fields = fields_of({str(name): value for name, value in row.items()})
+            spans.append(LabelSpan(start, end, line(speaker or ""), line(str(label)), fields, file))
     return spans
 
 

@@ -208,6 +208,7 @@ class _Run:
             self.warnings,
             frame_rate=frame_rate_of(self.media.path),
             duration=self.media.duration,
+            recording=self.media.path.name,
         )
         if any(math.isnan(utterance.start) for utterance in utterances):
             total = len(utterances)

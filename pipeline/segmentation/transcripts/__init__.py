@@ -47,6 +47,8 @@ def read_transcript(
     *,
     frame_rate: float | None = None,
     duration: float | None = None,
+    recording: str | None = None,
+    copies: bool = False,
 ) -> list[Utterance]:
     """Read the utterances of a transcript, in the order of the file.
 
@@ -57,11 +59,14 @@ def read_transcript(
         warnings: is appended to.
         frame_rate: of the recording's video, for times such as 00:00:02:05.
         duration: of the recording in seconds; tells milliseconds and programme time from seconds.
+        recording: its file name; of JSON Lines that name several, only its own are read.
+        copies: keep what the file has twice, with the same times, speaker and words.
 
-    Raises TranscriptError (unknown format, no utterances, wrong columns) or OSError (missing,
-    not readable).
+    Raises TranscriptError (unknown format, no utterances, wrong columns, several recordings) or
+    OSError (missing, not readable).
     """
-    source = Source(Path(path), frame_rate, duration, warnings=[] if warnings is None else warnings)
+    source = Source(Path(path), frame_rate, duration, recording)
+    source.warnings = [] if warnings is None else warnings
     reader = READERS.get(source.path.suffix.lower())
     if reader is None:
         raise TranscriptError(
@@ -70,7 +75,9 @@ def read_transcript(
         )
     if source.is_blank:
         raise NothingInItError(f"{path}: the file is empty", "write it again, or remove it")
-    utterances = _without_copies(_with_times(reader(source), source), source)
+    utterances = _with_times(reader(source), source)
+    if not copies:
+        utterances = _without_copies(utterances, source)
     if not utterances:
         reasons = "; ".join(source.reasons())
         error = TranscriptError if reasons else NothingInItError

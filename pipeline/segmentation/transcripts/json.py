@@ -34,7 +34,24 @@ def read_jsonl(source: Source) -> list[Utterance]:
     for number, line in enumerate(source.text.split("\n"), 1):
         if line.strip():
             rows.append(_parse(line, source, number))
-    return _read(rows, source)
+    return _read(_of_recording(rows, source), source)
+
+
+def _of_recording(rows: list[Any], source: Source) -> list[Any]:
+    """Choose the lines of the recording: merc's name theirs, and files can be concatenated."""
+    names = [row.get("media") if isinstance(row, dict) else None for row in rows]
+    known = dict.fromkeys(name for name in names if isinstance(name, str))
+    if len(known) < 2:
+        return rows
+    if source.recording not in known:
+        some = ", ".join(shorten(name) for name in list(known)[:5])
+        wanted = f", but none named {source.recording}" if source.recording else ""
+        raise TranscriptError(
+            f"{source.path}: holds {len(known)} recordings ({some}){wanted}",
+            "keep only the lines of one recording",
+        )
+    source.warn(f"holds {len(known)} recordings; only the lines of {source.recording} are used")
+    return [row for row, name in zip(rows, names, strict=True) if name == source.recording]
 
 
 def read_parquet(source: Source) -> list[Utterance]:

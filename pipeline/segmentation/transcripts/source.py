@@ -37,6 +37,7 @@ class Source:
 
     frame_rate: of the recording's video, for times in frames; None if there is none.
     duration: of the recording in seconds; None if unknown.
+    recording: its file name; None if unknown.
     unit_known: whether times are in seconds for certain; a table may give milliseconds.
     of_day: whether times are those of a day for certain, not of a programme.
     warnings: what a user should know. `leave_out` counts lines by reason; `report` turns the
@@ -46,6 +47,7 @@ class Source:
     path: Path
     frame_rate: float | None = None
     duration: float | None = None
+    recording: str | None = None
     unit_known: bool = True
     of_day: bool = False
     warnings: list[MercWarning] = field(default_factory=list)

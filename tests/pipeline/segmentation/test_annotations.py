@@ -12,7 +12,7 @@ from support.results import result, results
 
 from pipeline.core.errors import MercError
 from pipeline.exports import FORMATS
-from pipeline.exports.rows import line
+from pipeline.exports.rows import confidence_of, label_of, line
 from pipeline.segmentation.annotations import find_recording, read_annotation, stem_of
 
 UTTERANCES = [
@@ -65,6 +65,75 @@ def test_any_result_gives_its_emotions_back(tmp_path, name, content):
     path = write(tmp_path, name, content)
     wanted = sorted(row[4] for row in essence(content))
     assert sorted(row[4] for row in essence(read_annotation(path))) == wanted
+
+
+TABLES = ["csv", "parquet", "jsonl"]
+
+
+def doubtful() -> dict:
+    """Return a result whose second emotion is of too little confidence."""
+    content = result(UTTERANCES)
+    for number, utterance in enumerate(content["utterances"]):
+        shares = dict.fromkeys(content["labels"], 0.2) | {utterance["emotion"]: 0.6}
+        utterance |= {"probabilities": shares, "confidence": 0.6, "agree": True, "decisive": []}
+        utterance["uncertain"] = number == 1
+        visual = {"present": True, "emotion": "joy", "shift": 0.1, "confidence": 0.9}
+        utterance["modalities"] = {"text": {"present": False}, "visual": visual}
+    return content
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_give_back_how_sure_the_model_was(tmp_path, name):
+    content = doubtful()
+    annotation = read_annotation(write(tmp_path, name, content))
+    assert FORMATS["csv"].write(annotation) == FORMATS["csv"].write(content)
+    assert label_of(annotation["utterances"][1]) == "uncertain"
+    if name == "jsonl":
+        assert [annotation[key] for key in ("media", "model", "profile")] == [
+            content[key] for key in ("media", "model", "profile")
+        ]
+
+
+@pytest.mark.parametrize("name", ["srt", "vtt", "eaf", "textgrid", "audacity"])
+def test_uncertain_is_no_emotion(tmp_path, name):
+    annotation = read_annotation(write(tmp_path, name, doubtful()))
+    assert [label_of(u) == "uncertain" for u in annotation["utterances"]] == [0, 1, 0, 0]
+    assert "uncertain" not in annotation["labels"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_an_emotion_changed_in_a_table_is_a_persons(tmp_path, name):
+    content = doubtful()
+    content["utterances"][1]["emotion"] = "fear"
+    utterance = read_annotation(write(tmp_path, name, content))["utterances"][1]
+    assert label_of(utterance) == "fear" and confidence_of(utterance) is None
+
+
+def test_two_emotions_of_the_same_words_are_both_read(tmp_path):
+    path = tmp_path / "talk.csv"
+    path.write_text("start,end,speaker,text,emotion\n1,2,A,no,joy\n1,2,A,no,anger\n")
+    assert [u["emotion"] for u in read_annotation(path)["utterances"]] == ["joy", "anger"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"probabilities": {"joy": "much"}},
+        {"probabilities": [0.5]},
+        {"modalities": 3},
+        {"decisive": "text"},
+        {"uncertain": "no"},
+        {"start": -1},
+    ],
+)
+def test_json_lines_of_a_wrong_shape_are_an_error(tmp_path, change):
+    content = doubtful()
+    content["utterances"][0] |= change
+    path = write(tmp_path, "jsonl", doubtful())
+    rows = [{"media": "a.mp4", **utterance} for utterance in content["utterances"]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(MercError, match=r"talk\.merc\.jsonl: utterances, item 1, "):
+        read_annotation(path)
 
 
 def test_a_label_corrected_in_elan_is_used(tmp_path):

@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clips import tone, write_wav
+from support.results import result
 
 from pipeline.core.dialogue import Utterance, Word
 from pipeline.core.errors import MercWarning
+from pipeline.exports import jsonl
 from pipeline.media.decode import open_media
 from pipeline.segmentation.alignment import align
+from pipeline.segmentation.annotations import read_annotation
 from pipeline.segmentation.segment import segment
 from pipeline.segmentation.transcripts import (
     TranscriptError,
@@ -199,6 +202,22 @@ def test_what_a_file_has_twice_is_read_once_and_said(tmp_path: Path) -> None:
     assert [w.text for w in warnings if "twice" in w.text and "4 lines left out" in w.text]
     (tmp_path / "x.txt").write_text("A: Yes.\nB: No.\nA: Yes.\n")
     assert len(read_transcript(tmp_path / "x.txt")) == 3
+
+
+def test_of_joined_json_lines_those_of_the_recording_are_read(tmp_path: Path) -> None:
+    content = result([(0.0, 1.0, "Ann", "one"), (2.0, 3.0, "Ben", "two")])
+    other = result([(0.5, 1.5, "Ann", "three")]) | {"media": "b.wav"}
+    path = tmp_path / "all.jsonl"
+    path.write_bytes(jsonl.write(content) + jsonl.write(other))
+    warnings: list[MercWarning] = []
+    utterances = read_transcript(path, warnings, recording="b.wav")
+    assert [u.text for u in utterances] == ["three"]
+    assert [w for w in warnings if "2 recordings" in w.text]
+    for recording in ("c.wav", None):
+        with pytest.raises(TranscriptError, match=r"2 recordings \(my clip é.mp4, b.wav\)"):
+            read_transcript(path, recording=recording)
+    with pytest.raises(TranscriptError, match="2 recordings"):
+        read_annotation(path)
 
 
 def test_bad_times_are_repaired_with_a_warning(tmp_path: Path) -> None:
