@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,9 +27,9 @@ from pipeline.segmentation.annotated_recordings import AnnotatedRecording, find_
 from pipeline.segmentation.annotations import UNLABELLED
 from pipeline.training.predictor import Predictor
 
-__all__ = ["AnnotatedCorpus", "corpus_from_annotations"]
+__all__ = ["AnnotatedCorpus", "corpus_from_annotations", "split_recordings"]
 
-SHARE = 0.15  # of the dialogues in valid, and in test
+SHARE = 0.15  # of all recordings in valid, and in test
 TOLERANCE = 1.0, 0.02  # seconds, and share of the recording, that times may be longer
 SOURCE_VERSION = 1  # of how an annotation becomes utterances; part of the fingerprint
 MAX_TIMES = 5  # named in a warning
@@ -293,11 +294,31 @@ def _label_set(
 
 
 def _splits(results: list[_Labelled]) -> dict[str, str]:
-    """Return id -> split. New recordings move few of the old ones into another split."""
-    splits = dict.fromkeys((result.id for result in results), "train")
-    labelled = sorted((r for r in results if any(r.labels)), key=lambda result: result.sha256)
-    if len(labelled) < 3:
+    """Return id -> split."""
+    labelled = [result for result in results if any(result.labels)]
+    splits = split_recordings([result.sha256 for result in labelled])
+    ids = [result.id for result in labelled]
+    return dict.fromkeys((result.id for result in results), "train") | dict(
+        zip(ids, splits, strict=True)
+    )
+
+
+def split_recordings(checksums: Sequence[str]) -> list[str]:
+    """Return the split of each recording, by its SHA-256; each has one of three or more.
+
+    A recording stays in its split when others are added. So a model that is adapted again, with
+    more recordings, is not scored on any that its start was trained on.
+
+    >>> split_recordings(["91" * 32, "05" * 32, "2b" * 32])
+    ['train', 'test', 'valid']
+    """
+    splits = ["train"] * len(checksums)
+    if len(checksums) < 3:
         return splits
-    count = max(1, round(SHARE * len(labelled)))
-    splits |= dict.fromkeys((result.id for result in labelled[:count]), "test")
-    return splits | dict.fromkeys((result.id for result in labelled[count : 2 * count]), "valid")
+    order = sorted(range(len(checksums)), key=lambda k: checksums[k])
+    places = [int(checksums[k][:8], 16) / 16**8 for k in order]  # evenly over 0 to 1
+    tests = min(max(1, bisect(places, SHARE)), len(order) - 2)
+    valids = min(max(tests + 1, bisect(places, 2 * SHARE)), len(order) - 1)
+    for number, k in enumerate(order[:valids]):
+        splits[k] = "test" if number < tests else "valid"
+    return splits

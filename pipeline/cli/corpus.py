@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,7 +99,8 @@ def from_annotations(
     labels: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated label set, in this order. Default: the labels that occur.",
+            help="Comma-separated label set, in this order; a label with a comma in double quotes. "
+            "Default: the labels that occur.",
             rich_help_panel=INPUT,
             show_default=False,
         ),
@@ -136,7 +138,8 @@ def from_annotations(
     from pipeline.core.files import check_folder
     from pipeline.corpora.table import check_replaceable, save_table
 
-    names = [name.strip() for name in labels.split(",") if name.strip()] if labels else None
+    cells = next(csv.reader([labels], skipinitialspace=True)) if labels else []
+    names = [name.strip() for name in cells if name.strip()] or None
     try:
         check_folder(out)
         check_replaceable(out, folder.resolve().name, "--out")

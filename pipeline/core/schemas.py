@@ -63,6 +63,7 @@ class About(_Schema):
     name: Name | None = None
     labels: Labels | None = None
     notes: list[str] = []
+    written: list[str] = []
 
 
 class Fingerprint(_Schema):

@@ -7,13 +7,16 @@ text.npy, audio.npy, visual.npy: (rows, width) numbers; a row of NaN is a missin
 fingerprints.json: modality -> what made the features. If absent, they are unknown and only widths
     can be checked.
 table.json: {"name": …, "labels": […], "notes": […]}. Labels are in this order, by default
-    alphabetical; notes are what a report on the corpus should state.
+    alphabetical; notes are what a report on the corpus should state. merc adds "written", the
+    SHA-256 of its utterances.csv, so that one which a person has changed is not replaced.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.dialogue import MODALITIES, Corpus, Dialogue
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import write_bytes, write_text
 from pipeline.corpora.table_files import (
     COLUMNS,
@@ -35,6 +38,8 @@ from pipeline.corpora.table_files import (
 )
 
 __all__ = ["check_replaceable", "load_table", "save_table"]
+
+MAX_NAMED = 5  # dialogues in a warning
 
 
 def load_table(folder: Path, features: bool = True) -> Corpus:
@@ -79,7 +84,7 @@ def load_table(folder: Path, features: bool = True) -> Corpus:
         dialogues=dialogues,
         widths={modality: array.shape[1] for modality, array in arrays.items()},
         fingerprints=read_fingerprints(folder, arrays) if features else None,
-        notes=_notes(about.get("notes", []), labels),
+        notes=_with(about.get("notes", []), [*_alike(labels), *_copies(dialogues)]),
     )
 
 
@@ -94,43 +99,96 @@ def save_table(corpus: Corpus, folder: Path) -> None:
         (folder / f"{modality}.npy").unlink(missing_ok=True)
     for modality, width in corpus.widths.items():
         write_bytes(folder / f"{modality}.npy", _npy(corpus, modality, width))
-    about = {"name": corpus.name, "labels": list(corpus.labels), "notes": corpus.notes}
-    text = json.dumps(about, indent=1, sort_keys=True, ensure_ascii=False)
-    write_text(folder / "table.json", text + "\n")
     if corpus.fingerprints is None:
         (folder / "fingerprints.json").unlink(missing_ok=True)
     else:
         text = json.dumps(corpus.fingerprints, indent=1, sort_keys=True)
         write_text(folder / "fingerprints.json", text + "\n")
-    write_text(folder / "utterances.csv", _csv(corpus))
+    table = _csv(corpus)
+    written = [_digest(table.encode())]
+    # where this is killed between two files, utterances.csv is one of both
+    _write_about(corpus, folder, dict.fromkeys([*_written(folder), *written]))
+    write_text(folder / "utterances.csv", table)
+    _write_about(corpus, folder, written)
 
 
-def _notes(notes: list[str], labels: tuple[str, ...]) -> list[str]:
-    """Add a warning to the notes of a table for labels that differ in case or spaces only."""
+def _write_about(corpus: Corpus, folder: Path, written: Iterable[str]) -> None:
+    about = {"name": corpus.name, "labels": list(corpus.labels), "notes": corpus.notes}
+    content = about | {"written": list(written)}
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+    write_text(folder / "table.json", text + "\n")
+
+
+def _written(folder: Path) -> list[str]:
+    """Return the SHA-256 of each utterances.csv that merc may have written; [] if not known."""
+    try:
+        return list(read_about(folder).get("written", []))
+    except MercError:  # it is replaced
+        return []
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _with(notes: list[str], new: list[str]) -> list[str]:
+    return list(dict.fromkeys([*notes, *new]))
+
+
+def _alike(labels: tuple[str, ...]) -> list[str]:
+    """Return a warning of labels that differ in case or spaces only."""
     spellings: dict[str, list[str]] = {}
     for label in labels:
         spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
     alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
     if not alike:
-        return notes
-    note = (
+        return []
+    return [
         f"Labels that differ only in case or spaces are different classes: {'; '.join(alike)}. "
         "If they are the same, give them one spelling in utterances.csv."
+    ]
+
+
+def _copies(dialogues: list[Dialogue]) -> list[str]:
+    """Return a warning of dialogues whose voices and faces are, bit for bit, in another split."""
+    same: dict[bytes, list[Dialogue]] = {}
+    for dialogue in dialogues:
+        rows = [
+            dialogue.features[name] for name in ("audio", "visual") if name in dialogue.features
+        ]
+        if any(np.isfinite(row).any() for row in rows):
+            digest = hashlib.sha256(b"".join(row.tobytes() for row in rows)).digest()
+            same.setdefault(digest, []).append(dialogue)
+    leaks = [group for group in same.values() if len({d.split for d in group}) > 1]
+    if not leaks:
+        return []
+    names = "; ".join(
+        ", ".join(f"{d.id} ({d.split})" for d in group) for group in leaks[:MAX_NAMED]
     )
-    return notes if note in notes else [*notes, note]
+    more = "; ..." if len(leaks) > MAX_NAMED else ""
+    return [
+        f"The same dialogue is in more than one split, so figures are too high: {names}{more}. "
+        "Give its copies one split in utterances.csv."
+    ]
 
 
 def check_replaceable(folder: Path, name: str, option: str = "--table") -> None:
-    """Raise UsageError if a folder holds a table of another corpus than `name`.
+    """Raise UsageError if a folder holds a table of another corpus than `name`, or a changed one.
 
     option: that names the folder, for the message.
     """
-    if not (folder / "utterances.csv").exists():
+    path = folder / "utterances.csv"
+    if not path.exists():
         return
-    about = folder / "table.json"
-    if about.exists() and f'"name": "{name}"' in about.read_text("utf-8", errors="replace"):
-        return
-    raise UsageError(f"{option} {folder}: it holds another table", "name another folder")
+    about = read_about(folder)
+    if about.get("name") != name:
+        raise UsageError(f"{option} {folder}: it holds another table", "name another folder")
+    written = about.get("written")
+    if written and _digest(path.read_bytes()) not in written:
+        raise UsageError(
+            f"{path}: was changed after merc wrote it, and would be replaced",
+            "name another folder, or remove this file to have it written again",
+        )
 
 
 def _npy(corpus: Corpus, modality: str, width: int) -> bytes:

@@ -37,7 +37,8 @@ def run_card(metrics: dict[str, Any]) -> str:
     sections = [
         _introduction(metrics),
         "## Figures\n",
-        "Per cent; mean ± standard deviation over seeds.\n",
+        "Per cent; mean ± standard deviation over seeds. Macro averages run over the classes that "
+        "occur in the part.\n",
         _headline_table(metrics),
         _interval(metrics),
         _calibration(metrics),
@@ -79,7 +80,7 @@ def _introduction(metrics: dict[str, Any]) -> str:
 
 
 def _fitted(metrics: dict[str, Any]) -> str:
-    if metrics["protocol"] == "published" or metrics.get("few"):
+    if metrics["protocol"] == "published" or metrics.get("few") or not metrics["temperatures"]:
         return ""
     return "were fitted on the valid part of this corpus; they "
 

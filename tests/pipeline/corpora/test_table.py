@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import MercError
+from pipeline.core.files import write_text
 from pipeline.corpora import find_source, read_corpus
 from pipeline.corpora.synthetic import make_synthetic
 from pipeline.corpora.table import check_replaceable, load_table, save_table
@@ -194,6 +195,50 @@ def test_a_table_of_another_corpus_is_not_replaced(folder: Path, tmp_path: Path)
     (folder / "table.json").unlink()
     with pytest.raises(MercError, match="another table"):
         check_replaceable(folder, "synthetic")
+
+
+def test_a_table_that_a_person_changed_is_not_replaced(folder: Path) -> None:
+    corpus = load_table(folder)
+    table = (folder / "utterances.csv").read_bytes()
+    cell(folder, 0, "split", "test")
+    with pytest.raises(MercError, match="was changed after merc wrote it"):
+        check_replaceable(folder, "synthetic")
+    (folder / "utterances.csv").unlink()
+    check_replaceable(folder, "synthetic")
+    save_table(corpus, folder)
+    assert (folder / "utterances.csv").read_bytes() == table
+
+
+@pytest.mark.parametrize("last", ["table.json", "utterances.csv"])
+def test_a_table_whose_writing_was_killed_is_not_taken_for_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    corpus = load_table(folder)
+    fewer = replace(corpus, dialogues=corpus.dialogues[1:])
+
+    def write_and_die(path: Path, text: str) -> None:
+        write_text(path, text)
+        if path.name == last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr("pipeline.corpora.table.write_text", write_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            save_table(fewer, folder)
+    check_replaceable(folder, "synthetic")
+    save_table(fewer, folder)
+    check_replaceable(folder, "synthetic")
+    assert len(json.loads((folder / "table.json").read_text())["written"]) == 1
+
+
+def test_a_dialogue_in_two_splits_is_named(folder: Path) -> None:
+    corpus = load_table(folder)
+    assert not corpus.notes
+    first = next(d for d in corpus.dialogues if d.split == "train")
+    copy = replace(first, id="copy", split="test")
+    save_table(replace(corpus, dialogues=[*corpus.dialogues, copy]), folder)
+    (note,) = load_table(folder).notes
+    assert f"{first.id} (train), copy (test)" in note
 
 
 def test_labels_that_differ_in_case_only_are_named(shared: Path, tmp_path: Path) -> None:
