@@ -40,7 +40,8 @@ def fit_seeds(
 ) -> list[Path]:
     """Fit every seed into `work/seed-N`; return these folders in the order of `seeds`.
 
-    A seed gives the same files whether it is trained alone or beside others, here or on a cluster.
+    With the same number of threads, a seed gives the same files whether it is trained alone or
+    beside others, here or on a cluster. Another number adds up in another order.
 
     Raises MercError or what `fit` raises; the other seeds are then stopped.
     """
