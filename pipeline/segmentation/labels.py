@@ -92,6 +92,7 @@ def _key(start: float, end: float, speaker: str | None) -> tuple[int, int, str |
 
 def _eaf(source: Source) -> list[LabelSpan]:
     root = ET.fromstring(source.data)
+    file = _media_of(root)
     times = {
         slot.get("TIME_SLOT_ID"): int(slot.get("TIME_VALUE", "")) / 1000
         for slot in root.iter("TIME_SLOT")
@@ -117,8 +118,17 @@ def _eaf(source: Source) -> list[LabelSpan]:
                 span = aligned.get(annotation.get(reference))
                 label = line(annotation.findtext("ANNOTATION_VALUE") or "")
                 if span and label:
-                    spans.append(LabelSpan(*span, speaker, label))
+                    spans.append(LabelSpan(*span, speaker, label, file=file))
     return spans
+
+
+def _media_of(root: ET.Element) -> dict[str, str]:
+    """Return the name of the first recording that an ELAN file is linked to, if it is."""
+    for media in root.iter("MEDIA_DESCRIPTOR"):
+        url = media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
+        if name := url.rpartition("/")[2]:
+            return {"media": name}
+    return {}
 
 
 def _textgrid(source: Source) -> list[LabelSpan]:

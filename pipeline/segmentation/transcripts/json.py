@@ -34,12 +34,12 @@ def read_jsonl(source: Source) -> list[Utterance]:
     for number, line in enumerate(source.text.split("\n"), 1):
         if line.strip():
             rows.append(_parse(line, source, number))
-    return _read(_of_recording(rows, source), source)
+    return _read(rows, source)
 
 
-def _of_recording(rows: list[Any], source: Source) -> list[Any]:
-    """Choose the lines of the recording: merc's name theirs, and files can be concatenated."""
-    names = [row.get("media") if isinstance(row, dict) else None for row in rows]
+def _of_recording(rows: list[dict[str, Any]], source: Source) -> list[dict[str, Any]]:
+    """Choose the rows of the recording: merc's name theirs, and files can be concatenated."""
+    names = [row.get("media") for row in rows]
     known = dict.fromkeys(name for name in names if isinstance(name, str))
     if len(known) < 2:
         return rows
@@ -48,9 +48,11 @@ def _of_recording(rows: list[Any], source: Source) -> list[Any]:
         wanted = f", but none named {source.recording}" if source.recording else ""
         raise TranscriptError(
             f"{source.path}: holds {len(known)} recordings ({some}){wanted}",
-            "keep only the lines of one recording",
+            "keep only those of one recording",
         )
-    source.warn(f"holds {len(known)} recordings; only the lines of {source.recording} are used")
+    source.warn(
+        f"holds {len(known)} recordings; only the utterances of {source.recording} are used"
+    )
     return [row for row, name in zip(rows, names, strict=True) if name == source.recording]
 
 
@@ -91,7 +93,7 @@ def _read(rows: Any, source: Source) -> list[Utterance]:
             f"{source.path}: no list of utterances in this file",
             'provide {"utterances": [{"start": …, "end": …, "speaker": …, "text": …}]}',
         )
-    rows = [_with_span(row) for row in rows]
+    rows = [_with_span(row) for row in _of_recording(rows, source)]
     names = list(dict.fromkeys(str(name) for row in rows for name in row))
     if not rows:
         return []

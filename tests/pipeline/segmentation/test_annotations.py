@@ -94,6 +94,11 @@ def test_tables_give_back_how_sure_the_model_was(tmp_path, name):
         ]
 
 
+def test_elan_names_the_recording(tmp_path):
+    content = doubtful()
+    assert read_annotation(write(tmp_path, "eaf", content))["media"] == content["media"]
+
+
 @pytest.mark.parametrize("name", ["srt", "vtt", "eaf", "textgrid", "audacity"])
 def test_uncertain_is_no_emotion(tmp_path, name):
     annotation = read_annotation(write(tmp_path, name, doubtful()))
