@@ -48,7 +48,7 @@ def _of_recording(rows: list[dict[str, Any]], source: Source) -> list[dict[str, 
         wanted = f", but none named {source.recording}" if source.recording else ""
         raise TranscriptError(
             f"{source.path}: holds {len(known)} recordings ({some}){wanted}",
-            "keep only those of one recording",
+            "give each recording a file of its own",
         )
     source.warn(
         f"holds {len(known)} recordings; only the utterances of {source.recording} are used"
