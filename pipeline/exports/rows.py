@@ -207,9 +207,13 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 def fields_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a row of `flat_rows`, of a CSV file perhaps, says of its utterance's label.
 
+    {} for a row of another table, in which "confidence", for instance, may be that of the words.
+
     >>> fields_of_row({"p_joy": "0.9", "has_text": "True", "uncertain": "False", "decisive": ""})
     {'probabilities': {'joy': 0.9}, 'modalities': {'text': {'present': True}}, 'uncertain': False}
     """
+    if not any(name.startswith("p_") for name in row):
+        return {}
     fields: dict[str, Any] = {"confidence": _number(row.get("confidence"))}
     fields["probabilities"] = {
         name.removeprefix("p_"): number

@@ -191,7 +191,11 @@ def _parquet(source: Source) -> list[LabelSpan]:
 
 def _jsonl(source: Source) -> list[LabelSpan]:
     rows = [json.loads(text) for text in source.text.split("\n") if text.strip()]
-    return _rows((row for row in rows if isinstance(row, dict)), fields_of=dict)
+    return _rows((row for row in rows if isinstance(row, dict)), fields_of=_fields_of_line)
+
+
+def _fields_of_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(row) if {"probabilities", "modalities"} <= row.keys() else {}  # of merc
 
 
 def _rows(

@@ -114,6 +114,15 @@ def test_an_emotion_changed_in_a_table_is_a_persons(tmp_path, name):
     assert label_of(utterance) == "fear" and confidence_of(utterance) is None
 
 
+def test_the_confidence_of_another_table_is_not_that_of_the_emotion(tmp_path):
+    (tmp_path / "a.csv").write_text("start,end,text,emotion,confidence\n1,2,no,joy,0.9\n")
+    row = {"start": 1, "end": 2, "text": "no", "emotion": "joy", "confidence": "high"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    for name in ("a.csv", "a.jsonl"):
+        (utterance,) = read_annotation(tmp_path / name)["utterances"]
+        assert utterance["emotion"] == "joy" and utterance["confidence"] is None
+
+
 def test_two_emotions_of_the_same_words_are_both_read(tmp_path):
     path = tmp_path / "talk.csv"
     path.write_text("start,end,speaker,text,emotion\n1,2,A,no,joy\n1,2,A,no,anger\n")
