@@ -31,11 +31,13 @@ OVERLAP = 0.1
 LATER = 5  # packets after a step back that tell a lasting one from one damaged timestamp
 GAP = 1.0  # s without a packet of any stream that are worth a warning
 REORDERED = 8  # frames that one may be decoded before it is shown
+PACK = 1.0  # s of sound that may come at once, and so too early or too late among other packets
 TOGETHER = 5.0  # s between the first packets of two streams after one break
-# s that a clock must jump ahead while no stream goes on. In transport streams and FLV, whose clocks
-# are those of broadcasts, shorter jumps are breaks than in files that state their times.
+# s that all clocks must jump ahead together. In transport streams and FLV, whose clocks are those
+# of broadcasts, shorter jumps are breaks than in files that state their times.
 AHEAD = {"mpegts": 10.0, "mpeg": 10.0, "flv": 10.0}
 AHEAD_IN_FILES = 3600.0
+SLIDES = 60.0  # s between packets; with slower streams than this, longer gaps are jumps anyway
 LONGEST_DELAY = 60.0  # s between decoding and showing a packet; more is a damaged timestamp
 APART = 3600.0  # s; no two streams of one recording start that far apart
 
@@ -79,6 +81,47 @@ class PacketTimes:
         times = sorted(time for time in self.shown if not math.isnan(time))
         steps = sorted(b - a for a, b in pairwise(times))
         return steps[len(steps) // 2] if steps else 0.0
+
+    @cached_property
+    def back(self) -> float:
+        """How far the clock must step back to count as restarted, in seconds."""
+        return max(BACK, REORDERED * self.frame_duration)
+
+    @cached_property
+    def _rises(self) -> tuple[np.ndarray, np.ndarray]:
+        """The latest time up to each packet since the clock stepped back, and where that was."""
+        latest, first = np.full(len(self.decoded), -math.inf), np.zeros(len(self.decoded), int)
+        peak, start = -math.inf, 0
+        for k, time in enumerate(self.decoded):
+            if time < peak - self.back:
+                peak, start = time, k
+            elif time > peak:  # False for NaN
+                peak = time
+            latest[k], first[k] = peak, start
+        return latest, first
+
+    def settled(self, k: int) -> int:
+        """Return the position of the first packet a little later than packet k, or of a step back.
+
+        A damaged timestamp is followed by a step back.
+        """
+        time, last = self.decoded[k], k
+        for last in range(k, len(self.decoded)):
+            if not time - self.back <= self.decoded[last] < time + PACK:
+                break
+        return self.order[last]
+
+    def between(self, start: float, end: float, orders: tuple[int, int]) -> np.ndarray:
+        """Return the times after `start` and before `end` of packets between two positions.
+
+        They ascend: packets before the last step back are left out.
+        """
+        first, last = (bisect_left(self.order, order) for order in orders)
+        if first == last:
+            return np.zeros(0)
+        latest, restart = self._rises
+        times = latest[max(first, restart[last - 1]) : last]
+        return times[np.searchsorted(times, start, "right") : np.searchsorted(times, end)]
 
 
 @dataclass(frozen=True)
@@ -207,55 +250,78 @@ def find_breaks(streams: dict[int, PacketTimes], ahead: float) -> dict[int, list
 
     After a break, the timeline goes on where the longest of the streams ended before it.
     """
-    steps = []
+    slowest = max((times.frame_duration for times in streams.values()), default=0.0)
+    ahead = max(ahead, 2 * min(slowest, SLIDES))  # slides leave gaps that are no jumps
+    steps = []  # (order, index of the stream, packet, time at which its new part starts)
     for index, times in streams.items():
         others = [other for key, other in streams.items() if key != index]
-        steps += [(times.order[k], index, k) for k in _steps(times, others, ahead)]
-    steps += _overlaps(streams, {(index, k) for _, index, k in steps})
+        steps += [(times.order[k], index, k, time) for k, time in _steps(times, others, ahead)]
+    steps += _overlaps(streams, {(index, k) for _, index, k, _ in steps})
     # a part is what lies between two breaks: index of the stream -> its first packet
     parts: list[dict[int, int]] = [dict.fromkeys(streams, 0)]
+    starts: list[list[float]] = [[]]  # of each part, as its streams tell it
     current = dict.fromkeys(streams, 0)
-    for _, index, k in sorted(steps):
-        time = streams[index].decoded[k]
+    for _, index, k, time in sorted(steps):
         joined = next(
             (
                 number
                 for number in range(current[index] + 1, len(parts))
-                if index not in parts[number] and _near(time, parts[number], streams)
+                if index not in parts[number]
+                and any(abs(time - start) <= TOGETHER for start in starts[number])
             ),
             None,
         )
         if joined is None:
             parts.append({})
+            starts.append([])
             joined = len(parts) - 1
         parts[joined][index] = k
+        starts[joined].append(time)
         current[index] = joined
     return _offsets(streams, parts)
 
 
-def _steps(times: PacketTimes, others: list[PacketTimes], ahead: float) -> list[int]:
-    """Return the packets at which the clock of one stream steps back or jumps ahead."""
-    back = max(BACK, REORDERED * times.frame_duration)
-    steps: list[int] = []
-    latest, end, before = -math.inf, math.inf, 0
+def _steps(times: PacketTimes, others: list[PacketTimes], ahead: float) -> list[tuple[int, float]]:
+    """Find where the clock of one stream steps back or jumps ahead: (packet, time after it)."""
+    steps: list[tuple[int, float]] = []
+    latest, end, since = -math.inf, math.inf, 0
     for k, time in enumerate(times.decoded):
         if math.isnan(time):
             continue
-        leap = time > end + ahead and not any(
-            _goes_on(other, times.order[before], times.order[k], end, time) for other in others
-        )
-        if time < latest - back or leap:
-            steps.append(k)
-            latest = end = time
-        latest, before = max(latest, time), k
+        start = time if time < latest - times.back else math.nan
+        if time > end + ahead:
+            start = _end_of_jump(others, end, time, (since, times.settled(k)), ahead)
+        if not math.isnan(start):
+            steps.append((k, start))
+            latest, end, since = time, time, times.order[k]
+        latest = max(latest, time)
         end = max(-math.inf if math.isinf(end) else end, time + times.duration[k])
     return steps
 
 
+def _end_of_jump(
+    others: list[PacketTimes],
+    start: float,
+    end: float,
+    orders: tuple[int, int],
+    ahead: float,
+) -> float:
+    """Return where a jump within a gap of one stream ends; NaN if the clock goes on in the others.
+
+    orders: positions of the stream's last break, and of where it has settled after the gap. What
+        comes between its packets before and after the gap says little: libav holds back the last
+        packet of a stream until the next one comes, and a program stream may have both in one pack.
+    """
+    between = [other.between(start, end, orders) for other in others]
+    marks = np.sort(np.concatenate([np.array([start, end]), *between]))
+    jumps = np.flatnonzero(np.diff(marks) > ahead)
+    return float(marks[jumps[-1] + 1]) if len(jumps) else math.nan
+
+
 def _overlaps(
     streams: dict[int, PacketTimes], known: set[tuple[int, int]]
-) -> list[tuple[int, int, int]]:
-    """Find where all streams step back a little together: (order, index of the stream, packet).
+) -> list[tuple[int, int, int, float]]:
+    """Find where all streams step back a little together, as `find_breaks` lists steps.
 
     known: (index of the stream, packet) of larger steps, which are breaks anyway.
     """
@@ -282,7 +348,7 @@ def _overlaps(
                 if key != index
             ]
             if all(near):
-                together.append((streams[index].order[k], index, k))
+                together.append((streams[index].order[k], index, k, time))
     return together
 
 
@@ -291,12 +357,6 @@ def _stays_back(times: PacketTimes, k: int) -> bool:
     step = times.decoded[k - 1] - times.decoded[k]
     after = times.decoded[k : k + LATER]
     return all(0 <= b - a < step for a, b in pairwise(after))
-
-
-def _goes_on(other: PacketTimes, first: int, last: int, start: float, end: float) -> bool:
-    """Whether another stream has packets within a gap, so that the gap is none of the clock."""
-    between = range(bisect_left(other.order, first), bisect_left(other.order, last))
-    return any(start + 1 < other.decoded[k] < end - 1 for k in between)
 
 
 def _strays(sizes: dict[int, int], spans: dict[int, tuple[float, float]]) -> dict[int, float]:
@@ -308,11 +368,6 @@ def _strays(sizes: dict[int, int], spans: dict[int, tuple[float, float]]) -> dic
         return {}
     start = spans[max(spans, key=lambda index: sizes[index])][0]
     return {index: start - span[0] for index, span in spans.items() if abs(span[0] - start) > APART}
-
-
-def _near(time: float, part: dict[int, int], streams: dict[int, PacketTimes]) -> bool:
-    starts = [streams[index].decoded[k] for index, k in part.items()]
-    return any(abs(time - start) <= TOGETHER for start in starts)
 
 
 def _offsets(

@@ -15,14 +15,17 @@ def rewrite(
     target: Path,
     move: Callable[[float], float],
     times: int = 1,
+    keep: Callable[[str, float], bool] = lambda kind, time: True,
 ) -> Path:
     """Copy the packets of a clip `times` times, each time moved by `move(seconds of the copy)`.
 
+    Packets are left out unless `keep("audio" or "video", seconds in the target)`.
     The container must accept times that go backwards; MPEG-TS and FLV do, one after the other.
     """
     with av.open(str(target), "w") as out:
         streams = {}
         for copy in range(times):
+            last: dict[int, int] = {}  # libav gives two pictures of MPEG-1 video one decoding time
             with av.open(str(source)) as container:
                 for stream in container.streams:
                     if stream.index not in streams:
@@ -30,10 +33,13 @@ def rewrite(
                 for packet in container.demux():
                     if packet.dts is None or packet.pts is None:
                         continue
+                    index = packet.stream.index
+                    packet.dts = last[index] = max(packet.dts, last.get(index, packet.dts - 1) + 1)
                     shift = round(move(copy) / packet.time_base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    packet.stream = streams[packet.stream.index]
-                    out.mux(packet)
+                    packet.stream = streams[index]
+                    if keep(packet.stream.type, float(packet.pts * packet.time_base)):
+                        out.mux(packet)
     return target
 
 

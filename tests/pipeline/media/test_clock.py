@@ -84,6 +84,87 @@ def test_joined_transport_streams(tmp_path: Path, shared: Path, parts: int, seco
         assert any("clock" in warning.text for warning in joined.warnings)
 
 
+Gaps = dict[str, tuple[float, float]]
+
+
+def with_gaps(source: Path, target: Path, start: float, length: float, gaps: Gaps) -> Path:
+    """Repeat a clip of this length for 40 s, from `start`; in its gap, a stream has no packets."""
+
+    def keep(kind: str, time: float) -> bool:
+        first, last = gaps.get(kind, (0.0, 0.0))
+        return not first <= time - start < last
+
+    return rewrite(source, target, lambda k: start + length * k, math.ceil(40 / length), keep)
+
+
+@pytest.mark.parametrize("name", ["x.ts", "x.mpg"])
+@pytest.mark.parametrize(
+    ("gaps", "starts"),
+    [
+        ({"audio": (6.0, 21.0)}, [10]),
+        ({"video": (6.0, 21.0)}, [10]),
+        ({"audio": (3.0, 20.0), "video": (12.0, 30.0)}, [10, 10]),  # and the clock restarts
+        ({"audio": (17.0, 31.0), "video": (3.0, 15.0)}, [10, 500]),  # and it jumps
+        ({"audio": (38.0, 50.0)}, [10, 500]),  # the sound ends before the jump
+    ],
+)
+def test_a_dropout_of_one_stream_is_no_jump(
+    tmp_path: Path, shared: Path, media: Path, name: str, gaps: Gaps, starts: list[float]
+) -> None:
+    source = {
+        "x.ts": shared / "cases" / "dlg.mp4",
+        "x.mpg": media / "grid" / "bbaf2n.mpg",
+    }[name]
+    with open_media(source) as clip:
+        length = clip.duration + 0.1  # so that copies do not overlap
+        word, picture = clip.sound(1, 2), dict(clip.frames())[2.0].astype(float)
+    parts = [
+        with_gaps(source, tmp_path / f"{k}{name}", start, length, gaps)
+        for k, start in enumerate(starts)
+    ]
+    copies = math.ceil(40 / length)
+    with open_media(concatenate(tmp_path / name, parts)) as joined:
+        assert joined.duration == pytest.approx(len(parts) * copies * length, abs=0.3)
+        images = dict(joined.frames())
+        for copy in range(copies * len(parts)):
+            part, inside = copy // copies, copy % copies * length
+            start = part * (copies * length - 0.1) + inside
+            if not overlaps(inside, gaps.get("audio")):
+                lag = best_lag(word, joined.sound(start + 0.5, start + 2.5)) / 16_000
+                assert lag == pytest.approx(0.5, abs=0.1), copy
+            if not overlaps(inside, gaps.get("video")):
+                image = images[min(images, key=lambda t: abs(t - start - 2.0))]
+                assert np.abs(image.astype(float) - picture).mean() < 6, copy
+        announced = [w.text for w in joined.warnings if "clock" in w.text]
+        assert len(announced) == len(parts) - 1
+        assert all("jumps once" in text for text in announced)
+
+
+def overlaps(start: float, gap: tuple[float, float] | None) -> bool:
+    """Whether a gap touches the 3 s from `start`."""
+    return gap is not None and gap[0] < start + 3 and start < gap[1]
+
+
+@pytest.mark.parametrize("error", [15.0, 5000.0, -15.0])
+def test_one_damaged_timestamp_moves_nothing_else(error: float) -> None:
+    video, audio = stream([(0, 60)], 0.04), stream([(0, 60)], 0.02, 1)
+    audio.decoded[1000] = audio.shown[1000] = audio.shown[1000] + error
+    breaks = find_breaks({0: video, 1: audio}, 10.0)
+    assert breaks[0] == []
+    assert [round(item.offset, 1) for item in breaks[1]] == [-error, 0.0]
+
+
+def test_slides_go_on_while_the_sound_drops_out() -> None:
+    slides = stream([(0.0, 150.0)], 30.0)
+    audio = stream([(0.0, 150.0)], 0.02, 1)
+    speech = PacketTimes()
+    for order, time in zip(audio.order, audio.shown, strict=True):
+        if not 6 < time < 50:
+            speech.add(order, time, time, 0.02)
+    assert find_breaks({0: slides, 1: speech}, 10.0) == {0: [], 1: []}
+    assert find_breaks({0: slides}, 10.0) == {0: []}
+
+
 def best_lag(part: np.ndarray, whole: np.ndarray) -> int:
     return int(np.argmax(np.correlate(whole, part, "valid")))
 
