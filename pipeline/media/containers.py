@@ -48,6 +48,8 @@ _MARKS = {
     "matroska": (b"\x44\x89",),
     "flv": (b"duration",),
 }
+# formats whose header states when the content ends on its own clock, which may start anywhere
+_STATING_ENDS = frozenset({"matroska", "nut"})
 _HEAD = 1 << 16  # bytes in which such a mark is looked for
 _NETWORK = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+:")
 
@@ -124,7 +126,10 @@ def stated_duration(path: Path, container: Any) -> float:
         stated = any(mark in head for mark in marks)
     else:
         stated = not _STATING.isdisjoint(names)
-    return (container.duration or 0) / 1e6 if stated else 0.0
+    if not stated:
+        return 0.0
+    start = 0 if _STATING_ENDS.isdisjoint(names) else max(0, container.start_time or 0)
+    return max(0, (container.duration or 0) - start) / 1e6
 
 
 def packets(container: Any, streams: list[Any], errors: list[str]) -> Iterator[Any]:

@@ -1,9 +1,10 @@
 """Tell recordings that end too early, where libav does not: it takes what is there for the whole.
 
-RIFF (WAV, AVI), Wave64 and CAF say how many bytes their chunks have. MPEG streams state no length:
-only a last packet that is incomplete shows that they were cut.
+RIFF (WAV, AVI), Wave64 and CAF say how many bytes their chunks have, Matroska how many its segment
+has. MPEG streams state no length: only a last packet that is incomplete shows that they were cut.
 
 Sources: RIFF (Microsoft and IBM 1991), EBU Tech 3306 (RF64), Sony Wave64, Apple Core Audio Format,
+RFC 8794 (EBML) and 9559 (Matroska),
 ISO/IEC 13818-1 (MPEG-2 systems) and 11172-1 (MPEG-1 systems).
 """
 
@@ -23,6 +24,7 @@ MAX_CHUNKS = 10_000  # before the sound; a damaged file may have chunks without 
 TAIL = 1 << 18  # bytes; packets of a program stream have at most 64 KiB
 TS_PACKETS = (188, 192, 204)  # bytes; with a time code (M2TS), with error correction
 SYNC, SYNCS = 0x47, 8  # first byte of a transport stream packet; packets to be sure
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # marks of Matroska
 PACK, END = 0xBA, 0xB9  # last bytes of start codes 00 00 01 xx
 
 
@@ -33,7 +35,7 @@ def describe_cut(path: Path, names: str) -> str:
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if names in ("wav", "w64", "caf", "avi"):
+        if names in ("wav", "w64", "caf", "avi", "matroska,webm"):
             missing = max(_ends(file, names), default=0) - size
             if missing > TOLERANCE:
                 return f"its header says that {missing:,} more bytes follow"
@@ -46,6 +48,9 @@ def describe_cut(path: Path, names: str) -> str:
 
 def _ends(file: BinaryIO, name: str) -> Iterator[int]:
     """Yield where the chunks that hold sound and pictures end, in bytes from the file's start."""
+    if name == "matroska,webm":
+        yield _segment_end(file)
+        return
     if name == "avi":  # the parts of a long file follow each other
         for tag, start, size in _chunks(file, 0, "<4sI"):
             if tag == b"RIFF" and 0 < size < UNKNOWN:
@@ -82,6 +87,23 @@ def _chunks(file: BinaryIO, position: int, form: str) -> Iterator[tuple[bytes, i
         yield tag, position + length, size
         pad = {"<16sQ": 8, ">4sq": 1}.get(form, 2)
         position += length + -(-max(0, size) // pad) * pad
+
+
+def _segment_end(file: BinaryIO) -> int:
+    """Return where the segment of a Matroska file ends, in bytes; 0 if the file does not say."""
+    position = 0
+    for mark in (EBML, SEGMENT):
+        file.seek(position)
+        head = file.read(12)
+        width = 9 - head[4].bit_length() if len(head) == 12 else 9  # bytes of its size
+        if not head.startswith(mark) or width > 8:
+            return 0
+        limit = (1 << 7 * width) - 1
+        size = int.from_bytes(head[4 : 4 + width], "big") & limit
+        if size == limit:  # unknown, as in live recordings
+            return 0
+        position += 4 + width + size
+    return position
 
 
 def _cuts_packet(file: BinaryIO, size: int) -> bool:

@@ -211,6 +211,22 @@ def test_a_clock_may_start_anywhere(tmp_path: Path, shared: Path, start: float) 
         assert next(recording.frames())[0] == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.parametrize("name", ["x.mkv", "x.nut", "x.mp4", "x.ts"])
+def test_a_late_start_is_not_content_that_is_missing(
+    tmp_path: Path, shared: Path, name: str
+) -> None:
+    clip = rewrite(shared / "cases" / "dlg.mp4", tmp_path / name, lambda _: 100.0)
+    with open_media(clip) as whole:
+        assert whole.duration == pytest.approx(6.04, abs=0.05) and not whole.warnings
+    if name != "x.mp4":  # has its index at its end
+        content = clip.read_bytes()
+        clip.write_bytes(content[: len(content) * 6 // 10 + 7])
+        with open_media(clip) as part:
+            assert 2 < part.duration < 4
+            if name != "x.nut":  # libav takes its length from its last packets
+                assert any("cut short" in warning.text for warning in part.warnings)
+
+
 @pytest.mark.parametrize(
     ("name", "seconds", "frames"),
     [("cat.mkv", 6.04, 60), ("cat_3_6.ts", 9.06, 90), ("neg.flv", 6.04, 60), ("neg.ts", 6.04, 60)],

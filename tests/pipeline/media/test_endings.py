@@ -11,12 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.media.decode import open_media
-from pipeline.media.endings import describe_cut
+from pipeline.media.endings import EBML, SEGMENT, describe_cut
 
 RATE = 48_000
 SOUND = {"wav": "pcm_s16le", "w64": "pcm_s16le", "caf": "pcm_s16le"}
-BOTH = {"avi": "pcm_s16le", "mpeg": "mp2", "vob": "mp2", "mpegts": "mp2"}  # MPEG-1, MPEG-2
-NAMES = {"vob": "mpeg"}  # libav's name for what it reads
+BOTH = {  # mpeg: MPEG-1, vob: MPEG-2
+    "avi": "pcm_s16le",
+    "matroska": "pcm_s16le",
+    "mpeg": "mp2",
+    "vob": "mp2",
+    "mpegts": "mp2",
+}
+NAMES = {"vob": "mpeg", "matroska": "matroska,webm"}  # libav's name for what it reads
 
 
 def record(path: Path, form: str, **options: str) -> bytes:
@@ -93,6 +99,16 @@ def test_wav_sizes_that_say_nothing(tmp_path: Path) -> None:
     assert describe_cut(path, "wav") == "its header says that 96,000 more bytes follow"
 
 
+def test_a_matroska_segment_of_unknown_size_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.mkv"
+    live = record(path, "matroska", live="1")
+    path.write_bytes(live[:-50_000])
+    assert describe_cut(path, "matroska,webm") == ""
+    whole = record(path, "matroska")
+    path.write_bytes(whole[:-50_000])
+    assert describe_cut(path, "matroska,webm") == "its header says that 50,000 more bytes follow"
+
+
 def test_rf64_has_its_size_in_another_chunk(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     whole = record(path, "wav", rf64="always")
@@ -101,14 +117,25 @@ def test_rf64_has_its_size_in_another_chunk(tmp_path: Path) -> None:
     assert describe_cut(path, "wav") == "its header says that 50,000 more bytes follow"
 
 
-@pytest.mark.parametrize("name", ["wav", "w64", "caf", "avi", "mpeg", "mpegts", "flac"])
+@pytest.mark.parametrize("name", ["wav", "w64", "caf", "avi", "matroska,webm", "mpeg", "mpegts"])
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     content=st.lists(
         st.sampled_from(
-            [b"RIFF", b"data", b"ds64", b"\0\0\1\xba", b"\0\0\1\xe0", b"\xff" * 8, b"\0" * 9, b"G"]
+            [
+                b"RIFF",
+                b"data",
+                b"ds64",
+                b"\0\0\1\xba",
+                b"\0\0\1\xe0",
+                EBML,
+                SEGMENT,
+                b"\xff" * 8,
+                b"\0" * 9,
+                b"G",
+            ]
         )
         | st.binary(max_size=40),
         max_size=30,
