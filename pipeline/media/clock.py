@@ -111,6 +111,15 @@ class PacketTimes:
                 break
         return self.order[last]
 
+    def since_restart(self, order: int) -> tuple[int, float]:
+        """Return the packet at which the clock last stepped back before a position, and its time.
+
+        The time is that of the last packet before the position; NaN if there is none.
+        """
+        last = bisect_left(self.order, order) - 1
+        latest, restart = self._rises
+        return (int(restart[last]), float(latest[last])) if last >= 0 else (0, math.nan)
+
     def between(self, start: float, end: float, orders: tuple[int, int]) -> np.ndarray:
         """Return the times after `start` and before `end` of packets between two positions.
 
@@ -255,7 +264,9 @@ def find_breaks(streams: dict[int, PacketTimes], ahead: float) -> dict[int, list
     steps = []  # (order, index of the stream, packet, time at which its new part starts)
     for index, times in streams.items():
         others = [other for key, other in streams.items() if key != index]
-        steps += [(times.order[k], index, k, time) for k, time in _steps(times, others, ahead)]
+        found = _steps(times, others, ahead)
+        found += _restarts_in_gaps(times, others, {k for k, _ in found})
+        steps += [(times.order[k], index, k, time) for k, time in found]
     steps += _overlaps(streams, {(index, k) for _, index, k, _ in steps})
     # a part is what lies between two breaks: index of the stream -> its first packet
     parts: list[dict[int, int]] = [dict.fromkeys(streams, 0)]
@@ -296,6 +307,36 @@ def _steps(times: PacketTimes, others: list[PacketTimes], ahead: float) -> list[
             latest, end, since = time, time, times.order[k]
         latest = max(latest, time)
         end = max(-math.inf if math.isinf(end) else end, time + times.duration[k])
+    return steps
+
+
+def _restarts_in_gaps(
+    times: PacketTimes, others: list[PacketTimes], known: set[int]
+) -> list[tuple[int, float]]:
+    """Find gaps of one stream in which another restarts: (packet after it, time of the restart).
+
+    The stream itself steps ahead if its gap ends later in the new part than it began in the old.
+
+    known: packets of breaks that are found already.
+    """
+    steps: list[tuple[int, float]] = []
+    before = -1  # the last packet with a known time
+    for k, time in enumerate(times.decoded):
+        if math.isnan(time):
+            continue
+        last = times.decoded[before] if before >= 0 else -math.inf
+        if time > last + GAP and k not in known:
+            while before >= 0 and last - PACK < times.decoded[before] <= last:
+                before -= 1
+            if before < 0 or times.decoded[before] < last:  # otherwise it has just restarted itself
+                orders = times.order[before] if before >= 0 else -1, times.settled(k)
+                restarts = [other.since_restart(orders[1]) for other in others]
+                steps += [
+                    (k, other.decoded[first])
+                    for other, (first, now) in zip(others, restarts, strict=True)
+                    if first and other.order[first] > orders[0] and abs(now - time) < TOGETHER
+                ][:1]
+        before = k
     return steps
 
 

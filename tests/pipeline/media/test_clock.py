@@ -140,6 +140,28 @@ def test_a_dropout_of_one_stream_is_no_jump(
         assert all("jumps once" in text for text in announced)
 
 
+@pytest.mark.parametrize(("last", "first"), [(3.0, 18.0), (3.0, 9.0), (0.0, 30.0)])
+def test_a_clock_restarts_while_one_stream_drops_out(
+    tmp_path: Path, shared: Path, last: float, first: float
+) -> None:
+    """The sound ends early in the first part and starts late in the second: it steps ahead."""
+    source = shared / "cases" / "dlg.mp4"
+    with open_media(source) as clip:
+        length = clip.duration + 0.1
+        word = clip.sound(1, 2)
+    gaps = [(last, 50.0), (-1.0, first)]
+    parts = [
+        with_gaps(source, tmp_path / f"{k}.ts", 10, length, {"audio": gap})
+        for k, gap in enumerate(gaps)
+    ]
+    with open_media(concatenate(tmp_path / "x.ts", parts)) as joined:
+        assert joined.duration == pytest.approx(14 * length, abs=0.3)
+        start = 13 * length - 0.1
+        lag = best_lag(word, joined.sound(start + 0.5, start + 2.5)) / 16_000
+        assert lag == pytest.approx(0.5, abs=0.1)
+        assert not joined.sound(length, 7 * length + first - 0.3).any()
+
+
 def overlaps(start: float, gap: tuple[float, float] | None) -> bool:
     """Whether a gap touches the 3 s from `start`."""
     return gap is not None and gap[0] < start + 3 and start < gap[1]
