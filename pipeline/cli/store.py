@@ -196,6 +196,13 @@ def export(
             rich_help_panel=OUTPUT,
         ),
     ] = "test",
+    incomplete: Annotated[
+        bool,
+        typer.Option(
+            "--incomplete",
+            help="Also export recordings that lack features which others have.",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=OUTPUT),
@@ -207,13 +214,17 @@ def export(
     from pipeline.core.counts import counted
     from pipeline.core.files import check_folder
     from pipeline.corpora.published_writer import FORMATS as LAYOUTS
+    from pipeline.features.store_export import IncompleteError
     from pipeline.features.store_export import export as run
 
     try:
         check_folder(out.parent if out.suffix else out)
         if format in LAYOUTS:  # a store has no labels
             print_line(f"! {WITHOUT_LABELS}", error=True)
-        corpus, notes = run(_open(store), out, format, fingerprint or [], overwrite, split)
+        chosen = fingerprint or []
+        corpus, notes = run(_open(store), out, format, chosen, overwrite, split, incomplete)
+    except IncompleteError as error:
+        fail(error, code=1)
     except (ValueError, OSError) as error:
         fail(error)
     utterances = sum(len(dialogue.utterances) for dialogue in corpus.dialogues)

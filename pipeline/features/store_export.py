@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.core.counts import counted
 from pipeline.core.dialogue import MODALITIES, Corpus, Dialogue, Segmentation
 from pipeline.core.errors import MercError, UsageError
 from pipeline.core.files import write_bytes
@@ -22,7 +23,7 @@ from pipeline.corpora.splits import SPLITS
 from pipeline.corpora.table import save_table
 from pipeline.features.store import Features, Store
 
-__all__ = ["FORMATS", "collect", "export"]
+__all__ = ["FORMATS", "IncompleteError", "collect", "export"]
 
 TABLE_FILES = (
     "utterances.csv",
@@ -32,6 +33,10 @@ TABLE_FILES = (
 )
 
 
+class IncompleteError(MercError):
+    """The store lacks what the extraction of some recordings would have made."""
+
+
 def export(
     store: Store,
     out: Path,
@@ -39,6 +44,7 @@ def export(
     fingerprints: Sequence[str] = (),
     overwrite: bool = False,
     split: str = "test",
+    incomplete: bool = False,
 ) -> tuple[Corpus, list[str]]:
     """Write every recording of the store as an unlabelled dialogue.
 
@@ -50,12 +56,13 @@ def export(
         overwrite: replace existing files. Without it they are an error: a table may hold labels
             that were filled in by hand.
         split: of every dialogue, "train", "valid" or "test".
+        incomplete: also export recordings that lack what an extraction would have made.
 
     Returns:
-        The corpus, and notes on what the format cannot hold.
+        The corpus, and notes on what is left out.
 
     Raises MercError if the store is empty or damaged, or if the choice of features is ambiguous;
-    the message lists what to choose from.
+    the message lists what to choose from. Raises IncompleteError.
 
     Example::
 
@@ -70,14 +77,19 @@ def export(
         raise MercError(
             f"{existing[0]}: exists already", "name another --out, or replace it with --overwrite"
         )
-    corpus = collect(store, fingerprints, split)
+    corpus = collect(store, fingerprints, split, incomplete)
     if format == "table":  # the array of a modality that the store lacks must not stay behind
         for path in existing:
             path.unlink()
-    return corpus, FORMATS[format](corpus, out) or []
+    return corpus, [*corpus.notes, *(FORMATS[format](corpus, out) or [])]
 
 
-def collect(store: Store, fingerprints: Sequence[str] = (), split: str = "test") -> Corpus:
+def collect(
+    store: Store,
+    fingerprints: Sequence[str] = (),
+    split: str = "test",
+    incomplete: bool = False,
+) -> Corpus:
     """Read all recordings of a store as a corpus without labels.
 
     Each recording has one segmentation, and the corpus one kind of features per modality. For
@@ -86,15 +98,22 @@ def collect(store: Store, fingerprints: Sequence[str] = (), split: str = "test")
     recordings = []
     for checksum in store.recordings():
         features = [store.load(path) for path in store.files(checksum)]
-        if features:
-            chosen = [f for f in features if _is_chosen(f, features, fingerprints)]
-            recordings.append(_Recording(checksum, _name(store, checksum), chosen))
-    if not recordings:
+        chosen = [f for f in features if _is_chosen(f, features, fingerprints)]
+        recordings.append(_Recording(checksum, _name(store, checksum), chosen))
+    if not any(recording.features for recording in recordings):
         raise MercError(
             f"{store.root}: no features in this store",
             f"fill it with: merc extract VIDEOS --out {store.root}",
         )
     extractors = _extractors(store, recordings)
+    lacking = _lacking(store, recordings, extractors)
+    if lacking and not incomplete:
+        listed = "\n".join(f"  {line}" for line in lacking)
+        raise IncompleteError(
+            f"{store.root}: {counted(len(lacking), 'recording')} not completely extracted",
+            f"run merc extract again, or export what there is with --incomplete:\n{listed}",
+        )
+    recordings = [recording for recording in recordings if recording.features]
     names = Counter(recording.name for recording in recordings)
     dialogues = []
     for recording in recordings:
@@ -107,12 +126,17 @@ def collect(store: Store, fingerprints: Sequence[str] = (), split: str = "test")
     for recording in recordings:
         for feature in recording.features:
             widths[feature.modality] = feature.vectors.shape[1]
+    notes = [f"Incomplete in the store: {line}." for line in lacking]
+    empty = [dialogue.id for dialogue in dialogues if not dialogue.utterances]
+    if empty:
+        notes.append(f"Without utterances, so left out: {', '.join(empty)}.")
     return Corpus(
         store.root.resolve().name,
         (),
         [dialogue for dialogue in dialogues if dialogue.utterances],
         {modality: widths[modality] for modality in MODALITIES if modality in widths},
         extractors,
+        notes,
     )
 
 
@@ -121,6 +145,28 @@ class _Recording:
     checksum: str
     name: str
     features: list[Features]
+
+
+def _lacking(store: Store, recordings: list[_Recording], extractors: Collection[str]) -> list[str]:
+    """Describe what recordings lack that an extraction would have made.
+
+    extractors: the modalities that the store has. A recording of a raw release, whose utterances
+    are not stored, may have fewer: its sound may be in one file, and its words in another.
+    """
+    lines = []
+    for recording in recordings:
+        lacks = [f"{modality} features" for modality in extractors]
+        if recording.features:
+            made = {f"{feature.modality} features" for feature in recording.features}
+            partial = not store.segment_files(recording.checksum)
+            lacks = [] if partial else [name for name in lacks if name not in made]
+        names, files = store.names(recording.checksum), store.name_files(recording.checksum)
+        if len(names) < max(1, len(files)):  # a damaged file has no name
+            lacks.append("a file name")  # an extraction adds it at its end
+        if lacks:
+            name = names[0] if names else recording.checksum[:16]
+            lines.append(f"{name} lacks {', '.join(lacks)}")
+    return lines
 
 
 def _name(store: Store, checksum: str) -> str:

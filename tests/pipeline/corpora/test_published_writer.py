@@ -145,6 +145,7 @@ def test_the_store_exports_them(tmp_path):
                 [{}, {}],
             )
         )
+    store.add_name("0" * 64, "talk.mp4")
     _, notes = export(store, tmp_path / "out", "mmgcn")
     values = pickle.loads((tmp_path / "out" / "mmgcn.pkl").read_bytes())  # noqa: S301
     assert len(values) == 9 and any("384 wide" in note for note in notes)

@@ -20,7 +20,7 @@ from pipeline.core.errors import MercError, MercWarning
 from pipeline.core.fingerprints import fingerprint_id, sha256_of
 from pipeline.corpora.table import load_table
 from pipeline.features.store import BAD_CONTENT, DamagedError, Features, Store, default_store
-from pipeline.features.store_export import collect, export
+from pipeline.features.store_export import IncompleteError, collect, export
 
 CHECKSUM = "ab" * 32
 FEATURES_SHA256 = "7f20261341ae62e68225edbbeb81191568c0c8f6d65703638f8169ff1ec4aecd"
@@ -230,6 +230,34 @@ def test_export_refuses_an_ambiguous_choice(tmp_path):
     assert len(collect(store, [second.id, fingerprint_id({"kind": "recognition"})]).dialogues) == 2
     with pytest.raises(MercError, match="merc extract"):
         collect(Store(tmp_path / "none"))
+
+
+def test_an_incomplete_recording_is_named_and_not_exported_as_missing(tmp_path):
+    store = filled(tmp_path / "s")
+    names = [store.name_files(recording)[0] for recording in ("ab" * 32, "cd" * 32)]
+    collect(store)  # no utterances are stored, as of a raw release: it may have texts alone
+    utterances = Segmentation([], {"kind": "recognition"}, [])
+    for recording in ("ab" * 32, "cd" * 32):
+        store.write_segmentation(recording, {}, utterances)
+
+    def refused(*lines):
+        with pytest.raises(IncompleteError) as caught:
+            export(store, tmp_path / "t")
+        assert "run merc extract again" in caught.value.remedy and not (tmp_path / "t").exists()
+        assert caught.value.remedy.splitlines()[1:] == [f"  {line}" for line in lines]
+
+    refused("clip1.mp4 lacks text features")
+    names[0].write_text("damaged")
+    refused(f"{'ab' * 8} lacks a file name", "clip1.mp4 lacks text features")
+    store.add_name("ab" * 32, "clip0.mp4")
+    store.files("cd" * 32)[0].unlink()
+    refused("clip1.mp4 lacks text features, audio features")
+    corpus, notes = export(store, tmp_path / "t", incomplete=True)
+    assert [d.id for d in corpus.dialogues] == ["clip0"]
+    assert notes == ["Incomplete in the store: clip1.mp4 lacks text features, audio features."]
+    store.files("ab" * 32)[-1].unlink()  # extracted with --modality audio
+    store.write(features(1, 4, 6, "cd" * 32, "audio", "x-audio"))
+    assert len(collect(store).dialogues) == 2
 
 
 def test_two_recordings_with_the_same_name(tmp_path):
