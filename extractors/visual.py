@@ -33,6 +33,7 @@ from extractors.speaking import choose_speaker
 from extractors.threads import read_ahead, side_by_side
 from pipeline.core.errors import MercError
 from pipeline.core.fingerprints import sha256_of
+from pipeline.core.forks import models_used
 from pipeline.core.resources import threads_of_process
 from pipeline.core.weights import check_weights
 
@@ -170,6 +171,7 @@ class VisualExtractor:
                 found = averages.pop(span.index).result()
                 readings[span.index] = self._reading(span, [face], confidence, found)
 
+        models_used()
         threads = threads_of_process()
         with side_by_side(threads) as pool:
             self._follow(read_ahead(frames, threads), waiting, scanner, finish)

@@ -14,6 +14,7 @@ import numpy as np
 
 from extractors.threads import side_by_side
 from pipeline.core.dialogue import Segmentation
+from pipeline.core.forks import models_used
 from pipeline.core.progress import Stage, add_costs, no_stage
 from pipeline.core.resources import threads_of_process
 from pipeline.features.overlap import note_overlaps
@@ -99,6 +100,7 @@ def _read(
     With several threads, texts and voices are read beside faces: they take less time, most of it
     outside Python.
     """
+    models_used()
     readings, waiting, stop = {}, {}, threading.Event()
     threads = threads_of_process()
     with side_by_side(threads) as pool:

@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.core.counts import counted
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import sha256_of
+from pipeline.core.forks import check_fork
 from pipeline.media.clock import APART, Clock, read_clock
 from pipeline.media.containers import (
     MediaError,
@@ -48,8 +49,10 @@ def open_media(path: str | Path) -> Media:
     ...     media.sound(1.0, 2.0).shape
     (16000,)
 
-    Raises MediaError if it is not a local recording, or has neither audio nor video.
+    Raises MediaError if it is not a local recording, or has neither audio nor video; MercError in a
+    fork of a process that has used its models.
     """
+    check_fork()  # before anything is recognised in it
     check_local(path)
     return Media(Path(path))
 

@@ -3,10 +3,39 @@
 from __future__ import annotations
 
 import inspect
+import sys
 
+import pytest
 from support.imports import run_alone
 
 import merc
+
+LABEL_IN_FORKS = """
+import multiprocessing
+import merc
+
+def label(use):
+    return len(use.label({clip!r}).utterances)
+
+def label_copied():
+    return label(labeller)
+
+def label_anew():
+    return label(merc)
+
+def fork(work):
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        try:
+            print(pool.apply_async(work).get(100))
+        except merc.MercError as error:
+            print(error)
+
+labeller = merc.Labeller()
+fork(label_anew)
+print(label(labeller))
+fork(label_copied)
+fork(label_anew)
+"""
 
 
 def test_import_is_light():
@@ -53,3 +82,12 @@ def test_options_of_the_command_line_are_keyword_arguments():
     batch = {"recordings", "format", "out", "jobs", "overwrite", "json", "log", "follow"}
     assert options(label) - batch <= options(merc.label)
     assert options(evaluate) - {"dataset", "data", "json"} <= options(merc.evaluate)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_a_fork_of_a_process_that_has_labelled_is_refused_and_does_not_hang(media):
+    """Whether it uses the copied models or its own; a fork before their first use works."""
+    code = LABEL_IN_FORKS.format(clip=str(media / "grid" / "bbaf2n.mpg"))
+    before, parent, *forks = run_alone(code)[0]
+    assert before == parent == "1" and len(forks) == 2
+    assert all("get_context('spawn')" in line for line in forks)
