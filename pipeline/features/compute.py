@@ -191,7 +191,8 @@ def _visual(media: Media, segmentation: Segmentation, extractor: Any) -> Rows:
         )
     quality = []
     for reading in readings:
-        about = {"present": True} if reading.vector is not None else _missing("no face found")
+        why = "no face found" if reading.frames else "no picture at this time"
+        about = {"present": True} if reading.vector is not None else _missing(why)
         boxes = [
             (round(box[0], 3), *(round(share, 4) for share in box[1:])) for box in reading.boxes
         ]
