@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import __version__
+from pipeline.core.arguments import number_between, number_of_speakers, path_of
 from pipeline.core.control_characters import escape_bytes
 from pipeline.core.counts import utterances_at
 from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
@@ -24,6 +25,7 @@ from pipeline.features.overlap import LIKELY
 from pipeline.features.profiles import build_extractors, check_device, options_of
 from pipeline.media.decode import Media, MediaError, open_media
 from pipeline.media.feed import IDLE, Feed
+from pipeline.media.inputs import check_transcript
 from pipeline.media.live import Live
 from pipeline.segmentation.known_speakers import KnownSpeakers
 from pipeline.segmentation.languages import is_english
@@ -153,13 +155,10 @@ class Labeller:
     ) -> None:
         if prior not in PRIORS:
             raise UsageError(f"unknown prior {prior!r}", f"choose {' or '.join(PRIORS)}")
-        if not 0 <= min_confidence <= 1:
-            raise UsageError(
-                f"minimum confidence {min_confidence}", "choose a number from 0 to 1, such as 0.5"
-            )
         check_device(device)
-        self.prior, self.language, self.speakers = prior, language, speakers
-        self.min_confidence = min_confidence
+        self.prior, self.language = prior, language
+        self.speakers = number_of_speakers(speakers)
+        self.min_confidence = number_between("minimum confidence", min_confidence, 0, 1)
         self.predictor = Predictor.load(model, device)
         self.profile = self.predictor.profile
         # refuse unknown features before any other model is loaded
@@ -188,13 +187,15 @@ class Labeller:
 
         Raises MercError or OSError.
         """
-        path = Path(path)
+        path = path_of("recording", path)
+        given = path_of("transcript", transcript) if transcript else None
+        check_transcript(given, [])
         with open_media(path) as media:
             allow_time(stage, media.duration)
             stage("utterances")
             segmentation = segment(
                 media,
-                transcript=Path(transcript) if transcript else None,
+                transcript=given,
                 recogniser=self.recogniser,
                 speakers=self.speakers,
                 language=self.language,
@@ -233,6 +234,8 @@ class Labeller:
         >>> next(rows)["text"]
         'I got the job, I start on Monday, and I am so happy.'
         """
+        path_of("recording", source)
+        idle = number_between("idle", idle, 0)
         tell = warn or _ignore
         speakers = KnownSpeakers(self.speakers)
         past: deque[tuple[Utterance, dict[str, np.ndarray]]] = deque(maxlen=WINDOW)

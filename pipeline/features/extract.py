@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.core.arguments import number_of_speakers
 from pipeline.core.claims import claimed
 from pipeline.core.dialogue import MODALITIES, Segmentation
 from pipeline.core.errors import MercWarning, UsageError
@@ -151,7 +152,9 @@ class Extraction:
         engine: str = "local",
         isolate: bool = False,
     ) -> None:
-        self.options, self.jobs, self.engine = options or ExtractOptions(), jobs, engine
+        options = options or ExtractOptions()
+        self.options = replace(options, speakers=number_of_speakers(options.speakers))
+        self.jobs, self.engine = jobs, engine
         self.isolate = isolate
         self.root = store or default_store()
         self.url = output_url(self.root)

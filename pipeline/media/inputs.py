@@ -133,7 +133,8 @@ def check_transcript(transcript: Path | None, inputs: Sequence[Input]) -> None:
             "--transcript out",
         )
     if transcript and not transcript.is_file():
-        raise UsageError(f"--transcript {transcript}: no such file", "check the path")
+        reason = "not a file" if transcript.exists() else "no such file"
+        raise UsageError(f"--transcript {transcript}: {reason}", "check the path")
 
 
 def _identity(path: Path, folders: dict[Path, str]) -> str:

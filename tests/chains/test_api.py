@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 
+import numpy as np
 import pytest
 from support.imports import run_alone
 
 import merc
+from pipeline.core.errors import UsageError
 
 LABEL_IN_FORKS = """
 import multiprocessing
@@ -82,6 +85,27 @@ def test_options_of_the_command_line_are_keyword_arguments():
     batch = {"recordings", "format", "out", "jobs", "overwrite", "json", "log", "follow"}
     assert options(label) - batch <= options(merc.label)
     assert options(evaluate) - {"dataset", "data", "json"} <= options(merc.evaluate)
+
+
+def test_unusable_arguments_are_refused_by_name(tmp_path):
+    recording = tmp_path / "talk.wav"
+    recording.touch()
+    for name, values in {"speakers": (0, -1, 1.5, True, "2"), "min_confidence": ("0.5", 2)}.items():
+        for value in values:
+            with pytest.raises(UsageError, match=f"{re.escape(repr(value))}; choose a .*number"):
+                merc.Labeller(**{name: value})
+            if name == "speakers":
+                with pytest.raises(UsageError, match="number of speakers"):
+                    merc.extract(recording, store=tmp_path / "s", speakers=value)
+    labeller = merc.Labeller(speakers=np.int64(2), min_confidence=np.float32(0.5))
+    for wrong in (None, b"talk.mp4", ["talk.mp4"]):
+        with pytest.raises(UsageError, match=r"recording .*: not a path"):
+            labeller.label(wrong)
+    with pytest.raises(UsageError, match=r"nope\.srt: no such file"):
+        labeller.label("talk.mp4", transcript="nope.srt")
+    for idle in ("x", -1, None):
+        with pytest.raises(UsageError, match=r"idle .*at least 0"):
+            next(labeller.follow("talk.mp4", idle=idle))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
