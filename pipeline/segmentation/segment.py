@@ -352,10 +352,14 @@ class _Run:
 
         swapped = sum(u.end < u.start for u in utterances)
         removed = len(inside) - len(remaining)
-        cut = sum(a != b for a, b in zip(forward, inside, strict=True)) - removed
+        kept = [u for u, v in zip(forward, inside, strict=True) if v.end > v.start]
         for count, what in (
             (swapped, "end before they start; their times were swapped"),
-            (cut, f"extend beyond the recording's {end:.1f} s and were cut there"),
+            (sum(u.start < 0 for u in kept), "start before 0 s and were cut there"),
+            (
+                sum(u.end > end for u in kept),
+                f"extend beyond the recording's {end:.1f} s and were cut there",
+            ),
             (removed, f"lie outside the recording's {end:.1f} s or are empty, and were left out"),
         ):
             if count > 0:

@@ -65,13 +65,16 @@ def read_transcript(
     Raises TranscriptError (unknown format, no utterances, wrong columns, several recordings) or
     OSError (missing, not readable).
     """
-    source = Source(Path(path), frame_rate, duration, recording)
+    path = Path(path)
+    if path.is_dir():
+        raise TranscriptError(f"{path}: a folder, not a file", "name the files in it")
+    source = Source(path, frame_rate, duration, recording)
     source.warnings = [] if warnings is None else warnings
     reader = READERS.get(source.path.suffix.lower())
     if reader is None:
         raise TranscriptError(
             f"{path}: merc does not read transcripts of this format",
-            f"provide one of {', '.join(READERS)}",
+            f"convert it, for example to .srt; merc reads {', '.join(READERS)}",
         )
     if source.is_blank:
         raise NothingInItError(f"{path}: the file is empty", "write it again, or remove it")

@@ -18,8 +18,8 @@ __all__ = ["find_transcript"]
 
 # in this order, if several files have the same name; RTTM says who speaks, but not what
 SUFFIXES = (".srt", ".vtt", ".textgrid", ".csv", ".eaf", ".tsv", ".rttm")
-# used only if named with --transcript: plain text may be anything; the rest merc does not read
-OTHER_SUFFIXES = tuple(".txt .ass .ssa .sbv .ttml .dfxp .sub .lrc .docx .stm".split())
+ASKED_FOR = (".txt",)  # used only if named with --transcript: plain text may be anything
+UNREADABLE = tuple(".ass .ssa .sbv .ttml .dfxp .sub .lrc .docx .stm".split())
 KIND = r"(?:cc|sdh|hi|auto|orig)"  # captions for the deaf, automatic captions
 TAG = re.compile(rf"[a-z]{{2,3}}(?:[-_][a-z0-9]{{2,8}}){{0,3}}(?:[-.]{KIND})?|{KIND}")
 SEPARATORS = " ._-([+"  # between the recording's name and what is added to it
@@ -50,7 +50,11 @@ def find_transcript(
         if near:
             names = ", ".join(near[:3]) + (f" and {len(near) - 3} more" if len(near) > 3 else "")
             used = f"; {chosen.name} is" if chosen else ""
-            text = f"not used as transcript: {names}{used}. Use --transcript to choose another file"
+            endings = {n[len(_stem(n)) :].lower() for n in near}
+            unread = ", ".join(ending for ending in UNREADABLE if ending in endings)
+            convert = f"merc does not read {unread}: convert it, for example to .srt. "
+            text = f"not used as transcript: {names}{used}. {convert if unread else ''}"
+            text += "Use --transcript to choose another file"
             warnings.append(MercWarning(media_path.name, text))
     return path
 
@@ -71,7 +75,7 @@ class _Folder:
     @cached_property
     def transcripts(self) -> list[tuple[str, str]]:
         """(folded name, name) of what may be transcripts, sorted."""
-        suffixes = SUFFIXES + OTHER_SUFFIXES
+        suffixes = SUFFIXES + ASKED_FOR + UNREADABLE
         found = [(fold(n), n) for n in self.names if n.lower().endswith(suffixes)]
         return sorted(pair for pair in found if ".merc." not in pair[0])
 

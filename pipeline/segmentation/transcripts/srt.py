@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from pipeline.core.dialogue import Utterance
 from pipeline.segmentation.transcripts.cue import Cue, find_times, read_times
@@ -26,8 +27,14 @@ def read_srt(source: Source) -> list[Utterance]:
         ]
         others = [cue for cue, head in zip(cues, heads, strict=True) if head is None]
         source.ignore_emotions("[...] before the texts")
-        return sorted([*own, *speech_of_cues(others, source)], key=lambda u: (u.start, u.end))
-    return speech_of_cues(cues, source)
+        speech = speech_of_cues(_with_breaks(others), source)
+        return sorted([*own, *speech], key=lambda u: (u.start, u.end))
+    return speech_of_cues(_with_breaks(cues), source)
+
+
+def _with_breaks(cues: list[Cue]) -> list[Cue]:
+    """Break lines at \\N, which files that were converted from ASS have kept."""
+    return [replace(cue, text=cue.text.replace("\\N", "\n")) for cue in cues]
 
 
 def _cues(source: Source) -> list[Cue]:

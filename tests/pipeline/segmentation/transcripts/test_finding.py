@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import MercWarning
-from pipeline.segmentation.transcripts import find_transcript
+from pipeline.segmentation.transcripts import TranscriptError, find_transcript, read_transcript
 
 
 def found(folder: Path, media: str, *names: str) -> tuple[str | None, str]:
@@ -42,6 +42,15 @@ def test_other_unicode_form(tmp_path: Path) -> None:
 def test_near_matches_are_named(tmp_path: Path, name: str) -> None:
     path, warning = found(tmp_path, "talk.mp4", name)
     assert path is None and name in warning and "--transcript" in warning
+
+
+def test_a_format_that_merc_does_not_read_is_said(tmp_path: Path) -> None:
+    _, warning = found(tmp_path, "talk.mp4", "talk.ass", "talk.txt")
+    assert "merc does not read .ass: convert it, for example to .srt." in warning
+    with pytest.raises(TranscriptError, match=r"convert it, for example to \.srt"):
+        read_transcript(tmp_path / "talk.ass")
+    with pytest.raises(TranscriptError, match="a folder, not a file"):
+        read_transcript(tmp_path)
 
 
 def test_the_best_match_is_used(tmp_path: Path) -> None:

@@ -238,9 +238,21 @@ def test_bad_times_are_repaired_with_a_warning(tmp_path: Path) -> None:
     ]
     assert {warning.subject for warning in result.warnings} == {"x.csv"}
     texts = " ".join(warning.text for warning in result.warnings)
-    for word in ("swapped", "cut there", "left out", "backwards"):
-        assert word in texts
+    for text in (
+        "1 of 8 utterances end before they start; their times were swapped",
+        "1 of 8 utterances start before 0 s and were cut there",
+        "1 of 8 utterances extend beyond the recording's 10.0 s and were cut there",
+        "2 of 8 utterances lie outside the recording's 10.0 s or are empty, and were left out",
+        "backwards",
+    ):
+        assert text in texts
     assert result.source["kind"] == "transcript" and str(tmp_path) not in repr(result.source)
+
+
+def test_a_line_break_of_ass_in_srt_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.srt"
+    path.write_text("1\n00:00:01,000 --> 00:00:02,000\n- Who\\Ngoes there?\\N- Me.\n")
+    assert [u.text for u in read_transcript(path)] == ["Who goes there?", "Me."]
 
 
 def test_untimed_words_get_the_times_of_recognised_words() -> None:
