@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.claims import claimed
 from pipeline.core.errors import UsageError
 from pipeline.core.files import check_folder, write_text
 from pipeline.core.schemas import Settings, read_json
@@ -24,6 +27,7 @@ __all__ = [
     "WORK",
     "begin_run",
     "check_run_folder",
+    "claim_run",
     "copy_into",
     "end_run",
     "find_run",
@@ -67,7 +71,7 @@ def find_run(out: Path, identity: str) -> dict[str, Any] | None:
         return metrics
     if _identity_of(work) == identity:
         return None
-    if any(work.glob("*/*")):  # a run that failed at once has left nothing worth keeping
+    if any(work.glob("seed-*/*")):  # a run that failed at once has left nothing worth keeping
         raise UsageError(
             f"{out}: holds an unfinished run with other data or settings",
             "repeat its command to resume it, name another folder with --out, or delete this one",
@@ -88,6 +92,21 @@ def begin_run(out: Path, identity: str) -> Path:
         shutil.rmtree(work, ignore_errors=True)
         write_text(work / SETTINGS, json.dumps({"identity": identity}))
     return work
+
+
+@contextmanager
+def claim_run(out: Path) -> Iterator[None]:
+    """Keep other processes from training in `out` during the block; call `begin_run` first.
+
+    Raises UsageError if one does so already. A claim ends with its process, however that ends.
+    """
+    with claimed(out / WORK, "training") as mine:
+        if not mine:
+            raise UsageError(
+                f"{out}: another process is training in it",
+                "wait until it has finished, or name another folder with --out",
+            )
+        yield
 
 
 def end_run(out: Path) -> None:

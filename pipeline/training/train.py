@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.dialogue import Corpus
 from pipeline.core.errors import UsageError
-from pipeline.core.run_folder import WORK, check_run_folder
+from pipeline.core.run_folder import WORK, check_run_folder, claim_run
 from pipeline.training.config import Configuration
 from pipeline.training.distributed import barrier, leave, ranks
 from pipeline.training.fit import Report, no_report
@@ -68,6 +68,7 @@ def train(
         The content of metrics.json. Under torchrun, an empty dict on every rank but 0.
 
     Raises:
+        UsageError: another process is training in `out`, or it holds another run.
         MercError: unusable options, a corpus that cannot be trained on, or a loss that became NaN.
         OSError: a file could not be written.
     """
@@ -127,12 +128,13 @@ def train_corpus(
     barrier()  # every rank has looked at the folder before rank 0 writes to it
     if ranks()[0] == 0:
         run.begin()
-    with _reporting(report, out / EVENTS if tensorboard else None) as report_all:
-        folders = fit_seeds(run.parts, config, run.seeds, out / WORK, report_all, start, engine)
-    if ranks()[0]:
-        return {}
-    pairs = zip(run.seeds, folders, strict=True)
-    return run.finish([score_seed(run.parts, seed, folder) for seed, folder in pairs])
+    with nullcontext() if ranks()[0] else claim_run(out):
+        with _reporting(report, out / EVENTS if tensorboard else None) as report_all:
+            folders = fit_seeds(run.parts, config, run.seeds, out / WORK, report_all, start, engine)
+        if ranks()[0]:
+            return {}
+        pairs = zip(run.seeds, folders, strict=True)
+        return run.finish([score_seed(run.parts, seed, folder) for seed, folder in pairs])
 
 
 @contextmanager

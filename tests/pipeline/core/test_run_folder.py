@@ -8,7 +8,14 @@ import pytest
 
 from pipeline.core.errors import UsageError
 from pipeline.core.files import write_text
-from pipeline.core.run_folder import begin_run, check_run_folder, copy_into, end_run, find_run
+from pipeline.core.run_folder import (
+    begin_run,
+    check_run_folder,
+    claim_run,
+    copy_into,
+    end_run,
+    find_run,
+)
 
 
 def test_a_run_begins_resumes_and_finishes(tmp_path: Path) -> None:
@@ -57,3 +64,27 @@ def test_copy_into_replaces(tmp_path: Path) -> None:
     copy_into(tmp_path / "source", tmp_path / "target")
     assert (tmp_path / "target").read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_a_folder_is_trained_in_once_at_a_time(tmp_path):
+    out = tmp_path / "run"
+    begin_run(out, "a")
+    with claim_run(out):
+        assert find_run(out, "a") is None
+        begin_run(out, "a")  # as another process does before it claims the run
+        with pytest.raises(UsageError, match="another process is training in it"):
+            with claim_run(out):
+                pass
+    with claim_run(out):
+        end_run(out)
+    assert list(out.iterdir()) == []
+    begin_run(out, "a")
+    left = out / ".work" / ".claims" / "training"
+    left.parent.mkdir()
+    left.touch()  # of a killed process
+    assert find_run(out, "a") is None
+    with claim_run(out):
+        pass
+    left.parent.mkdir()
+    left.touch()
+    assert find_run(out, "b") is None  # there is nothing to lose
