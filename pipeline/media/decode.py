@@ -19,7 +19,8 @@ from pipeline.core.counts import counted
 from pipeline.core.errors import MercWarning
 from pipeline.core.fingerprints import sha256_of
 from pipeline.core.forks import check_fork
-from pipeline.media.clock import APART, Clock, read_clock
+from pipeline.media.breaks import APART
+from pipeline.media.clock import Clock, read_clock
 from pipeline.media.containers import (
     MediaError,
     check_local,

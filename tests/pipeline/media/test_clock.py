@@ -10,8 +10,9 @@ import pytest
 from support.broken_clips import concatenate, rewrite
 from support.clips import tone, write_video
 
-from pipeline.media.clock import PacketTimes, find_breaks
+from pipeline.media.breaks import find_breaks
 from pipeline.media.decode import MediaError, open_media
+from pipeline.media.packet_times import PacketTimes
 
 
 def stream(spans: list[tuple[float, float]], step: float, order: int = 0) -> PacketTimes:
