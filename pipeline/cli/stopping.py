@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from pipeline.cli.terminal import flush, print_line
 from pipeline.core.counts import counted
+from pipeline.core.scratch import remove_scratch
 
 __all__ = [
     "Stopping",
@@ -51,6 +52,7 @@ class Stopping:
     def end(self) -> NoReturn:
         """Say what was finished and end the process; Python's own end takes torch seconds."""
         self.announce()
+        remove_scratch()
         with contextlib.suppress(OSError, ValueError):
             flush()
         os._exit(self.exit_code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,25 @@ class Feed:
     Use it as a context manager. A file ends when it has not grown for `idle` seconds, a pipe when
     it is closed.
 
+    received: whether anything came. problem: why a file ended early; "" if it did not. read: takes
+    a number of bytes; returns up to so many as soon as there are any, and none at the end.
+
     Raises MediaError if the source is no local file.
     """
 
     def __init__(self, source: str | Path, idle: float = IDLE) -> None:
         self.name = "stdin" if str(source) == STDIN else Path(source).name
         self.idle, self._source = idle, str(source)
+        self.received, self.problem = False, ""
         self._file: Any = None
+        self._position = 0  # in the file
         self._ended = False
+        self._stopped: BaseException | None = None
+        # libav calls it from C, where KeyboardInterrupt would be lost. A generator is always inside
+        # its `try`, also when a signal comes just as it is called; a function is not.
+        reader = self._reader()
+        next(reader)
+        self.read = reader.send
         if self._source != STDIN:
             check_local(source)
 
@@ -59,19 +71,44 @@ class Feed:
             return self
         head = self._file.read(_HEAD)
         self._file.seek(0)
+        self.received = bool(head)
         index, content = head.find(b"moov"), head.find(b"mdat")
         complete = head[4:8] == b"ftyp" and (index < 0 or 0 <= content < index)
         return self._file if complete else self
 
-    def read(self, size: int) -> bytes:
-        """Return up to `size` bytes as soon as there are any; none at the end."""
+    def check(self) -> None:
+        """Raise what stopped `read`, such as KeyboardInterrupt; libav takes that for the end."""
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _reader(self) -> Generator[bytes, int, None]:
+        data = b""
+        while True:
+            try:
+                size = yield data
+                data = b"" if self._ended else self._more(size)
+                self.received |= bool(data)
+                self._ended |= not data  # libav asks more than once
+            except GeneratorExit:
+                return
+            except BaseException as error:
+                self._stopped, self._ended, data = error, True, b""
+
+    def _more(self, size: int) -> bytes:
         if self._file is None:
             return os.read(sys.stdin.fileno(), size)
         waited = 0.0
-        while not (data := self._file.read(size)) and not self._ended:
+        while True:
+            if os.fstat(self._file.fileno()).st_size < self._position:
+                self.problem = "the file became shorter while it was followed"
+                return b""
+            if data := self._file.read(size):
+                self._position += len(data)
+                return data
             if waited >= self.idle:
-                self._ended = True  # libav asks more than once
                 break
             time.sleep(_POLL)
             waited += _POLL
-        return data
+        if not os.fstat(self._file.fileno()).st_nlink:
+            self.problem = "the file was deleted or replaced while it was followed"
+        return b""

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from support.clips import sound_of, write_wav
 from support.paths import ROOT
 
 from pipeline.cli.stopping import finished_text
@@ -67,6 +69,36 @@ def test_an_interrupt_that_a_library_swallows_is_not_a_failure_of_a_file():
     )
     assert process.returncode == 130
     assert "1 of 3 files finished: a.mp4" in process.stderr and "damaged" not in process.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number, verb", [(signal.SIGINT, "interrupted"), (15, "terminated")])
+def test_following_a_pipe_ends_at_once_and_leaves_nothing(number, verb, shared, tmp_path):
+    voice = np.clip(sound_of(shared / "cases" / "dlg.m4a"), -1, 1)
+    wav = write_wav(tmp_path / "x.wav", [np.tile(voice, 2)], 16_000)
+    command = "import signal; from pipeline.cli.app import main; RESET; main()".replace(
+        "RESET", "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "label", "--follow", "-"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdin.write(wav.read_bytes())
+    process.stdin.flush()
+    assert process.stdout.readline().startswith(b"{")
+    assert [path.name[:10] for path in tmp_path.glob("merc-live-*")] == ["merc-live-"]
+    process.send_signal(number)
+    process.stdout.read()
+    errors = process.stderr.read().decode()
+    assert process.wait() == 128 + number
+    last = errors.splitlines()[-1]
+    assert last.startswith(f"merc: {verb}; ") and "printed" in last
+    assert "Traceback" not in errors and "ignored" not in errors
+    assert not list(tmp_path.glob("merc-live-*"))
 
 
 def test_long_lists_are_cut():
