@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from pipeline.core.counts import utterances_at
 from pipeline.core.dialogue import Dialogue, Segmentation, Utterance
 from pipeline.core.errors import MercWarning, UsageError
 from pipeline.core.progress import Stage, allow_time, no_stage
+from pipeline.core.scratch import scratch_folder
 from pipeline.features.compute import DialogueFeatures, compute_features
 from pipeline.features.overlap import LIKELY
 from pipeline.features.profiles import build_extractors, check_device, options_of
@@ -244,8 +244,7 @@ class Labeller:
         with ExitStack() as stack:
             feed = stack.enter_context(Feed(source, idle))
             live = stack.enter_context(Live(feed))
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="merc-live-"))
-            path = Path(folder) / f"{feed.name}.mkv"
+            path = stack.enter_context(scratch_folder("merc-live-")) / f"{feed.name}.mkv"
             for start, end in spoken_parts(live):
                 zero = live.write(path, end)
                 try:
@@ -254,6 +253,9 @@ class Labeller:
                     found = Segmentation([], {}, [MercWarning("", error.reason)])
                 if live.picture_lost:
                     found.warnings.append(MercWarning("", NO_KEY_FRAME))
+                for text in [text for text in live.warnings if text not in told]:
+                    told.add(text)
+                    tell(MercWarning(feed.name, text))
                 foreign = self._foreign_words(found, "")
                 for warning in (*found.warnings, *foreign):
                     if warning.text not in told:
@@ -267,8 +269,14 @@ class Labeller:
                     described = self._latest(past, features.of(index, zero))
                     yield common | {"profile": self.profile, "utterance": number, **described}
                     number += 1
-            if live.errors:
-                tell(MercWarning(feed.name, f"breaks off at {live.now:.1f} s: {live.errors[0]}"))
+            at_end = [text for text in live.warnings if text not in told]
+            at_end += [f"breaks off at {live.now:.1f} s: {text}" for text in live.errors[:1]]
+            if feed.problem:
+                at_end.append(f"{feed.problem}; what follows {live.now:.1f} s is not labelled")
+            if not number:
+                at_end.append(f"no speech found in {live.now:.1f} s")
+            for text in at_end:
+                tell(MercWarning(feed.name, text))
 
     def _read_part(
         self, path: Path, start: float, end: float, speakers: KnownSpeakers

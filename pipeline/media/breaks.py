@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.media.packet_times import BACK, PACK, PacketTimes
 
-__all__ = ["APART", "GAP", "Break", "find_breaks"]
+__all__ = ["APART", "GAP", "LATER", "TOGETHER", "Break", "find_breaks"]
 
 # s that clocks must step back if the file states when packets are decoded, which never goes back,
 # and if they stay back in all streams together: parts that overlap

@@ -20,7 +20,7 @@ from pipeline.media.breaks import GAP, Break, find_breaks
 from pipeline.media.containers import open_container, packets
 from pipeline.media.packet_times import PacketTimes
 
-__all__ = ["Clock", "read_clock"]
+__all__ = ["Clock", "jump_ahead", "read_clock", "repair"]
 
 # s that all clocks must jump ahead together. In transport streams and FLV, whose clocks are those
 # of broadcasts, shorter jumps are breaks than in files that state their times.
@@ -91,7 +91,7 @@ class Clock:
         for packet in packets:
             index = packet.stream.index
             if packet.size:
-                _repair(packet, bases.setdefault(index, packet.stream.time_base))
+                repair(packet, bases.setdefault(index, packet.stream.time_base))
                 number = counts.get(index, 0)
                 counts[index] = number + 1
                 offset = self.offset(index, number) if self.breaks.get(index) else 0.0
@@ -113,16 +113,21 @@ def read_clock(path: Path, indices: list[int]) -> Clock:
         for order, packet in enumerate(packets(container, chosen, [])):
             if packet.size:
                 base = bases[packet.stream.index]
-                _repair(packet, base)
+                repair(packet, base)
                 streams[packet.stream.index].add(
                     order,
                     math.nan if packet.dts is None else _seconds(packet.dts, base),
                     math.nan if packet.pts is None else _seconds(packet.pts, base),
                     _seconds(packet.duration or 0, base),
                 )
-        names = container.format.name.split(",")
-    ahead = min((AHEAD[name] for name in names if name in AHEAD), default=AHEAD_IN_FILES)
+        ahead = jump_ahead(container)
     return Clock(streams, find_breaks(streams, ahead))
+
+
+def jump_ahead(container: Any) -> float:
+    """Return the seconds that a clock in a container must jump ahead to count as broken."""
+    names = container.format.name.split(",")
+    return min((AHEAD[name] for name in names if name in AHEAD), default=AHEAD_IN_FILES)
 
 
 def _seconds(ticks: int, base: Fraction) -> float:
@@ -130,7 +135,7 @@ def _seconds(ticks: int, base: Fraction) -> float:
     return ticks * base.numerator / base.denominator
 
 
-def _repair(packet: Any, base: Fraction) -> None:
+def repair(packet: Any, base: Fraction) -> None:
     """Show a packet when it is decoded if its own time is far from that."""
     if packet.pts is not None and packet.dts is not None:
         if _seconds(abs(packet.pts - packet.dts), base) > LONGEST_DELAY:

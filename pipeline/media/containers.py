@@ -17,8 +17,10 @@ from pipeline.core.remote import as_typed
 __all__ = [
     "CONTAINERS",
     "MediaError",
+    "best_first",
     "check_local",
     "frames_of",
+    "is_cover",
     "open_container",
     "packets",
     "stated_duration",
@@ -130,6 +132,17 @@ def stated_duration(path: Path, container: Any) -> float:
         return 0.0
     start = 0 if _STATING_ENDS.isdisjoint(names) else max(0, container.start_time or 0)
     return max(0, (container.duration or 0) - start) / 1e6
+
+
+def best_first(container: Any, kind: str, streams: list[Any]) -> list[Any]:
+    """Return streams with the one that libav prefers first."""
+    best = container.streams.best(kind)
+    return sorted(streams, key=lambda stream: best is None or stream.index != best.index)
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is a cover picture."""
+    return bool(stream.disposition & stream.disposition.__class__.attached_pic)
 
 
 def packets(container: Any, streams: list[Any], errors: list[str]) -> Iterator[Any]:

@@ -23,8 +23,10 @@ from pipeline.media.breaks import APART
 from pipeline.media.clock import Clock, read_clock
 from pipeline.media.containers import (
     MediaError,
+    best_first,
     check_local,
     frames_of,
+    is_cover,
     open_container,
     packets,
     stated_duration,
@@ -81,9 +83,9 @@ class Media:
             video = [s for s in container.streams.video if self._is_valid_video(s)]
             self._audio = [
                 AudioStream(s.index, s.codec_context.channels, s.metadata.get("language", ""))
-                for s in _best_first(container, "audio", audio)
+                for s in best_first(container, "audio", audio)
             ]
-            self._video = next((s.index for s in _best_first(container, "video", video)), None)
+            self._video = next((s.index for s in best_first(container, "video", video)), None)
         if not self._audio and self._video is None:
             reasons = "; ".join(warning.text for warning in self.warnings)
             raise MediaError(
@@ -233,7 +235,7 @@ class Media:
         return True
 
     def _is_valid_video(self, stream: Any) -> bool:
-        if _is_cover(stream):
+        if is_cover(stream):
             return False
         if stream.codec_context is None:
             self.warn("the codec of the video is unknown; ignoring the video")
@@ -369,15 +371,5 @@ def upright(reformatter: Any, frame: Any, aspect: float) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
 
 
-def _best_first(container: Any, kind: str, streams: list[Any]) -> list[Any]:
-    """Return streams with the one that libav prefers first."""
-    best = container.streams.best(kind)
-    return sorted(streams, key=lambda stream: best is None or stream.index != best.index)
-
-
 def _remux(path: Path) -> str:
     return f"ffmpeg -r 25 -i {path.name} -c copy {path.stem}.mp4"
-
-
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & stream.disposition.__class__.attached_pic)

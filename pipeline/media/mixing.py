@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.media.levels import Levels
 
-__all__ = ["AudioStream", "Choice", "choose", "weights_of"]
+__all__ = ["AudioStream", "Choice", "choose", "mean_weights", "weights_of"]
 
 SILENT = 1e-6  # power, -60 dB: noise of an input that nothing is connected to
 QUIET = 1e-4  # power relative to the loudest stream or channel, -40 dB: only crosstalk
@@ -93,6 +93,19 @@ def weights_of(covariance: np.ndarray) -> tuple[float, ...]:
     if (signs > 0).all() or signs @ covariance @ signs < 0.8 * power.sum():
         return tuple(float(k == reference) for k in range(count))
     return tuple((signs / count).tolist())
+
+
+def mean_weights(covariance: np.ndarray) -> tuple[float, ...]:
+    """Return the weights with which streams are averaged; those that cancel are turned over.
+
+    covariance: (s, s).
+
+    >>> mean_weights(np.array([[1.0, 0.0], [0.0, 1.0]]))
+    (0.5, 0.5)
+    """
+    if covariance.sum() < 0.25 * np.trace(covariance):
+        return weights_of(covariance)
+    return tuple(1 / len(covariance) for _ in covariance)
 
 
 def _channels(levels: Levels, expected: int) -> tuple[tuple[float, ...] | None, str, str | None]:

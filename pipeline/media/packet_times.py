@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["BACK", "PACK", "PacketTimes"]
+__all__ = ["BACK", "PACK", "REORDERED", "PacketTimes"]
 
 BACK = 1.0  # s that a clock must step back to count as restarted; B-frames step back by less
 REORDERED = 8  # frames that one may be decoded before it is shown

@@ -16,12 +16,12 @@ from pipeline.core.errors import MercError
 from pipeline.media.levels import Levels
 from pipeline.media.resampling import RATE, StreamResampler
 
-__all__ = ["LONGEST", "RATES", "SoundFile", "SoundWriter", "channels", "mix"]
+__all__ = ["JITTER", "LONGEST", "RATES", "SoundFile", "SoundWriter", "channels", "mix"]
 
 RATES = (1000, 1_000_000)  # Hz; another sample rate is a damaged header
 LONGEST = 24 * 3600  # s of sound; bounds the temporary file to 5.5 GB
 _BLOCK = 1 << 20  # samples read at once: 4 MB
-_JITTER = 0.05  # s; timestamps may be off by this much
+JITTER = 0.05  # s; timestamps may be off by this much
 _MAX_SAMPLE = 64  # full scale is 1; damaged floats reach 1e38, and count as silence
 
 
@@ -155,7 +155,7 @@ class SoundWriter:
     def _write(self, samples: np.ndarray, time: float | None) -> None:
         gap = 0.0 if time is None else time - self._zero - self._written
         rate = self._resampler.rate
-        if gap > _JITTER or (not self._written and gap > 0):
+        if gap > JITTER or (not self._written and gap > 0):
             for remaining in range(round(min(gap, LONGEST) * rate), 0, -rate):
                 self._push(np.zeros(min(rate, remaining), np.float32))
         elif not self._written and gap < 0:

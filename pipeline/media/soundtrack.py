@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.media.clock import Clock
 from pipeline.media.containers import frames_of, open_container, packets
 from pipeline.media.levels import Levels
-from pipeline.media.mixing import AudioStream, Choice, choose, weights_of
+from pipeline.media.mixing import AudioStream, Choice, choose, mean_weights
 from pipeline.media.resampling import RATE
 from pipeline.media.sound import LONGEST, SoundFile, SoundWriter
 
@@ -130,9 +130,7 @@ def _mean(sounds: list[SoundFile]) -> tuple[SoundFile, list[int]]:
         block = block.astype(np.float64)
         block -= block.mean(1, keepdims=True)
         covariance += block @ block.T
-    weights = tuple(1 / len(sounds) for _ in sounds)
-    if covariance.sum() < 0.25 * np.trace(covariance):
-        weights = weights_of(covariance)
+    weights = mean_weights(covariance)
     mixed = SoundFile()
     for block in blocks():
         mixed.append(np.einsum("c,cn->n", np.array(weights), block))
@@ -149,8 +147,11 @@ def _without_offset(sound: SoundFile) -> tuple[SoundFile, float]:
     """
     if not sound.samples:
         return sound, 0.0
-    means, powers = [], []
+    means: list[float] = []
+    powers: list[float] = []
     for block in sound.blocks(RATE):
+        if means and len(block) < RATE // 2:
+            break  # the mean of the few samples of a last block is no offset
         means.append(float(block.mean(dtype=np.float64)))
         powers.append(float(np.square(block, dtype=np.float64).mean()))
     offset = math.sqrt(np.square(means).mean())

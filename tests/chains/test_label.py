@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.asserts import assert_distribution
-from support.clips import join
+from support.clips import join, tone, write_wav
 from support.imports import run_alone
 from support.paths import ROOT
 from support.s3 import s3_server
@@ -193,6 +193,26 @@ def test_words_in_another_language_come_with_a_warning(media, tmp_path):
     assert len(rows) > 1
     for text in ("learned what words say from English", "knows English only"):
         assert sum(text in warning.text for warning in told) == 1, told
+
+
+@pytest.mark.parametrize("name", ["cat.mkv", "inverted.flac"])
+def test_a_live_recording_has_the_utterances_of_the_complete_one(name, shared, labeller):
+    path, told = shared / "cases" / "media" / name, []
+    rows = list(labeller.follow(path, idle=0, warn=told.append))
+    complete = labeller.label(path)
+    assert [row["start"] for row in rows] == pytest.approx(
+        [u["start"] for u in complete.utterances], abs=0.3
+    )
+    assert [row["modalities"]["visual"]["present"] for row in rows] == [name == "cat.mkv"] * 2
+    about = "clock restarts or jumps" if name == "cat.mkv" else "channel 2 inverted"
+    for warnings in (complete.warnings, map(str, told)):
+        assert sum(about in warning for warning in warnings) == 1
+
+
+def test_a_live_recording_without_speech_says_so(labeller, tmp_path):
+    path, told = write_wav(tmp_path / "x.wav", [tone(3, 16_000)], 16_000), []
+    assert not list(labeller.follow(path, idle=0, warn=told.append))
+    assert [str(warning) for warning in told] == ["x.wav: no speech found in 3.0 s"]
 
 
 def test_recordings_and_results_at_urls(media, labeller, tmp_path, monkeypatch):

@@ -11,8 +11,10 @@ from support.broken_clips import concatenate, rewrite
 from support.clips import tone, write_video
 
 from pipeline.media.breaks import find_breaks
+from pipeline.media.clock import Clock
 from pipeline.media.decode import MediaError, open_media
 from pipeline.media.packet_times import PacketTimes
+from pipeline.media.running_clock import RunningClock
 
 
 def stream(spans: list[tuple[float, float]], step: float, order: int = 0) -> PacketTimes:
@@ -45,6 +47,15 @@ def test_both_streams_go_on_in_step(spans: list[tuple[float, float]]) -> None:
     for k, (start, end) in enumerate(spans[1:]):
         assert breaks[0][k].offset == breaks[1][k].offset == pytest.approx(due - start, abs=0.05)
         due += end - start
+    # packet by packet, without knowing what follows
+    clock, counts, running = Clock({}, breaks), [0, 0], RunningClock(10.0)
+    packets = sorted((time, index) for index in (0, 1) for time in (video, audio)[index].order)
+    for _, index in packets:
+        times, k = (video, audio)[index], counts[index]
+        counts[index] += 1
+        offset = running.offset(index, times.decoded[k], times.shown[k], times.duration[k])
+        assert offset == pytest.approx(clock.offset(index, k), abs=0.05)
+    assert running.breaks == len(spans) - 1
 
 
 def test_gaps_that_another_stream_fills_and_reordered_frames_are_no_breaks() -> None:
@@ -60,6 +71,16 @@ def test_gaps_that_another_stream_fills_and_reordered_frames_are_no_breaks() -> 
         video.add(k, math.nan, shown, 0.2)
     assert find_breaks({0: video}, 10.0) == {0: []}
     assert find_breaks({0: stream([(0, 5), (65, 70)], 0.02)}, 3600.0) == {0: []}  # a pause
+
+
+def test_a_stream_that_pauses_does_not_break_a_feed() -> None:
+    """The last packet before the pause comes late in transport streams: when the next one does."""
+    clock = RunningClock(10.0)
+    picture = [(0, k / 25) for k in range(1000)]
+    sound = [(1, k / 50) for k in range(300)]
+    for index, time in [*sorted([*picture, *sound], key=lambda p: p[1]), (1, 6.0), (1, 40.0)]:
+        assert clock.offset(index, time, time, 0.0) == 0
+    assert not clock.breaks
 
 
 @pytest.mark.parametrize("parts", [2, 3])
