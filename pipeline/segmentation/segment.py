@@ -53,7 +53,7 @@ __all__ = [
     "transcript_source",
 ]
 
-VERSION = 10  # of the rules of this package; part of every fingerprint
+VERSION = 11  # of the rules of this package; part of every fingerprint
 
 
 def segment(
@@ -84,12 +84,13 @@ def segment(
     path = transcript or find_transcript(media.path, near, language)
     rttm = path is not None and path.suffix.lower() == ".rttm"
     run = _Run(media, recogniser, language, stage, _initial_source(path), near)
+    if path and (name := _chosen_by(media.path, path)):
+        run.source["recording"] = name
     if path and not rttm:
         utterances = run.from_transcript(path)
     else:
         utterances = run.from_recognition()
     if path and rttm:
-        run.source["recording"] = media.path.stem  # chooses the turns if there are several
         turns = read_rttm(path, media.path.stem, run.warnings)
         utterances = assign_by_turns(utterances, turns)
         utterances, unused = with_other_turns(utterances, turns)
@@ -157,13 +158,19 @@ def segmentation_request(
         "version": VERSION,
         "transcript": sha256_of(transcript) if transcript else None,
         "kind": transcript.suffix.lower() if transcript else None,
-        "recording": path.stem if transcript and transcript.suffix.lower() == ".rttm" else None,
+        "recording": _chosen_by(path, transcript) if transcript else None,
         "recogniser": words,
         "language": language,
         "speakers": speakers,
         "voices": VOICE_METHOD,
         "faces": face_method(),
     }
+
+
+def _chosen_by(path: Path, transcript: Path) -> str | None:
+    """Return the name by which a recording is found in a transcript that may be of several."""
+    names = {".rttm": path.stem} | dict.fromkeys((".json", ".jsonl", ".parquet"), path.name)
+    return names.get(transcript.suffix.lower())
 
 
 def transcript_source(sha256: str, format: str) -> dict[str, Any]:
