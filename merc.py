@@ -319,6 +319,8 @@ def from_annotations(
     from pipeline.annotated_corpus import corpus_from_annotations
     from pipeline.corpora.table import check_replaceable, save_table
 
+    if out is not None:
+        check_replaceable(Path(out), Path(folder).resolve().name, "out")
     made = corpus_from_annotations(
         Path(folder),
         _path(start),
@@ -331,7 +333,6 @@ def from_annotations(
         progress=progress,
     )
     if out is not None:
-        check_replaceable(Path(out), made.corpus.name, "out")
         save_table(made.corpus, Path(out))
     return made
 

@@ -306,8 +306,8 @@ def _splits(results: list[_Labelled]) -> dict[str, str]:
 def split_recordings(checksums: Sequence[str]) -> list[str]:
     """Return the split of each recording, by its SHA-256; each has one of three or more.
 
-    A recording stays in its split when others are added. So a model that is adapted again, with
-    more recordings, is not scored on any that its start was trained on.
+    When others are added, hardly any moves from train to valid or test. So a model that is adapted
+    again, with more recordings, is not scored on what its start was trained on.
 
     >>> split_recordings(["91" * 32, "05" * 32, "2b" * 32])
     ['train', 'test', 'valid']

@@ -39,6 +39,10 @@ __all__ = [
 UNCERTAIN = "uncertain"  # written instead of an emotion of too little confidence
 PLAIN = ("start", "end", "speaker", "text", "emotion", "confidence")
 EVIDENCE = ("uncertain", "agree", "decisive")
+# True and False in a table that a spreadsheet has saved: English, German, French, Spanish, Italian,
+# Portuguese, Dutch
+YES = frozenset("true 1 wahr vrai verdadero vero verdadeiro waar".split())
+NO = frozenset("false 0 falsch faux falso onwaar".split())
 # control characters that are no white space, lone surrogates, and what else XML forbids
 NOT_PRINTABLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -204,46 +208,57 @@ def flat_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def fields_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def fields_of_row(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what a row of `flat_rows`, of a CSV file perhaps, says of its utterance's label.
 
-    {} for a row of another table, in which "confidence", for instance, may be that of the words.
+    None for a row of another table, in which "confidence", for instance, may be that of the words.
+    Numbers and truth values may be as spreadsheets of other countries write them.
 
-    >>> fields_of_row({"p_joy": "0.9", "has_text": "True", "uncertain": "False", "decisive": ""})
+    Raises ValueError for a cell that cannot be read.
+
+    >>> fields_of_row({"p_joy": "0,9", "has_text": "WAHR", "uncertain": "False", "decisive": ""})
     {'probabilities': {'joy': 0.9}, 'modalities': {'text': {'present': True}}, 'uncertain': False}
     """
-    if not any(name.startswith("p_") for name in row):
-        return {}
-    fields: dict[str, Any] = {"confidence": _number(row.get("confidence"))}
+    if not {"uncertain", "decisive"} <= row.keys():
+        return None
+    fields: dict[str, Any] = {"confidence": _number(row, "confidence", least=0)}
+    shares = {name: _number(row, name, least=0) for name in row if name.startswith("p_")}
     fields["probabilities"] = {
-        name.removeprefix("p_"): number
-        for name in row
-        if name.startswith("p_") and (number := _number(row[name])) is not None
+        name.removeprefix("p_"): share for name, share in shares.items() if share is not None
     }
     about: dict[str, dict[str, Any]] = {}
     for modality in MODALITIES:
         found = {
-            "present": _truth(row.get(f"has_{modality}")),
+            "present": _truth(row, f"has_{modality}"),
             "emotion": row.get(f"emotion_{modality}") or None,
-            "shift": _number(row.get(f"shift_{modality}")),
+            "shift": _number(row, f"shift_{modality}", least=-1),
         }
         if modality == "visual":
-            found["confidence"] = _number(row.get("face_confidence"))
+            found["confidence"] = _number(row, "face_confidence", least=0)
         about[modality] = {name: value for name, value in found.items() if value is not None}
     fields["modalities"] = {modality: known for modality, known in about.items() if known}
-    fields |= {name: _truth(row.get(name)) for name in ("uncertain", "agree")}
-    fields["decisive"] = [name for name in str(row.get("decisive") or "").split("+") if name]
+    fields |= {name: _truth(row, name) for name in ("uncertain", "agree")}
+    fields["decisive"] = [name for name in str(row["decisive"] or "").split("+") if name]
     fields["edited"] = {name: True for name in str(row.get("edited") or "").split("+") if name}
     return {name: value for name, value in fields.items() if value not in (None, {}, [])}
 
 
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
+def _number(row: Mapping[str, Any], name: str, least: float) -> float | None:
+    """Return a number from `least` to 1, None for an empty cell."""
+    text = str("" if row.get(name) is None else row[name]).strip()
+    if not text:
         return None
-    return number if math.isfinite(number) else None
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        number = math.nan
+    if not least <= number <= 1:
+        raise ValueError(f"column {name}: {text[:20]!r} is no number from {least:g} to 1")
+    return number
 
 
-def _truth(value: Any) -> bool | None:
-    return {"true": True, "false": False}.get(str(value).strip().lower())
+def _truth(row: Mapping[str, Any], name: str) -> bool | None:
+    text = str("" if row.get(name) is None else row[name]).strip().casefold()
+    if text and text not in YES | NO:
+        raise ValueError(f"column {name}: {text[:20]!r} is neither True nor False")
+    return text in YES if text else None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.forks import check_fork
 from pipeline.media.breaks import APART, LATER
 from pipeline.media.clock import jump_ahead, repair
 from pipeline.media.containers import (
@@ -114,6 +115,7 @@ class Live:
 
     def advance(self, seconds: float) -> None:
         """Read until there are so many more seconds of sound, or the feed ends."""
+        check_fork()
         until = self.now + seconds
         while not self._finished and self._known() < until:
             packet = next(self._demuxer, None)

@@ -95,6 +95,7 @@ def read_annotation(path: Path) -> dict[str, Any]:
                 f"{utterance['start']} s",
                 "correct its times",
             )
+    _note_changes(content)
     if utterances and all(label_of(utterance) == UNLABELLED for utterance in utterances):
         raise NoAnnotationError(
             f"{path}: no emotions in this file",
@@ -125,6 +126,20 @@ def stem_of(path: Path) -> str:
     'my.talk'
     """
     return path.stem.removesuffix(".merc")
+
+
+def _note_changes(content: dict[str, Any]) -> None:
+    """Mark emotions that are not the most probable ones: a person has chosen them.
+
+    An editor or spreadsheet changes the emotion only; the page marks what was edited itself.
+    """
+    for utterance in content["utterances"]:
+        likely, emotion = utterance["probabilities"], utterance["emotion"]
+        # where the column of the emotion was deleted, it has what the others leave
+        chosen = likely.get(emotion, 1.0 - sum(likely.values()))
+        if likely and emotion != UNLABELLED and chosen < max(likely.values()):
+            utterance["edited"] = utterance.get("edited", {}) | {"emotion": True}
+            content.setdefault("edited", True)
 
 
 def _from_json(path: Path) -> dict[str, Any]:
@@ -171,12 +186,6 @@ def _from_transcript(path: Path) -> dict[str, Any]:
     check_json(content, _Result, str(path), "correct it, or give the JSON file of `merc label`")
     names = (name for utterance in utterances for name in utterance["probabilities"])
     content["labels"] = list(dict.fromkeys(names))
-    for utterance in utterances:
-        likely = utterance["probabilities"]
-        chosen = likely.get(utterance["emotion"], 0.0)
-        if likely and utterance["emotion"] != UNLABELLED and chosen < max(likely.values()):
-            # by a person, who has changed this cell of the table only
-            utterance["edited"] = utterance.get("edited", {}) | {"emotion": True}
     return content
 
 

@@ -30,7 +30,7 @@ __all__ = ["COLUMNS", "READERS", "LabelSpan", "spans_of"]
 
 TIER = "emotion@"
 COLUMNS = ("emotion", "label")  # of a table, by preference
-OF_FILE = ("media", "model", "profile")  # which each line of merc's JSON Lines repeats
+OF_FILE = ("media", "model", "profile")  # which each row of merc repeats
 # a label that merc writes has a word joiner between a space and a bracket, so " [" starts another
 _HEAD = re.compile(
     r"(?P<speaker>.{1,200}?) "
@@ -194,27 +194,31 @@ def _jsonl(source: Source) -> list[LabelSpan]:
     return _rows((row for row in rows if isinstance(row, dict)), fields_of=_fields_of_line)
 
 
-def _fields_of_line(row: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(row) if {"probabilities", "modalities"} <= row.keys() else {}  # of merc
+def _fields_of_line(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    return dict(row) if {"probabilities", "modalities"} <= row.keys() else None
 
 
 def _rows(
     rows: Iterable[Mapping[str, Any]],
-    fields_of: Callable[[Mapping[str, Any]], dict[str, Any]] = fields_of_row,
+    fields_of: Callable[[Mapping[str, Any]], dict[str, Any] | None] = fields_of_row,
 ) -> list[LabelSpan]:
+    """fields_of: returns what a row of merc says besides, None for a row of another program."""
+    rows = [{str(name).strip(): value for name, value in row.items()} for row in rows]
+    names = {name.lower() for row in rows for name in row}
+    column = next((name for name in COLUMNS if name in names), None)
     spans = []
     for row in rows:
-        by_name = {str(name).strip().lower(): value for name, value in row.items()}
-        label = next((by_name[name] for name in COLUMNS if by_name.get(name)), None)
+        by_name = {name.lower(): value for name, value in row.items()}
+        label = by_name.get(column) if column else None
         try:
             start, end = (seconds(str(by_name.get(name, ""))) for name in ("start", "end"))
         except FrameRateNeeded:
             continue
         if label and math.isfinite(start) and math.isfinite(end):
-            speaker = by_name.get("speaker")
-            file = {name: row[name] for name in OF_FILE if isinstance(row.get(name), str)}
-            fields = fields_of({str(name): value for name, value in row.items()})
-            spans.append(LabelSpan(start, end, line(speaker or ""), line(str(label)), fields, file))
+            speaker, fields, file = line(by_name.get("speaker") or ""), fields_of(row), {}
+            if fields is not None:
+                file = {name: row[name] for name in OF_FILE if isinstance(row.get(name), str)}
+            spans.append(LabelSpan(start, end, speaker, line(str(label)), fields or {}, file))
     return spans
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from pympi import Eaf
@@ -106,21 +107,75 @@ def test_uncertain_is_no_emotion(tmp_path, name):
     assert "uncertain" not in annotation["labels"]
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_an_emotion_changed_in_a_table_is_a_persons(tmp_path, name):
+@pytest.mark.parametrize("name", ["json", *TABLES])
+def test_an_emotion_changed_in_a_file_is_a_persons(tmp_path, name):
     content = doubtful()
     content["utterances"][1]["emotion"] = "fear"
-    utterance = read_annotation(write(tmp_path, name, content))["utterances"][1]
+    annotation = read_annotation(write(tmp_path, name, content))
+    utterance = annotation["utterances"][1]
     assert label_of(utterance) == "fear" and confidence_of(utterance) is None
+    assert annotation["edited"] and "edited" not in annotation["utterances"][0]
+
+
+def save_as_in_germany(path: Path) -> None:
+    """Save a CSV file of merc as a spreadsheet in Germany does."""
+    table = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    german = table.replace(r"^(-?\d+)\.(\d+)$", r"\1,\2", regex=True)
+    german = german.replace({"True": "WAHR", "False": "FALSCH"})
+    german.to_csv(path, sep=";", index=False)
+
+
+def test_a_table_that_a_spreadsheet_of_another_country_saved(tmp_path):
+    content = doubtful()
+    path = write(tmp_path, "csv", content)
+    written = path.read_bytes()
+    save_as_in_germany(path)
+    assert FORMATS["csv"].write(read_annotation(path)) == written
+    content["utterances"][1]["emotion"] = "fear"
+    path.write_bytes(FORMATS["csv"].write(content))
+    save_as_in_germany(path)
+    assert label_of(read_annotation(path)["utterances"][1]) == "fear"
+
+
+@pytest.mark.parametrize("words", [{"WAHR": "maybe"}, {"0,6": "60%"}, {"0,6": "6"}])
+def test_a_cell_of_a_table_that_cannot_be_read_is_an_error(tmp_path, words):
+    path = write(tmp_path, "csv", doubtful())
+    save_as_in_germany(path)
+    text = path.read_text()
+    for old, new in words.items():
+        text = text.replace(old, new)
+    path.write_text(text)
+    with pytest.raises(MercError, match=r"column \w+: '"):
+        read_annotation(path)
+
+
+def test_without_the_column_of_an_emotion_it_is_not_taken_for_changed(tmp_path):
+    path = write(tmp_path, "csv", doubtful())
+    table = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    for column in ("p_joy", "p_neutral", "p_anger"):
+        table.drop(columns=[c for c in table if c == column]).to_csv(path, index=False)
+        annotation = read_annotation(path)
+        assert not annotation.get("edited"), column
+        assert label_of(annotation["utterances"][1]) == "uncertain"
+    table.drop(columns=[c for c in table if c.startswith("p_")]).to_csv(path, index=False)
+    assert label_of(read_annotation(path)["utterances"][1]) == "uncertain"
+
+
+def test_the_label_is_in_one_column_of_the_file(tmp_path):
+    path = tmp_path / "talk.csv"
+    path.write_text("start,end,text,label,emotion\n1,2,no,seg1,joy\n3,4,no,seg2,\n")
+    assert [u["emotion"] for u in read_annotation(path)["utterances"]] == ["joy", "unlabelled"]
 
 
 def test_the_confidence_of_another_table_is_not_that_of_the_emotion(tmp_path):
-    (tmp_path / "a.csv").write_text("start,end,text,emotion,confidence\n1,2,no,joy,0.9\n")
+    header = "start,end,text,emotion,confidence,p_value,media"
+    (tmp_path / "a.csv").write_text(f"{header}\n1,2,no,joy,0.9,17,x.wav\n")
     row = {"start": 1, "end": 2, "text": "no", "emotion": "joy", "confidence": "high"}
     (tmp_path / "a.jsonl").write_text(json.dumps(row))
     for name in ("a.csv", "a.jsonl"):
         (utterance,) = read_annotation(tmp_path / name)["utterances"]
         assert utterance["emotion"] == "joy" and utterance["confidence"] is None
+        assert not utterance["probabilities"] and read_annotation(tmp_path / name)["media"] == "a"
 
 
 def test_two_emotions_of_the_same_words_are_both_read(tmp_path):
