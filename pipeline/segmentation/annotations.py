@@ -139,7 +139,7 @@ def _note_changes(content: dict[str, Any]) -> None:
         chosen = likely.get(emotion, 1.0 - sum(likely.values()))
         if likely and emotion != UNLABELLED and chosen < max(likely.values()):
             utterance["edited"] = utterance.get("edited", {}) | {"emotion": True}
-            content.setdefault("edited", True)
+            content["edited"] = True
 
 
 def _from_json(path: Path) -> dict[str, Any]:
