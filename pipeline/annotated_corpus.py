@@ -295,19 +295,17 @@ def _label_set(
 
 def _splits(results: list[_Labelled]) -> dict[str, str]:
     """Return id -> split."""
-    labelled = [result for result in results if any(result.labels)]
-    splits = split_recordings([result.sha256 for result in labelled])
-    ids = [result.id for result in labelled]
-    return dict.fromkeys((result.id for result in results), "train") | dict(
-        zip(ids, splits, strict=True)
-    )
+    labelled = {result.id: result.sha256 for result in results if any(result.labels)}
+    splits = zip(labelled, split_recordings(list(labelled.values())), strict=True)
+    return dict.fromkeys((result.id for result in results), "train") | dict(splits)
 
 
 def split_recordings(checksums: Sequence[str]) -> list[str]:
-    """Return the split of each recording, by its SHA-256; each has one of three or more.
+    """Return the split of each recording, by its SHA-256.
 
-    When others are added, hardly any moves from train to valid or test. So a model that is adapted
-    again, with more recordings, is not scored on what its start was trained on.
+    Of three recordings or more, each split has at least one; fewer are all in train. When others
+    are added, hardly any moves from train to valid or test. So a model that is adapted again, with
+    more recordings, is not scored on what its start was trained on.
 
     >>> split_recordings(["91" * 32, "05" * 32, "2b" * 32])
     ['train', 'test', 'valid']

@@ -1,4 +1,4 @@
-"""Check arguments from Python; those of the command line have their types."""
+"""Check the arguments of functions; typer checks those of the command line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Refuse to work in a fork of a process that has used its models.
 
 The threads of native libraries (OpenMP, CTranslate2, OpenCV) are not in the copy, and it would wait
-for them for ever. `multiprocessing` forks by default on Linux before Python 3.14.
+for them forever. `multiprocessing` forks by default on Linux before Python 3.14.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.core.errors import MercError
 
 __all__ = ["check_fork", "models_used"]
 
-_used_in: int | None = None  # process; a fork inherits the number of another one
+_used_in: int | None = None  # process id; in a fork, that of the process it was forked from
 
 
 def models_used() -> None:

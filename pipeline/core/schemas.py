@@ -20,6 +20,7 @@ __all__ = [
     "EncoderAbout",
     "FaceNetAbout",
     "Fingerprints",
+    "Finite",
     "History",
     "Metrics",
     "Settings",

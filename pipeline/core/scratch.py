@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["remove_scratch", "scratch_folder"]
 
-_folders: set[Path] = set()  # of the process, as they are removed when it ends at once
+_folders: set[Path] = set()  # in use: a process that ends at once runs no `finally`
 
 
 @contextmanager

@@ -84,7 +84,8 @@ def load_table(folder: Path, features: bool = True) -> Corpus:
         dialogues=dialogues,
         widths={modality: array.shape[1] for modality, array in arrays.items()},
         fingerprints=read_fingerprints(folder, arrays) if features else None,
-        notes=_with(about.get("notes", []), [*_alike(labels), *_copies(dialogues)]),
+        # those of a table that was saved again are in it already
+        notes=list(dict.fromkeys([*about.get("notes", []), *_alike(labels), *_copies(dialogues)])),
     )
 
 
@@ -129,10 +130,6 @@ def _written(folder: Path) -> list[str]:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _with(notes: list[str], new: list[str]) -> list[str]:
-    return list(dict.fromkeys([*notes, *new]))
 
 
 def _alike(labels: tuple[str, ...]) -> list[str]:

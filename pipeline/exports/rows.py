@@ -39,7 +39,7 @@ __all__ = [
 UNCERTAIN = "uncertain"  # written instead of an emotion of too little confidence
 PLAIN = ("start", "end", "speaker", "text", "emotion", "confidence")
 EVIDENCE = ("uncertain", "agree", "decisive")
-# True and False in a table that a spreadsheet has saved: English, German, French, Spanish, Italian,
+# True and False as spreadsheets save them: English, German, French, Spanish, Italian,
 # Portuguese, Dutch
 YES = frozenset("true 1 wahr vrai verdadero vero verdadeiro waar".split())
 NO = frozenset("false 0 falsch faux falso onwaar".split())
@@ -212,7 +212,7 @@ def fields_of_row(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what a row of `flat_rows`, of a CSV file perhaps, says of its utterance's label.
 
     None for a row of another table, in which "confidence", for instance, may be that of the words.
-    Numbers and truth values may be as spreadsheets of other countries write them.
+    Numbers and truth values may be written as in another locale.
 
     Raises ValueError for a cell that cannot be read.
 
@@ -243,9 +243,14 @@ def fields_of_row(row: Mapping[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in fields.items() if value not in (None, {}, [])}
 
 
+def _text(row: Mapping[str, Any], name: str) -> str:
+    """Return a cell as text, "" for none."""
+    return "" if row.get(name) is None else str(row[name]).strip()
+
+
 def _number(row: Mapping[str, Any], name: str, least: float) -> float | None:
     """Return a number from `least` to 1, None for an empty cell."""
-    text = str("" if row.get(name) is None else row[name]).strip()
+    text = _text(row, name)
     if not text:
         return None
     try:
@@ -253,12 +258,12 @@ def _number(row: Mapping[str, Any], name: str, least: float) -> float | None:
     except ValueError:
         number = math.nan
     if not least <= number <= 1:
-        raise ValueError(f"column {name}: {text[:20]!r} is no number from {least:g} to 1")
+        raise ValueError(f"column {name}: {text[:20]!r} is not a number from {least:g} to 1")
     return number
 
 
 def _truth(row: Mapping[str, Any], name: str) -> bool | None:
-    text = str("" if row.get(name) is None else row[name]).strip().casefold()
+    text = _text(row, name).casefold()
     if text and text not in YES | NO:
         raise ValueError(f"column {name}: {text[:20]!r} is neither True nor False")
     return text in YES if text else None

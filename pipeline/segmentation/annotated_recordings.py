@@ -139,7 +139,7 @@ def _choose(
     annotations = sorted(annotations, key=_rank)
     path, content = annotations[0]
     of_merc = [
-        other for path_, other in annotations if _is_merc(path_, other) and not other.get("edited")
+        other for file, other in annotations if _is_merc(file, other) and not other.get("edited")
     ]
     unchanged = _rank(annotations[0])[0] >= 2 and any(
         _labels(content) == _labels(other) for other in of_merc

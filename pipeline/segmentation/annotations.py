@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.core.dialogue import Utterance
 from pipeline.core.errors import MercError, MercWarning
-from pipeline.core.schemas import check_json, read_json
+from pipeline.core.schemas import Finite, check_json, read_json
 from pipeline.exports.rows import UNCERTAIN, label_of
 from pipeline.media.inputs import EXTENSIONS
 from pipeline.segmentation.empty_annotations import holds_no_utterances
@@ -37,9 +37,6 @@ BLANK = (".srt", ".txt", ".jsonl")  # files of merc that are empty if there are 
 
 class NoAnnotationError(MercError):
     """A file has no emotions or no times: a transcript, for instance, or an empty file of merc."""
-
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Schema(BaseModel):

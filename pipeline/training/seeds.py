@@ -41,7 +41,7 @@ def fit_seeds(
     """Fit every seed into `work/seed-N`; return these folders in the order of `seeds`.
 
     With the same number of threads, a seed gives the same files whether it is trained alone or
-    beside others, here or on a cluster. Another number adds up in another order.
+    beside others, here or on a cluster. A different number changes the order of sums.
 
     Raises MercError or what `fit` raises; the other seeds are then stopped.
     """
